@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* proto/http/client.h - the client side: calls to one address over kept connections.
+ * One http_client per upstream address holds its idle connections; a call borrows one or opens one.
+ * The response goes through the same strict parser as everything else; redirects are never followed
+ * (the caller sees the status). A stale kept connection that dies before a response byte is retried
+ * once on a new one, silently, if the body can be sent again. Loop thread only; callbacks come from
+ * the loop. */
+#ifndef RM_HTTP_CLIENT_H
+#define RM_HTTP_CLIENT_H
+
+#include <uv.h>
+
+#include "proto/http/address.h"
+#include "proto/http/message.h"
+
+struct http_client;
+struct http_call;
+
+struct http_client_conf {
+    struct http_limits limits; /* for responses */
+    uint32_t connect_ms;       /* 2000 */
+    uint32_t head_ms;  /* first byte of the response after the request was sent; 0: no limit */
+    uint32_t idle_ms;  /* silence inside a response body; 0: no limit */
+    uint32_t keep_ms;  /* how long an unused connection is kept; 30000 */
+    uint32_t keep_max; /* unused connections kept; 64 */
+    const char *host;  /* Host value; NULL: the address ("localhost" for Unix sockets) */
+};
+extern const struct http_client_conf http_client_conf_default;
+
+/* Copies conf and address. */
+RM_MUST_USE int http_client_new(uv_loop_t *loop, const struct http_address *a,
+                                const struct http_client_conf *conf, struct http_client **out);
+
+/* Closes kept connections, aborts calls in flight with UV_ECANCELED, frees when the last handle is
+ * closed. NULL is fine. */
+void http_client_close(struct http_client *c);
+const struct http_address *http_client_address(const struct http_client *c);
+
+/* on_done is required, the others may be NULL. Order: on_head, on_body*, on_end | on_fail, on_done.
+ */
+struct http_call_ops {
+    void (*on_head)(struct http_call *k, const struct http_head *head); /* valid until on_done */
+    void (*on_body)(struct http_call *k, const char *bytes,
+                    size_t n); /* decoded; valid for the call; points into the read buffer */
+    void (*on_batch)(
+        struct http_call *k); /* all on_body of one socket read have been made: time to flush */
+    void (*on_writable)(struct http_call *k); /* after http_call_write said RM_WAIT */
+    void (*on_end)(struct http_call *k);      /* the response is whole */
+    void (*on_fail)(struct http_call *k,
+                    int err); /* connect, timeout, reset, damaged: a libuv code, RM_ERR_HTTP_*,
+                                 RM_ERR_UPSTREAM_TIMEOUT */
+    void (*on_done)(struct http_call *k); /* the last callback; k is invalid afterwards */
+};
+
+struct http_call_spec {
+    const char *method; /* "GET" */
+    struct rm_slice target;
+    const struct http_out_field *fields; /* copied; Host, Content-Length, Transfer-Encoding and
+                                            Connection are the client's */
+    size_t n_fields;
+    const struct rm_slice *body; /* whole body as pieces, not copied: the bytes stay valid until
+                                    on_done (the array itself is copied) */
+    size_t n_body;
+    int64_t stream_length; /* with n_body 0: bytes that http_call_write will send, -1: chunked, 0:
+                              no body */
+    uint32_t head_ms;      /* overrides the conf's when not 0 */
+};
+
+/* Starts a call; never calls back inside. Returns 0, UV_ENOMEM or UV_EINVAL. */
+RM_MUST_USE int http_call_start(struct http_client *c, const struct http_call_spec *spec,
+                                const struct http_call_ops *ops, void *arg, struct http_call **out);
+void *http_call_arg(const struct http_call *k);
+
+/* Streams the request body (stream_length != 0). Copies what the kernel does not take. Returns 0,
+ * RM_WAIT, RM_ERR_TOO_BIG or UV_EPIPE. */
+int http_call_write(struct http_call *k, const struct rm_slice *pieces, size_t n_pieces);
+void http_call_end(struct http_call *k); /* the request body is complete */
+
+void http_call_pause(struct http_call *k); /* stop reading the response */
+void http_call_resume(struct http_call *k);
+bool http_call_got_bytes(const struct http_call *k); /* a byte of the response has arrived */
+bool http_call_was_sent(const struct http_call *k); /* the whole request was handed to the kernel */
+
+/* Drops the connection at once; only on_done follows (from the loop). */
+void http_call_abort(struct http_call *k);
+
+#endif
