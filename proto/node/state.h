@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/* proto/node/state.h - what a worker says of itself: the body of GET /node/v1/state and of every
+ * `state` event of /node/v1/watch. Plain data with an encoder and a decoder whose fields stand in
+ * the order of PROTOCOL.md. A state is whole each time: nobody has to merge. No I/O. */
+#ifndef RM_NODE_STATE_H
+#define RM_NODE_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/base/buf.h"
+
+enum { NODE_NAME_MAX = 64, NODE_HOSTS_MAX = 64, NODE_TEXT_MAX = 512, NODE_LOG_LINES = 20 };
+
+/* Host states of design section 2, in the order a host runs through them. */
+#define NODE_HOST_STATES(X)                                                                        \
+    X(HOST_ABSENT, "absent")                                                                       \
+    X(HOST_FETCHING, "fetching")                                                                   \
+    X(HOST_LOADING, "loading")                                                                     \
+    X(HOST_WARMING, "warming")                                                                     \
+    X(HOST_READY, "ready")                                                                         \
+    X(HOST_BUSY, "busy") /* ready, and every slot taken */                                         \
+    X(HOST_DRAINING, "draining")                                                                   \
+    X(HOST_FAILED, "failed")
+
+enum node_host_state {
+#define NODE_STATE_ENUM(name, text) name,
+    NODE_HOST_STATES(NODE_STATE_ENUM)
+#undef NODE_STATE_ENUM
+};
+const char *node_host_state_name(enum node_host_state s);
+int node_host_state_from(struct rm_slice text, enum node_host_state *out); /* 0 or RM_ERR_FIELD */
+
+/* Why an engine ended last. */
+#define NODE_CAUSES(X)                                                                             \
+    X(CAUSE_NONE, "none")                                                                          \
+    X(CAUSE_EXIT, "exit")       /* code is the exit status */                                      \
+    X(CAUSE_SIGNAL, "signal")   /* code is the signal */                                           \
+    X(CAUSE_OOM, "oom")         /* killed by the kernel for memory */                              \
+    X(CAUSE_LOAD, "load")       /* the model could not be loaded: a restart will not help */       \
+    X(CAUSE_TIMEOUT, "timeout") /* not ready in time, or no progress */                            \
+    X(CAUSE_UNREACHABLE, "unreachable") /* attach: nobody answers at the address */                \
+    X(CAUSE_CONFIG, "config")           /* what was asked for cannot be hosted here */
+
+enum node_cause {
+#define NODE_CAUSE_ENUM(name, text) name,
+    NODE_CAUSES(NODE_CAUSE_ENUM)
+#undef NODE_CAUSE_ENUM
+};
+const char *node_cause_name(enum node_cause c);
+
+struct node_error {
+    enum node_cause cause; /* CAUSE_NONE: no error so far */
+    int32_t code;
+    char text[NODE_TEXT_MAX];       /* one line for people */
+    char log[NODE_LOG_LINES * 200]; /* the engine's last lines, LF between; may be empty */
+    uint64_t at_ms;                 /* uptime of the worker when it happened */
+};
+
+struct node_host {
+    char role[NODE_NAME_MAX], model[NODE_NAME_MAX]; /* names of the role map */
+    char engine[16];                                /* "core", "attach" */
+    char revision[33];   /* of the desired host this one follows: 32 hex digits of
+                            desired_host_revision() */
+    char model_hash[65]; /* hex; "" until known. Hosts of a role with different ones must not share
+                            traffic */
+    enum node_host_state state;
+    double progress;         /* 0..1 while fetching, loading, warming; else 1 (ready) or 0 */
+    int32_t pid;             /* 0: no engine process of ours */
+    uint64_t rss_bytes;      /* of the engine process */
+    uint64_t forecast_bytes; /* 0: unknown */
+    uint32_t context;        /* tokens per slot */
+    uint32_t slots_total, slots_busy, queue;
+    double prefill_tps, decode_tps; /* 0: not measured yet; decode: one stream's pace */
+    uint64_t kv_used, kv_total;     /* tokens */
+    uint64_t prompt_tokens, cached_tokens, generated_tokens; /* since the engine's start */
+    uint32_t restarts;
+    uint32_t retry_ms; /* failed or restarting: time to the next start; 0: none planned */
+    struct node_error last_error;
+};
+
+struct node_memory {
+    uint64_t total, available, swap_total, swap_used; /* bytes, as the system says */
+    uint64_t reserve;                                 /* kept free for others */
+    uint64_t budget;                                  /* what hosts may use in all */
+    uint64_t committed;                               /* forecasts of what is hosted or loading */
+};
+
+struct node_state {
+    char node[NODE_NAME_MAX];
+    char boot_id[37]; /* made anew at every start of the worker */
+    char version[16]; /* of the worker's build */
+    uint64_t seq;     /* rises by one with every change of anything but the measurements */
+    uint64_t epoch;   /* highest gateway epoch seen */
+    uint64_t uptime_ms;
+    bool draining; /* the worker is stopping: no new work */
+    struct node_memory memory;
+    uint32_t n_hosts;
+    struct node_host *hosts; /* owned; at most NODE_HOSTS_MAX */
+};
+
+void node_state_clear(struct node_state *s); /* frees hosts, zeroes */
+
+/* Appends the JSON object. Returns 0, RM_ERR_TOO_BIG or UV_ENOMEM. */
+int node_state_encode(const struct node_state *s, struct rm_buf *out);
+
+/* Reads one; unknown members are ignored, missing ones are zero, except node and boot_id. why (at
+ * least 128 bytes) names what is wrong. Returns 0, RM_ERR_JSON, RM_ERR_FIELD or UV_ENOMEM; *out is
+ * cleared on an error. */
+RM_MUST_USE int node_state_decode(struct rm_slice json, struct node_state *out, char *why);
+
+const struct node_host *node_state_find(const struct node_state *s, const char *role);
+
+#endif
