@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* gateway/front/front.h - editors' requests, each from its first to its last byte.
+ * The folder answers for the model API: path forgiveness and CORS (path.h, cors.h), reading the
+ * body and its limits, the answers it can give by itself (models, errors), and for everything else
+ * one state machine per request (front_req.c): read, find a host, relay, keep the client alive.
+ * What differs between API families stands in dialects/. It asks route for hosts and never sees
+ * nodes.
+ *
+ *   server ──http_req──► front_on_request ──► answer at once (models, 404, 405, OPTIONS ...)
+ *                                        └──► front_req: body ─► route ticket ─► relay ─► done
+ *
+ * Loop thread only. */
+#ifndef RM_FRONT_FRONT_H
+#define RM_FRONT_FRONT_H
+
+#include <uv.h>
+
+#include "gateway/route/route.h"
+#include "proto/base/buf.h"
+#include "proto/conf/role_map.h"
+#include "proto/http/server.h"
+
+struct front;
+
+/* Times and sizes that are not in the role map; tests shorten them. */
+struct front_conf {
+    uint32_t hold_stream_ms;   /* a stream's 200 is held back this long at most: until then an error
+                                  is a status; 10000 */
+    uint32_t hold_whole_ms;    /* the same for "stream": false; 45000 */
+    uint32_t keepalive_ms;     /* a sign of life this often; 0: the map's gateway.keepalive; never
+                                  above 15000 */
+    uint32_t whole_bytes;      /* largest answer of "stream": false; 16 MiB */
+    uint32_t small_body_bytes; /* request bodies of everything but chat; 4 MiB */
+    uint32_t tries;            /* hosts a request may be sent to in all; 2 */
+};
+extern const struct front_conf front_conf_default;
+
+/* Copies conf (NULL: the default), takes a reference of map, borrows loop and route until the last
+ * request is over. Returns 0 or a libuv code. */
+RM_MUST_USE int front_new(uv_loop_t *loop, struct role_map *map, struct route *route,
+                          const struct front_conf *conf, struct front **out);
+
+/* Requests that run keep the map they began with. Takes a reference of map. */
+void front_set_map(struct front *f, struct role_map *map);
+
+/* Ends the front once the HTTP server is closed (no request is left): on_closed (may be NULL) comes
+ * from the loop, f is invalid afterwards. NULL is fine and calls nothing. */
+void front_close(struct front *f, void (*on_closed)(void *arg), void *arg);
+
+/* The handler of every request that is not /api/v1 of ours, /metrics, /healthz, /readyz or
+ * /dashboard; called inside http_server_conf.on_request. Takes q (http_req_accept). Also the right
+ * one for what ops does not know: it answers a 404 that names the nearest route. */
+void front_on_request(struct front *f, struct http_req *q);
+
+/* For http_server_conf.error_body: the OpenAI error body of what the server itself answers. arg is
+ * not used. */
+void front_error_body(void *arg, int err, const struct http_head *head, struct rm_buf *out);
+
+/* What runs now; and OpenMetrics families (without # EOF). Returns as rm_buf_put. */
+uint32_t front_active(const struct front *f);
+int front_write_metrics(const struct front *f, struct rm_buf *out);
+
+#endif
