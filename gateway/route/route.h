@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/route/route.h - which host gets a request, and who waits for one.
- * front asks for a host of a role; route answers with a lease on the host that would be done soonest by measured speeds, or keeps the request in the
- * role's bounded queue until one is free, loaded or the deadline has passed. It knows nodes and hosts by what mesh reports (states, losses) and by what
- * leases came to (real traffic). The decisions are pure (health.h, score.h, queue.h: facts and time in); this file holds the state and one timer.
- * Loop thread only. Callbacks come from the loop, never inside the call that asked. */
+ * front asks for a host of a role; route answers with a lease on the host that would be done
+ * soonest by measured speeds, or keeps the request in the role's bounded queue until one is free,
+ * loaded or the deadline has passed. It knows nodes and hosts by what mesh reports (states, losses)
+ * and by what leases came to (real traffic). The decisions are pure (health.h, score.h, queue.h:
+ * facts and time in); this file holds the state and one timer. Loop thread only. Callbacks come
+ * from the loop, never inside the call that asked. */
 #ifndef RM_ROUTE_ROUTE_H
 #define RM_ROUTE_ROUTE_H
 
@@ -17,13 +19,14 @@ struct route;
 struct route_ticket; /* one request waiting for a host or holding one */
 
 struct route_ask {
-    const char *role;          /* a role of the map; borrowed for the call */
-    uint64_t prefix_key;       /* hash chain of the prompt's beginning; 0: unknown. Same key, same host where it pays */
-    uint64_t session_key;      /* hash of the editor session; 0: unknown */
-    uint32_t prompt_tokens;    /* estimate: body bytes / 4 */
-    uint32_t avoid_n;          /* nodes that already lost this request */
+    const char *role;       /* a role of the map; borrowed for the call */
+    uint64_t prefix_key;    /* hash chain of the prompt's beginning; 0: unknown. Same key, same host
+                               where it pays */
+    uint64_t session_key;   /* hash of the editor session; 0: unknown */
+    uint32_t prompt_tokens; /* estimate: body bytes / 4 */
+    uint32_t avoid_n;       /* nodes that already lost this request */
     const char *avoid[4];
-    uint64_t deadline_ms;      /* rm_now_ms by which a host must be found; 0: the role's own */
+    uint64_t deadline_ms; /* rm_now_ms by which a host must be found; 0: the role's own */
 };
 
 /* A granted host; valid until route_close of the ticket. */
@@ -38,27 +41,36 @@ struct route_lease {
 struct route_ticket_ops {
     /* A host for you. Send the request and end the ticket with route_close(). */
     void (*on_lease)(struct route_ticket *t, const struct route_lease *lease);
-    /* No host: RM_ERR_QUEUE_FULL, RM_ERR_DEADLINE, RM_ERR_NO_HOST, RM_ERR_MODEL (the role left the map), RM_ERR_DRAINING. text: for the client, naming
-     * states ("architect is loading on reasoning, 43 %"); borrowed for the call. retry_after_s: 1..60, 0: none. Still to be closed. */
+    /* No host: RM_ERR_QUEUE_FULL, RM_ERR_DEADLINE, RM_ERR_NO_HOST, RM_ERR_MODEL (the role left the
+     * map), RM_ERR_DRAINING. text: for the client, naming states ("architect is loading on
+     * reasoning, 43 %"); borrowed for the call. retry_after_s: 1..60, 0: none. Still to be closed.
+     */
     void (*on_refused)(struct route_ticket *t, int err, const char *text, uint32_t retry_after_s);
+    /* The node under your lease is down (silent for 8 s, or its worker's link broke): no answer
+     * will come. What front does is its affair; the ticket is still to be closed. NULL: not wanted.
+     */
+    void (*on_lost)(struct route_ticket *t);
 };
 
 /* Takes part in the queue. Returns 0 or UV_ENOMEM; everything else comes as on_refused. */
-RM_MUST_USE int route_open(struct route *r, const struct route_ask *ask, const struct route_ticket_ops *ops, void *arg, struct route_ticket **out);
+RM_MUST_USE int route_open(struct route *r, const struct route_ask *ask,
+                           const struct route_ticket_ops *ops, void *arg,
+                           struct route_ticket **out);
 void *route_ticket_arg(const struct route_ticket *t);
 
 /* How a lease ended; feeds health and speeds. */
 enum route_outcome {
-    ROUTE_DONE,      /* whole answer */
-    ROUTE_CLIENT,    /* the client left, or its request was refused by the engine (4xx): says nothing about the host */
-    ROUTE_LOST,      /* connect failed, reset, cut short: the host or its node is suspect */
-    ROUTE_BUSY,      /* the engine said 429 or 503 */
-    ROUTE_INVALID,   /* the answer was damaged */
-    ROUTE_UNUSED     /* given back before anything was sent */
+    ROUTE_DONE,    /* whole answer */
+    ROUTE_CLIENT,  /* the client left, or its request was refused by the engine (4xx): says nothing
+                      about the host */
+    ROUTE_LOST,    /* connect failed, reset, cut short: the host or its node is suspect */
+    ROUTE_BUSY,    /* the engine said 429 or 503 */
+    ROUTE_INVALID, /* the answer was damaged */
+    ROUTE_UNUSED   /* given back before anything was sent */
 };
 struct route_usage {
     uint32_t prompt_tokens, cached_tokens, completion_tokens; /* 0: unknown */
-    uint64_t ttft_ms;                                         /* request sent to first token; 0: none came */
+    uint64_t ttft_ms; /* request sent to first token; 0: none came */
 };
 
 /* The first token of a lease has arrived (real traffic counts as life). */
@@ -67,25 +79,31 @@ void route_first_byte(struct route_ticket *t);
 /* Ends a ticket in any state, exactly once; a waiting one leaves its queue. usage may be NULL. */
 void route_close(struct route_ticket *t, enum route_outcome how, const struct route_usage *usage);
 
-/* One line on why a waiting ticket waits: "queued behind 3 requests", "architect is loading on reasoning, 43 %". out: NUL-terminated. */
+/* One line on why a waiting ticket waits: "queued behind 3 requests", "architect is loading on
+ * reasoning, 43 %". out: NUL-terminated. */
 void route_ticket_status(const struct route_ticket *t, char *out, size_t n);
 
 /* ---- what mesh, gateway.c and ops use ---- */
 RM_MUST_USE int route_new(uv_loop_t *loop, struct role_map *map, struct route **out);
-void route_free(struct route *r);                      /* refuses what waits with RM_ERR_DRAINING */
-void route_set_map(struct route *r, struct role_map *map); /* takes a reference; queues of roles that stay keep their tickets */
-void route_set_draining(struct route *r);              /* new tickets are refused with RM_ERR_DRAINING */
+void route_free(struct route *r); /* refuses what waits with RM_ERR_DRAINING */
+void route_set_map(
+    struct route *r,
+    struct role_map *map); /* takes a reference; queues of roles that stay keep their tickets */
+void route_set_draining(struct route *r); /* new tickets are refused with RM_ERR_DRAINING */
 
 /* A node's link. client: borrowed until route_node_gone. */
 void route_node_here(struct route *r, const char *node, struct http_client *client);
-void route_node_gone(struct route *r, const char *node);                                /* left the map */
-void route_node_state(struct route *r, const char *node, const struct node_state *state); /* every watch event; copied */
-void route_node_lost(struct route *r, const char *node, int err);                        /* watch stream broken or silent */
+void route_node_gone(struct route *r, const char *node); /* left the map */
+void route_node_state(struct route *r, const char *node,
+                      const struct node_state *state); /* every watch event; copied */
+void route_node_lost(struct route *r, const char *node,
+                     int err); /* watch stream broken or silent */
 
 /* For /api/v1 and /metrics: JSON members and counters of the present; see ops. */
 int route_write_nodes(const struct route *r, struct rm_buf *out); /* JSON array */
 int route_write_roles(const struct route *r, struct rm_buf *out); /* JSON array */
-int route_write_metrics(const struct route *r, struct rm_buf *out); /* OpenMetrics text, families without # EOF */
+int route_write_metrics(const struct route *r,
+                        struct rm_buf *out); /* OpenMetrics text, families without # EOF */
 uint32_t route_hosts_ready(const struct route *r, const char *role); /* NULL: of all roles */
 
 #endif
