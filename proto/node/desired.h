@@ -9,6 +9,15 @@
 
 enum desired_engine { ENGINE_CORE, ENGINE_ATTACH };
 
+enum { /* what a decoder lets through */
+       DESIRED_SLOTS_MAX = 64,
+       DESIRED_CONTEXT_MAX = 16 * 1024 * 1024,
+       DESIRED_BATCH_MAX = 65536,
+       DESIRED_THREADS_MAX = 1024,
+       DESIRED_QUEUE_MAX = 65536,
+       DESIRED_DRAIN_MS_MAX = 3600 * 1000
+};
+
 struct desired_host {
     uint64_t epoch; /* of the gateway; lower than the worker's stored one: RM_ERR_STALE (409) */
     char role[NODE_NAME_MAX];
@@ -27,6 +36,9 @@ struct desired_host {
 };
 
 int desired_host_encode(const struct desired_host *d, struct rm_buf *out);
+
+/* Defaults of what is missing: slots 1, kv "f16", gpu_layers -1, engine core, else 0 and "". role
+ * and model are required, source for core, url for attach. */
 RM_MUST_USE int desired_host_decode(struct rm_slice json, struct desired_host *out,
                                     char *why); /* as node_state_decode */
 

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* proto/node/fields.h - one table per message of the node protocol, read by encoder and decoder.
+ * A row is the member's name, its kind and where it lies in the struct; rows stand in the order of
+ * PROTOCOL.md, and node_test.c compares the two. Writing goes straight into a buffer, reading goes
+ * through a jansson tree (control plane; bounded by NODE_JSON_MAX). For this folder only. No I/O.
+ */
+#ifndef RM_NODE_FIELDS_H
+#define RM_NODE_FIELDS_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "proto/base/json_write.h"
+
+enum { NODE_JSON_MAX = 2 * 1024 * 1024, NODE_WHY_MAX = 128 };
+
+/* Integers on the wire are 0 .. 2^53 - 1, so that any JSON reader keeps them. */
+#define NODE_INT_MAX ((1ULL << 53) - 1)
+
+enum field_kind {
+    FIELD_NAME, /* char[size]: refused when longer or with control bytes in it */
+    FIELD_TEXT, /* char[size]: cut when longer, control bytes but LF become '?' */
+    FIELD_U32,
+    FIELD_I32, /* may be negative */
+    FIELD_U64,
+    FIELD_RATE, /* double >= 0 */
+    FIELD_PART, /* double 0..1 */
+    FIELD_BOOL,
+    FIELD_ENUM,  /* int; words of `words` */
+    FIELD_ERROR, /* a table of `sub`; null while its first row, an enum, is 0 */
+    FIELD_OBJECT /* a table of `sub` */
+};
+
+struct node_field {
+    const char *name;
+    enum field_kind kind;
+    size_t offset, size;
+    bool required;
+    const char *const *words; /* FIELD_ENUM: NULL-terminated, value = index */
+    const struct node_field *sub;
+};
+
+#define FIELD(type, member, kind)                                                                  \
+    {                                                                                              \
+#member, kind, offsetof(type, member), sizeof(((type *)0)->member), false, NULL, NULL      \
+    }
+#define FIELD_MUST(type, member, kind)                                                             \
+    {                                                                                              \
+#member, kind, offsetof(type, member), sizeof(((type *)0)->member), true, NULL, NULL       \
+    }
+#define FIELD_WORDS(type, member, names)                                                           \
+    {                                                                                              \
+#member, FIELD_ENUM, offsetof(type, member), sizeof(((type *)0)->member), false, names,    \
+            NULL                                                                                   \
+    }
+#define FIELD_SUB(type, member, kind, t)                                                           \
+    {                                                                                              \
+#member, kind, offsetof(type, member), sizeof(((type *)0)->member), false, NULL, t         \
+    }
+
+/* Writes the rows as members of the object that is open in w. */
+void node_fields_put(struct rm_jw *w, const struct node_field *table, const void *from);
+
+/* Reads the members of o into the struct; members that are missing leave it as it is, null counts
+ * as missing. path: the object's name for messages, "" at the top. why: at least NODE_WHY_MAX
+ * bytes. Returns 0 or RM_ERR_FIELD. */
+RM_MUST_USE int node_fields_get(const json_t *o, const struct node_field *table, void *into,
+                                const char *path, char *why);
+
+/* Text to a tree: an object, no duplicate keys, at most NODE_JSON_MAX bytes. The caller decrefs.
+ * Returns 0 or RM_ERR_JSON. */
+RM_MUST_USE int node_json_load(struct rm_slice json, json_t **out, char *why);
+
+#endif

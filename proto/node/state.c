@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+#include "proto/node/state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "proto/node/fields.h"
+
+#define NODE_WORD(name, text) text,
+static const char *const state_words[] = {NODE_HOST_STATES(NODE_WORD) NULL};
+static const char *const cause_words[] = {NODE_CAUSES(NODE_WORD) NULL};
+#undef NODE_WORD
+
+/* In the order of PROTOCOL.md. */
+
+static const struct node_field error_fields[] = {
+    FIELD_WORDS(struct node_error, cause, cause_words), FIELD(struct node_error, code, FIELD_I32),
+    FIELD(struct node_error, text, FIELD_TEXT),         FIELD(struct node_error, log, FIELD_TEXT),
+    FIELD(struct node_error, at_ms, FIELD_U64),         {.name = NULL},
+};
+
+static const struct node_field host_fields[] = {
+    FIELD_MUST(struct node_host, role, FIELD_NAME),
+    FIELD(struct node_host, model, FIELD_NAME),
+    FIELD(struct node_host, engine, FIELD_NAME),
+    FIELD(struct node_host, revision, FIELD_NAME),
+    FIELD(struct node_host, model_hash, FIELD_NAME),
+    FIELD_WORDS(struct node_host, state, state_words),
+    FIELD(struct node_host, progress, FIELD_PART),
+    FIELD(struct node_host, pid, FIELD_I32),
+    FIELD(struct node_host, rss_bytes, FIELD_U64),
+    FIELD(struct node_host, forecast_bytes, FIELD_U64),
+    FIELD(struct node_host, context, FIELD_U32),
+    FIELD(struct node_host, slots_total, FIELD_U32),
+    FIELD(struct node_host, slots_busy, FIELD_U32),
+    FIELD(struct node_host, queue, FIELD_U32),
+    FIELD(struct node_host, prefill_tps, FIELD_RATE),
+    FIELD(struct node_host, decode_tps, FIELD_RATE),
+    FIELD(struct node_host, kv_used, FIELD_U64),
+    FIELD(struct node_host, kv_total, FIELD_U64),
+    FIELD(struct node_host, prompt_tokens, FIELD_U64),
+    FIELD(struct node_host, cached_tokens, FIELD_U64),
+    FIELD(struct node_host, generated_tokens, FIELD_U64),
+    FIELD(struct node_host, restarts, FIELD_U32),
+    FIELD(struct node_host, retry_ms, FIELD_U32),
+    FIELD_SUB(struct node_host, last_error, FIELD_ERROR, error_fields),
+    {.name = NULL},
+};
+
+static const struct node_field memory_fields[] = {
+    FIELD(struct node_memory, total, FIELD_U64),
+    FIELD(struct node_memory, available, FIELD_U64),
+    FIELD(struct node_memory, swap_total, FIELD_U64),
+    FIELD(struct node_memory, swap_used, FIELD_U64),
+    FIELD(struct node_memory, reserve, FIELD_U64),
+    FIELD(struct node_memory, budget, FIELD_U64),
+    FIELD(struct node_memory, committed, FIELD_U64),
+    {.name = NULL},
+};
+
+static const struct node_field state_fields[] = {
+    FIELD_MUST(struct node_state, node, FIELD_NAME),
+    FIELD_MUST(struct node_state, boot_id, FIELD_NAME),
+    FIELD(struct node_state, version, FIELD_NAME),
+    FIELD(struct node_state, seq, FIELD_U64),
+    FIELD(struct node_state, epoch, FIELD_U64),
+    FIELD(struct node_state, uptime_ms, FIELD_U64),
+    FIELD(struct node_state, draining, FIELD_BOOL),
+    FIELD_SUB(struct node_state, memory, FIELD_OBJECT, memory_fields),
+    {.name = NULL}, /* hosts follow: an array, done by hand */
+};
+
+const char *node_host_state_name(enum node_host_state s)
+{
+    return (unsigned)s < RM_COUNT(state_words) - 1 ? state_words[s] : "unknown";
+}
+
+int node_host_state_from(struct rm_slice text, enum node_host_state *out)
+{
+    for (unsigned i = 0; state_words[i] != NULL; i++)
+        if (rm_slice_eq(text, state_words[i])) {
+            *out = (enum node_host_state)i;
+            return 0;
+        }
+    return RM_ERR_FIELD;
+}
+
+const char *node_cause_name(enum node_cause c)
+{
+    return (unsigned)c < RM_COUNT(cause_words) - 1 ? cause_words[c] : "unknown";
+}
+
+void node_state_clear(struct node_state *s)
+{
+    free(s->hosts);
+    memset(s, 0, sizeof(*s));
+}
+
+int node_state_encode(const struct node_state *s, struct rm_buf *out)
+{
+    struct rm_jw w = rm_jw_to(out);
+
+    rm_jw_obj(&w, NULL);
+    node_fields_put(&w, state_fields, s);
+    rm_jw_arr(&w, "hosts");
+    for (uint32_t i = 0; i < s->n_hosts; i++) {
+        rm_jw_obj(&w, NULL);
+        node_fields_put(&w, host_fields, &s->hosts[i]);
+        rm_jw_end(&w);
+    }
+    rm_jw_end(&w);
+    rm_jw_end(&w);
+    return rm_jw_done(&w);
+}
+
+static int get_hosts(const json_t *hosts, struct node_state *out, char *why)
+{
+    size_t n = json_array_size(hosts);
+    char path[24];
+    int r;
+
+    if (hosts == NULL || json_is_null(hosts))
+        return 0;
+    if (!json_is_array(hosts) || n > NODE_HOSTS_MAX) {
+        snprintf(why, NODE_WHY_MAX, "hosts: expected an array of at most %d", NODE_HOSTS_MAX);
+        return RM_ERR_FIELD;
+    }
+    if (n > 0 && (out->hosts = calloc(n, sizeof(*out->hosts))) == NULL)
+        return UV_ENOMEM;
+    out->n_hosts = (uint32_t)n;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *h = json_array_get(hosts, i);
+
+        snprintf(path, sizeof(path), "hosts[%zu]", i);
+        if (!json_is_object(h)) {
+            snprintf(why, NODE_WHY_MAX, "%s: expected an object", path);
+            return RM_ERR_FIELD;
+        }
+        if ((r = node_fields_get(h, host_fields, &out->hosts[i], path, why)) < 0)
+            return r;
+    }
+    return 0;
+}
+
+int node_state_decode(struct rm_slice json, struct node_state *out, char *why)
+{
+    json_t *root;
+    int r;
+
+    memset(out, 0, sizeof(*out));
+    why[0] = '\0';
+    if ((r = node_json_load(json, &root, why)) < 0)
+        return r;
+    if ((r = node_fields_get(root, state_fields, out, "", why)) == 0)
+        r = get_hosts(json_object_get(root, "hosts"), out, why);
+    json_decref(root);
+    if (r < 0)
+        node_state_clear(out);
+    return r;
+}
+
+const struct node_host *node_state_find(const struct node_state *s, const char *role)
+{
+    for (uint32_t i = 0; i < s->n_hosts; i++)
+        if (strcmp(s->hosts[i].role, role) == 0)
+            return &s->hosts[i];
+    return NULL;
+}
