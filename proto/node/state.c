@@ -118,7 +118,7 @@ int node_state_encode(const struct node_state *s, struct rm_buf *out)
 static int get_hosts(const json_t *hosts, struct node_state *out, char *why)
 {
     size_t n = json_array_size(hosts);
-    char path[24];
+    char path[32];
     int r;
 
     if (hosts == NULL || json_is_null(hosts))
