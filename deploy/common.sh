@@ -25,16 +25,20 @@ setup_says() {
     [ ! -r "$cache/setup.stamp" ] || sed -n "s/^$1=//p" "$cache/setup.stamp"
 }
 
-# build_tree PRESET LOG: configures and builds into build/PRESET; quiet, everything to LOG, the end of it on failure.
+# build_tree PRESET LOG [TARGET...]: configures and builds into build/PRESET (no TARGET: everything); quiet, all output
+# to LOG, the end of it also here on failure. ROLEMESH_WERROR=ON in the environment makes warnings errors.
 build_tree() {
-    local preset=$1 log=$2 args launcher=()
+    local preset=$1 log=$2 args launcher=() targets=()
+    shift 2
+    [ $# -eq 0 ] || targets=(--target "$@")
     read -r -a args <<<"$(setup_says cmake)"
     if [ -z "${CMAKE_C_COMPILER_LAUNCHER:-}" ] && command -v ccache >/dev/null; then
         launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
     fi
     say "building ($preset)"
-    if ! (cd "$top" && cmake --preset "$preset" "${launcher[@]}" "${args[@]}" &&
-        cmake --build --preset "$preset") >"$log" 2>&1; then
+    if ! (cd "$top" && cmake --preset "$preset" "${launcher[@]}" "${args[@]}" \
+        ${ROLEMESH_WERROR:+"-DROLEMESH_WERROR=$ROLEMESH_WERROR"} &&
+        cmake --build --preset "$preset" "${targets[@]}") >"$log" 2>&1; then
         tail -n 40 "$log" >&2
         say "the $preset build failed; all of its output is in $log"
         return 1

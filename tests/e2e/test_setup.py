@@ -27,6 +27,11 @@ def run(tmp_path, *argv, **env):
         (["deploy/setup", "--llama"], "--llama needs a value"),
         (["deploy/setup", "--llama", "metal"], "expected cpu, vulkan, cuda, system or none"),
         (["deploy/setup", "--prefix", "/tmp/a b"], "blanks"),
+        (["deploy/demo", "--frob"], "unknown option --frob"),
+        (["deploy/demo", "--check", "--stop"], "exclude each other"),
+        (["deploy/demo", "--port-base", "80"], "expected a number from 1024"),
+        (["deploy/demo", "--model", "chat=x.gguf"], "expected ROLE=FILE.gguf"),
+        (["deploy/demo", "--model", "ask=missing.gguf"], "cannot read missing.gguf"),
         (["tests/run", "--preset", "fast"], "expected release, debug, asan or tsan"),
         (["tests/run", "twice"], "unknown option twice"),
     ],
@@ -40,7 +45,7 @@ def test_wrong_arguments_say_so_in_one_line(tmp_path, argv, says):
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("command", ["deploy/setup", "tests/run"])
+@pytest.mark.parametrize("command", ["deploy/setup", "deploy/demo", "tests/run"])
 def test_help(tmp_path, command):
     done = run(tmp_path, command, "--help")
     assert done.returncode == 0
