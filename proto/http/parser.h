@@ -15,14 +15,14 @@ enum http_role { HTTP_PARSE_REQUEST, HTTP_PARSE_RESPONSE };
 
 struct http_parser;
 
-/* Called inside http_parser_feed. A negative return ends parsing with that error. */
+/* Called inside http_parser_feed. A negative return ends parsing with that error; RM_WAIT from
+ * on_head or on_body stops the feed there (see http_parser_feed). */
 struct http_parser_ops {
-    int (*on_head)(void *arg,
-                   const struct http_head
-                       *head); /* valid until on_end or the next error. Interim (1xx) answers are
-                                * counted against limits.interim and not reported */
-    int (*on_body)(void *arg, const char *bytes,
-                   size_t n); /* points into the fed bytes: nothing is copied */
+    /* head: valid until the first byte of the next message is fed, or http_parser_trim. Interim
+     * (1xx) answers are counted against limits.interim and not reported. */
+    int (*on_head)(void *arg, const struct http_head *head);
+    /* Points into the fed bytes: nothing is copied. */
+    int (*on_body)(void *arg, const char *bytes, size_t n);
     int (*on_end)(void *arg);
 };
 
@@ -33,15 +33,22 @@ RM_MUST_USE int http_parser_new(enum http_role role, const struct http_limits *l
 void http_parser_free(struct http_parser *p);
 
 /* Feeds bytes. Stops after the end of one message so that pipelined requests are handled one after
- * another. *used   bytes taken; the caller keeps the others Returns 0 (all taken, more wanted),
- * RM_AGAIN (a message ended at *used; feed the rest when it has been answered), or an error:
- * RM_ERR_HTTP_SYNTAX, _VERSION, _CODING, _FIELDS, _LENGTH, _TARGET, RM_ERR_MISDIRECTED,
- * RM_ERR_BODY_TOO_LARGE, or what a callback returned. After an error the parser only refuses. */
+ * another. *used: bytes taken; the caller keeps the others. Returns
+ *   0         all taken, more wanted
+ *   RM_AGAIN  a message ended at *used; feed the rest when it has been answered
+ *   RM_WAIT   a callback said RM_WAIT: no callback until the rest is fed
+ * or an error: RM_ERR_HTTP_SYNTAX, _VERSION, _CODING, _FIELDS, _TARGET, RM_ERR_MISDIRECTED,
+ * RM_ERR_METHOD (CONNECT), RM_ERR_NOT_SUPPORTED (unknown method), RM_ERR_BODY_TOO_LARGE, UV_ENOMEM,
+ * or what a callback returned. After an error the parser only refuses. The verdict, the head and
+ * the body do not depend on how the bytes were cut. */
 RM_MUST_USE int http_parser_feed(struct http_parser *p, const char *bytes, size_t n, size_t *used);
 
 /* The peer closed. 0: between messages, or the end of a HTTP_BODY_EOF body (on_end is called); else
  * RM_ERR_HTTP_SYNTAX: cut short. */
 RM_MUST_USE int http_parser_eof(struct http_parser *p);
+
+/* Between messages: gives back the memory of the last head. For connections that are idle. */
+void http_parser_trim(struct http_parser *p);
 
 /* True when not a byte of the next message has been fed (leading CRLF not counted). */
 bool http_parser_idle(const struct http_parser *p);
