@@ -8,6 +8,7 @@ engine's own figure, else from the stream) and cached (prompt tokens that came f
 Exit: 0 an answer came to its end, 1 it did not; then the reason is on standard error.
 """
 
+import contextlib
 import http.client
 import json
 import sys
@@ -44,7 +45,7 @@ def wait_ready(base, mode, seconds):
             left = max(1.0, end - time.monotonic())
             body = {"messages": [{"role": "user", "content": "Are you there?"}], "max_tokens": 1}
             conn, answer = post(base, mode, body, left)
-            with conn:
+            with contextlib.closing(conn):
                 message = json.loads(answer.read())
             if "choices" in message:
                 return
@@ -83,7 +84,7 @@ def stream(base, mode, prompt, timeout):
     sent = time.monotonic()
     conn, answer = post(base, mode, body, timeout)
     text, first, last, model, usage, timings = "", None, sent, mode, {}, {}
-    with conn:
+    with contextlib.closing(conn):
         for chunk in events(answer):
             model = chunk.get("model") or model
             usage = chunk.get("usage") or usage
