@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/core/decoder.h - the decode thread: one llama_context, its slots, and the mailbox to the
- * loop. The decoder owns the model and the context; nobody else calls llama_decode or touches the
- * KV memory. It knows tokens, text and sampling, and nothing of HTTP, JSON or chat templates
+/* worker/core/decoder.h - the decode thread: one llama_context, its slots, and the mailbox.
+ * The decoder owns the model and the context; nobody else calls llama_decode or touches the KV
+ * memory. It knows tokens, text and sampling, and nothing of HTTP, JSON or chat templates
  * (api.c, request.c and template.c do).
  *
  *   loop thread                                    decode thread
  *   decoder_submit ──► inbox (jobs, cancels) ──►   admit to a slot, reuse a prefix
- *                                                  fill a batch: one token per running slot, then
- * prefill up to the chunk budget (<= 100 ms at the measured speed) decoder_poll  ◄── outbox
- * (events) ◄── wake()   llama_decode, sample, cut UTF-8 and stop strings, emit
+ *                                                  fill a batch: one token per running slot,
+ *                                                  then prefill up to the chunk budget
+ *                                                  (chunk_ms at the measured speed)
+ *   decoder_poll  ◄── outbox (events) ◄── wake()   llama_decode, sample, cut UTF-8 and stop
+ *                                                  strings, emit
  *
  * All functions are for the loop thread unless they say otherwise. */
 #ifndef RM_CORE_DECODER_H
@@ -30,11 +32,12 @@ struct decoder_conf {
     const char *model_path; /* GGUF, first file of a split; borrowed until decoder_open returns */
     uint32_t context;       /* tokens per slot; 0: the model's own maximum */
     uint32_t slots;         /* sequences decoded together, 1..64 */
+    uint32_t kv_tokens;     /* that all slots together hold; 0: context * slots, else >= context */
     enum decoder_kv kv;
     uint32_t batch;     /* n_ubatch, tokens; 0: 512 */
     uint32_t threads;   /* 0: cores - 1, at least 1 */
     int32_t gpu_layers; /* -1: all that a device takes */
-    uint32_t queue_max; /* jobs waiting for a slot at most; 0: 64 */
+    uint32_t queue_max; /* jobs beyond the slots that may wait; 0: 64 */
     uint32_t chunk_ms;  /* longest prefill chunk; 0: 100 */
     /* Called from the decode thread whenever the outbox turns non-empty; must be thread-safe
      * (uv_async_send). */
@@ -100,25 +103,30 @@ struct job_event {
     const char
         *stop_word; /* JOB_DONE: the stop string that ended it, or NULL; borrowed for the call */
     int err;        /* JOB_FAILED */
+    /* JOB_DONE: what was generated, without the end-of-turn token; borrowed for the call. */
+    const int32_t *tokens;
+    size_t n_tokens;
 };
 
 /* A snapshot for /core/state and the worker's node state. */
 struct decoder_stats {
     uint32_t slots, slots_busy, slots_prefill; /* busy includes those in prefill */
     uint32_t queued;
-    uint64_t kv_tokens_used,
-        kv_tokens_total; /* used: busy and cached ones; total: what the KV memory holds */
-    double prefill_tps, decode_tps; /* moving averages, tokens per second; 0: not measured yet.
-                                       decode: one stream's pace */
-    uint64_t prompt_tokens, cached_tokens, generated_tokens, jobs_done, jobs_failed,
-        decode_calls; /* since start */
-    uint64_t ticks;   /* rises with every decode call or idle turn: a stall watchdog's pulse */
+    uint64_t kv_tokens_used;  /* busy and cached ones; a shared prefix counts for each slot */
+    uint64_t kv_tokens_total; /* what the KV memory holds */
+    /* Moving averages, tokens per second; 0: not measured yet. decode: one stream's pace. */
+    double prefill_tps, decode_tps;
+    /* Since start: */
+    uint64_t prompt_tokens, cached_tokens, generated_tokens, jobs_done, jobs_failed, decode_calls;
+    uint64_t preempted; /* jobs put back to the queue because the KV memory was full */
+    uint64_t ticks;     /* rises with every decode call: a stall watchdog's pulse */
 };
 
-/* Loads the model and starts the thread. Blocks while weights are read (the engine process has
- * nothing else to do). why   what libllama said last, for the user; NUL-terminated, at most n_why
- * bytes Returns 0, RM_ERR_MODEL_FILE, RM_ERR_ABI (llama_version() of another major.minor),
- * RM_ERR_FIELD (a flag that cannot be) or UV_ENOMEM. */
+/* Loads the model, makes a first decode call and starts the thread. Blocks while weights are read
+ * (the engine process has nothing else to do).
+ * why   what libllama said last, for the user; NUL-terminated, at most n_why bytes
+ * Returns 0, RM_ERR_MODEL_FILE, RM_ERR_ABI (llama_version() of another major.minor), RM_ERR_FIELD
+ * (a flag that cannot be), RM_ERR_ENGINE (no backend, or decoding fails) or UV_ENOMEM. */
 RM_MUST_USE int decoder_open(const struct decoder_conf *conf, struct decoder **out, char *why,
                              size_t n_why);
 

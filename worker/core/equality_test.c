@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/* worker/core/equality_test.c - the same greedy tokens with prefix reuse, interleaved and alone.
+ * Each architecture gets a model with random F32 weights. What is right comes from a plain loop
+ * over llama.h in a fresh context: no slots, no caches, the whole prompt at once. Different batch
+ * shapes change the last bits of a logit, which may turn a tie between two tokens; so prompts are
+ * used whose reference answer has no two logits near each other at any step (the smallest gap is
+ * far above that noise, and far below what a wrong cache does), and on these every token must be
+ * the same. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "llama.h"
+#include "tests/support/models/models.h"
+#include "worker/core/llama_env.h"
+#include "worker/core/test_jobs.h"
+
+enum { CONTEXT = 2048, ANSWER = 24, ANSWER_MIN = 6, TRIES = 200, PROMPT_MAX = 1600 };
+static const float gap_min = 0.01f;
+
+/* A prompt and its right answer. */
+struct sample {
+    int32_t tokens[PROMPT_MAX];
+    size_t n;
+    int32_t answer[ANSWER];
+    size_t n_answer; /* without the end-of-turn token */
+};
+
+static const char *const archs[] = {"llama",   "qwen3",     "qwen3moe", "gemma3",
+                                    "gpt-oss", "deepseek2", "mamba",    "qwen35"};
+
+static struct llama_model *reference; /* of the architecture at hand */
+static const struct llama_vocab *vocab;
+static struct test_job story[4];
+
+static uint32_t next_random(uint32_t *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed >> 8;
+}
+
+/* The largest logit's index, and its distance to the next one. */
+static int32_t best_of(const float *logits, int32_t n, float *gap)
+{
+    int32_t best = 0;
+    float second = -1e30f;
+
+    for (int32_t i = 1; i < n; i++) {
+        if (logits[i] > logits[best]) {
+            second = logits[best];
+            best = i;
+        } else if (logits[i] > second) {
+            second = logits[i];
+        }
+    }
+    *gap = logits[best] - second;
+    return best;
+}
+
+/* Decodes s->tokens in a fresh context and then greedily. Returns the smallest gap, 0: too short an
+ * answer. */
+static float reference_answer(struct sample *s)
+{
+    struct llama_context_params p = llama_context_default_params();
+    float smallest = 1e30f, gap;
+    struct llama_context *ctx;
+    llama_token token;
+
+    p.n_ctx = p.n_batch = CONTEXT;
+    p.n_threads = p.n_threads_batch = 1;
+    p.swa_full = true; /* nothing is ever dropped: the plainest memory there is */
+    ctx = llama_init_from_model(reference, p);
+    assert_non_null(ctx);
+    assert_int_equal(llama_decode(ctx, llama_batch_get_one(s->tokens, (int32_t)s->n)), 0);
+    for (s->n_answer = 0; s->n_answer < ANSWER;) {
+        token = best_of(llama_get_logits_ith(ctx, -1), llama_vocab_n_tokens(vocab), &gap);
+        smallest = gap < smallest ? gap : smallest;
+        if (llama_vocab_is_eog(vocab, token) || smallest < gap_min)
+            break;
+        s->answer[s->n_answer++] = token;
+        assert_int_equal(llama_decode(ctx, llama_batch_get_one(&token, 1)), 0);
+    }
+    llama_free(ctx);
+    return s->n_answer < ANSWER_MIN ? 0.0f : smallest;
+}
+
+/* A prompt that begins with `prefix` and goes on with n_more random tokens, such that its answer
+ * has no near ties. */
+static void pick(struct sample *s, const int32_t *prefix, size_t n_prefix, size_t n_more,
+                 uint32_t seed)
+{
+    assert_true(n_prefix + n_more <= PROMPT_MAX);
+    for (int i = 0; i < TRIES; i++) {
+        if (n_prefix > 0)
+            memcpy(s->tokens, prefix, n_prefix * sizeof(*prefix));
+        for (s->n = n_prefix; s->n < n_prefix + n_more;)
+            s->tokens[s->n++] = (int32_t)(next_random(&seed) % 300);
+        if (reference_answer(s) >= gap_min)
+            return;
+    }
+    fail_msg("no prompt without near ties in %d tries", TRIES);
+}
+
+static void expect(const struct sample *s, const struct test_job *j)
+{
+    assert_true(j->done);
+    assert_false(j->shrank);
+    assert_int_equal(j->n_tokens, s->n_answer);
+    assert_memory_equal(j->tokens, s->answer, s->n_answer * sizeof(*s->answer));
+}
+
+/* Runs one prompt; returns how much of it came from a cache. */
+static uint32_t run(struct decoder *d, const struct sample *s)
+{
+    struct job_spec spec = test_greedy(s->tokens, s->n, ANSWER);
+
+    test_run(d, &spec, &story[0]);
+    expect(s, &story[0]);
+    return story[0].cached;
+}
+
+static void run_together(struct decoder *d, struct sample *const *s, int n)
+{
+    for (int i = 0; i < n; i++) {
+        struct job_spec spec = test_greedy(s[i]->tokens, s[i]->n, ANSWER);
+
+        assert_int_equal(test_submit(d, &spec, &story[i]), 0);
+    }
+    for (int i = 0; i < n; i++)
+        test_until_done(d, &story[i]);
+    for (int i = 0; i < n; i++)
+        expect(s[i], &story[i]);
+}
+
+/* The prompts of one architecture: a long one, what may follow it, and others. */
+struct set {
+    struct sample base, extended, diverging, other[6], branch[4];
+};
+
+static void pick_set(struct set *set)
+{
+    int32_t talk[PROMPT_MAX];
+    size_t n = 700;
+
+    pick(&set->base, NULL, 0, n, 1);
+    memcpy(talk, set->base.tokens, n * sizeof(*talk));
+    memcpy(talk + n, set->base.answer, set->base.n_answer * sizeof(*talk));
+    pick(&set->extended, talk, n + set->base.n_answer, 60, 2);
+    pick(&set->diverging, set->base.tokens, 400, 200, 3);
+    for (uint32_t i = 0; i < 6; i++)
+        pick(&set->other[i], NULL, 0, 40 + 190 * i, 10 + i);
+    for (uint32_t i = 0; i < 4; i++)
+        pick(&set->branch[i], set->base.tokens, 550, 30 + 20 * i, 20 + i);
+}
+
+/* What reuse has to give: a test that never hits a cache would prove nothing. */
+static void check_reuse(struct decoder *d, const struct set *set)
+{
+    bool goes_back = !llama_model_is_recurrent(reference) && !llama_model_is_hybrid(reference);
+    size_t n = set->base.n, talk = n + set->base.n_answer;
+    uint32_t cached;
+
+    assert_int_equal(run(d, &set->base), 0);
+    assert_int_equal(run(d, &set->base), n - 1);
+    cached = run(d, &set->extended); /* the last token of an answer may not have been decoded */
+    assert_in_range(cached, talk - 1, talk);
+    cached = run(d, &set->diverging); /* at 400; without going back from the checkpoint at 256 */
+    assert_in_range(cached, 256, goes_back ? 400 : 256);
+    if (goes_back && llama_model_n_swa(reference) == 0)
+        assert_int_equal(cached, 400);
+    assert_int_equal(run(d, &set->base), n - 1); /* less than half was shared: it was left alone */
+}
+
+static void one_architecture(void **state)
+{
+    const char *arch = *state;
+    struct set *set = calloc(1, sizeof(*set));
+    struct decoder_conf conf = {.context = CONTEXT, .slots = 4, .batch = 64, .threads = 1};
+    struct sample *four[4], *mixed[4];
+    struct decoder *d;
+    char path[512];
+
+    models_make(path, sizeof(path), arch, arch, (const char *const[]){"seed=7", "swa=32", NULL});
+    reference = llama_model_load_from_file(path, llama_model_default_params());
+    assert_non_null(reference);
+    vocab = llama_model_get_vocab(reference);
+    pick_set(set);
+    conf.model_path = path;
+    d = test_open(&conf);
+    check_reuse(d, set);
+    for (int round = 0; round < 2;
+         round++) { /* many others, some of them evicting what was there */
+        for (int i = 0; i < 6; i++)
+            run(d, &set->other[i]);
+        run(d, &set->base);
+        run(d, &set->extended);
+    }
+    for (int i = 0; i < 4; i++)
+        four[i] = &set->branch[i];
+    run_together(d, four, 4); /* all four continue one cached beginning */
+    run_together(d, four, 4);
+    mixed[0] = &set->base;
+    mixed[1] = &set->other[5];
+    mixed[2] = &set->diverging;
+    mixed[3] = &set->other[0];
+    run_together(d, mixed, 4);
+    test_close(d);
+    d = test_open(&conf); /* four at once on a cold memory */
+    run_together(d, mixed, 4);
+    test_close(d);
+    llama_model_free(reference);
+    free(set);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[RM_COUNT(archs)];
+    char why[256];
+
+    if (llama_env_init(why, sizeof(why)) < 0) {
+        fprintf(stderr, "%s\n", why);
+        return 1;
+    }
+    for (size_t i = 0; i < RM_COUNT(archs); i++)
+        tests[i] = (struct CMUnitTest){archs[i], one_architecture, NULL, NULL, (void *)archs[i]};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
