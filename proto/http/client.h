@@ -17,13 +17,14 @@ struct http_client;
 struct http_call;
 
 struct http_client_conf {
-    struct http_limits limits; /* for responses */
-    uint32_t connect_ms;       /* 2000 */
-    uint32_t head_ms;  /* first byte of the response after the request was sent; 0: no limit */
-    uint32_t idle_ms;  /* silence inside a response body; 0: no limit */
-    uint32_t keep_ms;  /* how long an unused connection is kept; 30000 */
-    uint32_t keep_max; /* unused connections kept; 64 */
-    const char *host;  /* Host value; NULL: the address ("localhost" for Unix sockets) */
+    struct http_limits
+        limits;          /* for responses; body_bytes: no limit by default, they are never held */
+    uint32_t connect_ms; /* 2000, name look-up included; late: UV_ETIMEDOUT */
+    uint32_t head_ms;    /* first byte of the response after the request was sent; 0: no limit */
+    uint32_t idle_ms;    /* silence inside a response body; 0: no limit */
+    uint32_t keep_ms;    /* how long an unused connection is kept; 30000 */
+    uint32_t keep_max;   /* unused connections kept; 64 */
+    const char *host;    /* Host value; NULL: the address ("localhost" for Unix sockets) */
 };
 extern const struct http_client_conf http_client_conf_default;
 
@@ -66,17 +67,23 @@ struct http_call_spec {
     uint32_t head_ms;      /* overrides the conf's when not 0 */
 };
 
-/* Starts a call; never calls back inside. Returns 0, UV_ENOMEM or UV_EINVAL. */
+/* Starts a call; never calls back inside. ops and arg are borrowed until on_done. Returns 0,
+ * UV_ENOMEM, UV_EINVAL (method, target, a field with a control byte, both kinds of body),
+ * RM_ERR_TOO_BIG (a head of more than 64 KiB) or UV_ECANCELED (the client is being closed). */
 RM_MUST_USE int http_call_start(struct http_client *c, const struct http_call_spec *spec,
                                 const struct http_call_ops *ops, void *arg, struct http_call **out);
 void *http_call_arg(const struct http_call *k);
 
-/* Streams the request body (stream_length != 0). Copies what the kernel does not take. Returns 0,
- * RM_WAIT, RM_ERR_TOO_BIG or UV_EPIPE. */
+/* Streams the request body (stream_length != 0), from the start on. Copies what the kernel does not
+ * take. Returns 0, RM_WAIT (taken; over 256 KiB wait: pause until on_writable), RM_ERR_TOO_BIG
+ * (over 512 KiB, more than 64 pieces or more than stream_length: nothing taken) or UV_EPIPE (the
+ * peer reads no more: an answer or on_fail follows). Such a call is not sent a second time. */
 int http_call_write(struct http_call *k, const struct rm_slice *pieces, size_t n_pieces);
 void http_call_end(struct http_call *k); /* the request body is complete */
 
-void http_call_pause(struct http_call *k); /* stop reading the response */
+/* Stops reading the response; on_body still comes for what one socket read (64 KiB) had brought. No
+ * idle deadline runs meanwhile. */
+void http_call_pause(struct http_call *k);
 void http_call_resume(struct http_call *k);
 bool http_call_got_bytes(const struct http_call *k); /* a byte of the response has arrived */
 bool http_call_was_sent(const struct http_call *k); /* the whole request was handed to the kernel */

@@ -140,7 +140,7 @@ static int parser_on_lex_head(void *arg, const struct http_lex_head *lh)
         r = cross_check(hp, lh);
     if (r < 0)
         return r;
-    return hp->role == HTTP_PARSE_RESPONSE && hp->head_answer ? 1 : 0;
+    return hp->role == HTTP_PARSE_RESPONSE && h->framing == HTTP_BODY_NONE ? 1 : 0;
 }
 
 static int parser_on_lex_body(void *arg, const char *p, size_t n)
