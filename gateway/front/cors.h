@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/front/cors.h - which web pages may read the model API's answers.
  * The list is the role map's gateway.cors_origins: "*" or origins, compared byte by byte. There are
- * no cookies, so an origin is only ever allowed to read what it could ask for with a key of its own.
- * An allowed Origin is echoed; a request without one (every editor that is not a web page) gets no
- * CORS field. Pure. */
+ * no cookies, so an origin is only ever allowed to read what it could ask for with a key of its
+ * own. An allowed Origin is echoed; a request without one (every editor that is not a web page)
+ * gets no CORS field. Pure. */
 #ifndef RM_FRONT_CORS_H
 #define RM_FRONT_CORS_H
 

@@ -82,11 +82,20 @@ static void write_entry(struct rm_jw *w, const char *key, const struct models_as
                         const char *id, const struct map_role *role)
 {
     static const char *const text[] = {"text"};
-    static const char *const parameters[] = {
-        "max_tokens",       "temperature",       "top_p",      "top_k", "min_p", "seed", "stop",
-        "presence_penalty", "frequency_penalty", "logit_bias", "tools", "tool_choice"};
-    static const char *const limits[] = {"context_length", "context_window", "max_model_len",
-                                         "max_input_tokens", "max_tokens", "max_output_tokens"};
+    static const char *const parameters[] = {"max_tokens",
+                                             "temperature",
+                                             "top_p",
+                                             "top_k",
+                                             "min_p",
+                                             "seed",
+                                             "stop",
+                                             "presence_penalty",
+                                             "frequency_penalty",
+                                             "logit_bias",
+                                             "tools",
+                                             "tool_choice"};
+    static const char *const limits[] = {"context_length",   "context_window", "max_model_len",
+                                         "max_input_tokens", "max_tokens",     "max_output_tokens"};
     static const char *const abilities[] = {"completion"};
 
     rm_jw_obj(w, key);
@@ -153,7 +162,8 @@ static size_t query_limit(struct rm_slice query)
 /* Narrows [*from, *to) to the page asked for. Returns true when more follow. */
 static bool page(const struct names *names, struct rm_slice query, size_t *from, size_t *to)
 {
-    struct rm_slice after = query_value(query, "after_id"), before = query_value(query, "before_id");
+    struct rm_slice after = query_value(query, "after_id"),
+                    before = query_value(query, "before_id");
     size_t limit = query_limit(query);
 
     *from = 0;

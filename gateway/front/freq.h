@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* gateway/front/freq.h - one request that a worker answers, as data; front_req.c is its life. Not
+ * for other folders. */
+#ifndef RM_FRONT_FREQ_H
+#define RM_FRONT_FREQ_H
+
+#include "gateway/front/front_impl.h"
+
+enum {
+    AVOID_MAX = 4,               /* as in struct route_ask */
+    SKIM_AT_ONCE = 64 * 1024,    /* bodies up to this are read when they are whole */
+    DRAIN_MAX = 4 * 1024 * 1024, /* a bad body up to this is read to its end before the answer */
+    ERROR_BODY_MAX = 64 * 1024,  /* of a worker's error answer */
+    SEND_STEP = 64 * 1024,       /* bytes of a whole answer per write */
+    NAME_MAX_BYTES = 1024,       /* of a model's name on a bare /v1 */
+    NAMES_MAX_BYTES = 4096,
+    WHOLE_RETRY_MAX_S = 300, /* upper bound for any Retry-After that is read */
+    AFTER_DONE_MS = 1000     /* how long a worker may take to end its answer after the end mark */
+};
+
+enum freq_state { FR_BODY, FR_WAIT, FR_CALL, FR_STREAM, FR_WHOLE, FR_REFUSED, FR_SEND, FR_OVER };
+
+struct freq {
+    struct front *f;
+    struct http_req *q;
+    struct freq *prev, *next;
+    enum freq_state state;
+    enum metrics_outcome outcome;
+    const struct dialect *dialect;
+    struct role_map *map; /* the one it began with; a reference */
+    const struct map_role *role;
+    struct rm_slice mode, origin; /* of the head */
+    char id[FRONT_ID_BYTES + 1];
+    char node[NODE_NAME_MAX]; /* of the lease, "" without one */
+
+    struct rm_buf body;
+    struct rm_skim *skim; /* of a large body */
+    uint64_t body_left;   /* Content-Length, 0: unknown */
+    struct dialect_ask ask;
+    uint64_t session_key;
+    struct rm_slice wanted; /* the model's name for the client, raw JSON; in body or names */
+    struct rm_buf names;    /* the mode, quoted, then the engine's own name, quoted */
+    uint16_t names_kept;    /* bytes of the first */
+
+    struct route_ticket *ticket;
+    struct relay *relay;
+    struct dialect_stream *stream;
+    struct rm_buf answer; /* whole answer or error body */
+    struct rm_slice pieces[DIALECT_PIECES_MAX];
+    uint8_t n_pieces, piece;
+    char target[NODE_NAME_MAX + 64], note[64];
+    int up_status;
+    uint32_t up_wait; /* Retry-After of the worker */
+    struct route_usage usage;
+
+    uint8_t tries, n_avoid;
+    char avoid[AVOID_MAX][NODE_NAME_MAX];
+    bool gone, bad, was_lost, lost_in_stream;
+    struct fault *lost; /* with bad or was_lost: what the client will be told */
+
+    uint64_t start_ms, sent_ms, first_ms, last_ms, done_ms; /* uv_now; 0: not yet */
+};
+
+#endif

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/* gateway/front/front.c - the front: what a new request is, who answers it, and the clock of those
+ * that run. Neighbours: path.c reads the target, reply.c answers by itself, front_req.c runs the
+ * others. Loop thread. */
+#include "gateway/front/front_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/front/dialects/openai.h"
+#include "proto/base/clock.h"
+
+enum { KEEPALIVE_MAX_MS = 15000, TICK_MIN_MS = 5, TICK_MAX_MS = 1000, TEXT_MAX = 4 * 1024 * 1024 };
+
+const struct front_conf front_conf_default = {
+    .hold_stream_ms = 10000,
+    .hold_whole_ms = 45000,
+    .keepalive_ms = 0,
+    .whole_bytes = 16 * 1024 * 1024,
+    .small_body_bytes = 4 * 1024 * 1024,
+    .tries = 2,
+};
+
+/* Which dialect serves an endpoint; a new family is a row here. */
+static const struct dialect *front_dialect(enum path_endpoint e)
+{
+    switch (e) {
+    case PATH_CHAT:
+        return &openai_chat;
+    case PATH_COMPLETIONS:
+        return &openai_completions;
+    default:
+        return NULL;
+    }
+}
+
+/* ---- ids ---- */
+
+void front_new_id(struct front *f, char out[FRONT_ID_BYTES + 1])
+{
+    static const char hex[] = "0123456789abcdef";
+    const unsigned char *p;
+
+    if (f->random_left < 16) {
+        if (uv_random(NULL, NULL, f->random, sizeof(f->random), 0, NULL) < 0)
+            memset(f->random, 0, sizeof(f->random)); /* no kernel of ours lacks it */
+        f->random_left = sizeof(f->random);
+    }
+    p = f->random + sizeof(f->random) - f->random_left;
+    f->random_left -= 16;
+    memcpy(out, "req_", 4);
+    for (int i = 0; i < 16; i++) {
+        out[4 + 2 * i] = hex[p[i] >> 4];
+        out[5 + 2 * i] = hex[p[i] & 15];
+    }
+    out[FRONT_ID_BYTES] = '\0';
+}
+
+/* ---- time ---- */
+
+static void front_on_tick(uv_timer_t *t)
+{
+    struct front *f = t->data;
+    uint64_t now = uv_now(f->loop);
+    struct freq *next;
+
+    for (struct freq *r = f->first; r != NULL; r = next) {
+        next = freq_next(r);
+        freq_tick(r, now);
+    }
+    if (f->first == NULL)
+        uv_timer_stop(&f->tick);
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static void front_set_times(struct front *f)
+{
+    uint64_t alive = f->conf.keepalive_ms > 0 ? f->conf.keepalive_ms : f->map->gateway.keepalive_ms;
+
+    if (alive == 0 || alive > KEEPALIVE_MAX_MS)
+        alive = KEEPALIVE_MAX_MS;
+    f->alive_ms = (uint32_t)alive;
+    f->tick_ms = least(least(f->conf.hold_stream_ms, f->conf.hold_whole_ms), f->alive_ms) / 4;
+    if (f->tick_ms < TICK_MIN_MS)
+        f->tick_ms = TICK_MIN_MS;
+    if (f->tick_ms > TICK_MAX_MS)
+        f->tick_ms = TICK_MAX_MS;
+}
+
+/* ---- life ---- */
+
+int front_new(uv_loop_t *loop, struct role_map *map, struct route *route,
+              const struct front_conf *conf, struct front **out)
+{
+    struct front *f = calloc(1, sizeof(*f));
+    int r;
+
+    *out = NULL;
+    if (f == NULL)
+        return UV_ENOMEM;
+    if ((r = uv_timer_init(loop, &f->tick)) < 0) {
+        free(f);
+        return r;
+    }
+    f->tick.data = f;
+    f->loop = loop;
+    f->route = route;
+    f->map = role_map_ref(map);
+    f->conf = conf != NULL ? *conf : front_conf_default;
+    f->created = rm_wall_s();
+    rm_skim_init(&f->skim);
+    rm_skim_init(&f->scratch);
+    rm_buf_init(&f->text, TEXT_MAX);
+    front_set_times(f);
+    *out = f;
+    return 0;
+}
+
+void front_set_map(struct front *f, struct role_map *map)
+{
+    struct role_map *old = f->map;
+
+    f->map = role_map_ref(map);
+    role_map_unref(old);
+    front_set_times(f);
+}
+
+static void front_on_close(uv_handle_t *h)
+{
+    struct front *f = h->data;
+
+    role_map_unref(f->map);
+    rm_skim_clear(&f->skim);
+    rm_skim_clear(&f->scratch);
+    rm_buf_clear(&f->text);
+    metrics_clear(&f->metrics);
+    if (f->on_closed != NULL)
+        f->on_closed(f->on_closed_arg);
+    free(f);
+}
+
+void front_close(struct front *f, void (*on_closed)(void *arg), void *arg)
+{
+    if (f == NULL)
+        return;
+    f->on_closed = on_closed;
+    f->on_closed_arg = arg;
+    uv_close((uv_handle_t *)&f->tick, front_on_close);
+}
+
+uint32_t front_active(const struct front *f)
+{
+    return f->active;
+}
+
+int front_write_metrics(const struct front *f, struct rm_buf *out)
+{
+    return metrics_write(&f->metrics, f->active, f->held_bytes, out);
+}
+
+void front_error_body(void *arg, int err, const struct http_head *head, struct rm_buf *out)
+{
+    struct fault fault;
+
+    (void)arg;
+    (void)head;
+    fault_set(&fault, err, NULL);
+    (void)openai_error_body(&fault, out);
+}
+
+/* ---- a new request ---- */
+
+/* The first word of a media type, without parameters. */
+static struct rm_slice media_type(struct rm_slice value)
+{
+    const char *semi = value.n > 0 ? memchr(value.p, ';', value.n) : NULL;
+
+    if (semi != NULL)
+        value.n = (size_t)(semi - value.p);
+    while (value.n > 0 && (value.p[value.n - 1] == ' ' || value.p[value.n - 1] == '\t'))
+        value.n--;
+    return value;
+}
+
+/* application/json, anything +json, or nothing said. Not text/plain: a web page may send that
+ * anywhere without asking. */
+static bool media_is_json(struct rm_slice value)
+{
+    struct rm_slice type = media_type(value);
+
+    if (type.n == 0 || rm_slice_ieq(type, "application/json"))
+        return true;
+    return type.n > 5 && rm_slice_ieq((struct rm_slice){type.p + type.n - 5, 5}, "+json");
+}
+
+/* What can be refused by the head alone. Returns 0 or what it set in why. */
+static int front_check_head(struct front *f, const struct http_head *head, uint64_t body_max,
+                            struct fault *why)
+{
+    uint64_t room = f->map->gateway.body_memory_bytes;
+    struct head_facts facts;
+
+    head_facts_read(head, &facts);
+    if (!media_is_json(facts.content_type))
+        return fault_set(why, RM_ERR_MEDIA_TYPE, "the body must be application/json");
+    if (facts.content_encoding.n > 0 && !rm_slice_ieq(facts.content_encoding, "identity"))
+        return fault_set(why, RM_ERR_MEDIA_TYPE, "the body must come without Content-Encoding");
+    if (head->framing == HTTP_BODY_LENGTH && head->content_length > body_max)
+        return fault_set(why, RM_ERR_BODY_TOO_LARGE, "the body may have at most %llu bytes",
+                         (unsigned long long)body_max);
+    if (f->held_bytes > room - room / 10)
+        return fault_set(why, RM_ERR_OVERLOAD, "too many request bodies are held; try again soon");
+    return 0;
+}
+
+static void front_run(struct front *f, struct http_req *q, const struct path *path,
+                      const struct map_role *role)
+{
+    const struct dialect *d = front_dialect(path->endpoint);
+    uint64_t body_max = d->big_body ? f->map->gateway.body_max_bytes : f->conf.small_body_bytes;
+
+    if (front_check_head(f, http_req_head(q), body_max, &f->fault) < 0) {
+        f->fault.close = true; /* the body is not read */
+        reply_fault(f, q, &f->fault, NULL);
+        return;
+    }
+    http_req_set_body_limit(q, body_max);
+    freq_start(f, q, d, path, role);
+    if (!uv_is_active((uv_handle_t *)&f->tick))
+        uv_timer_start(&f->tick, front_on_tick, f->tick_ms, f->tick_ms);
+}
+
+static void front_known(struct front *f, struct http_req *q, const struct path *path,
+                        const struct map_role *role)
+{
+    switch (path->endpoint) {
+    case PATH_ROOT:
+    case PATH_HELLO:
+        reply_root(f, q);
+        break;
+    case PATH_MODELS:
+        reply_models(f, q, path, role);
+        break;
+    case PATH_LATER:
+        fault_set(&f->fault, RM_ERR_NOT_SUPPORTED, "%s is not served by this gateway", path->route);
+        reply_fault(f, q, &f->fault, NULL);
+        break;
+    default:
+        front_run(f, q, path, role);
+        break;
+    }
+}
+
+void front_on_request(struct front *f, struct http_req *q)
+{
+    const struct http_head *head = http_req_head(q);
+    const struct map_role *role = NULL;
+    struct path path;
+    char allow[64];
+
+    path_parse(head->path, &path);
+    if (head->method == HTTP_OPTIONS) {
+        reply_preflight(f, q, &path);
+    } else if (path.endpoint == PATH_UNKNOWN || path.endpoint == PATH_API_V1) {
+        reply_not_found(f, q, &path);
+    } else if (!path_takes(&path, head->method)) {
+        path_allow(&path, allow, sizeof(allow));
+        fault_set(&f->fault, RM_ERR_METHOD, "%s takes %s", path.route, allow);
+        reply_fault(f, q, &f->fault, allow);
+    } else if (path.mode.n > 0 && (role = role_map_mode(f->map, path.mode)) == NULL) {
+        reply_unknown_name(f->map, path.mode, &f->fault);
+        reply_fault(f, q, &f->fault, NULL);
+    } else {
+        front_known(f, q, &path, role);
+    }
+}

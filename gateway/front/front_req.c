@@ -1,0 +1,837 @@
+/* SPDX-License-Identifier: MIT */
+/* gateway/front/front_req.c - the life of one request that a worker answers.
+ *
+ *   FR_BODY    reading the body; a large one is skimmed as it comes     -> FR_WAIT | refused
+ *   FR_WAIT    a ticket waits for a host                                -> FR_CALL | refused
+ *   FR_CALL    sent to a worker, no head yet                            -> the next three | FR_WAIT
+ *   FR_STREAM  events pass the dialect's filter to the client           -> FR_OVER | FR_WAIT
+ *   FR_WHOLE   a whole answer is collected, checked, then sent          -> FR_SEND | FR_WAIT
+ *   FR_REFUSED a worker's error answer is collected and read            -> FR_OVER | FR_WAIT
+ *   FR_SEND    a whole answer leaves at the client's pace               -> FR_OVER
+ *   FR_OVER    the reply is ended or cut, or the client left; on_done frees
+ *
+ * Back to FR_WAIT (another host) only while nothing of an answer was given to the client; signs of
+ * life do not count. While it waits, freq_tick keeps the client alive: first nothing, so that an
+ * error can still be a status, then a 200 and the dialect's sign of life every so often.
+ * Neighbours: front.c starts it, route lends hosts, proto/http's relay moves bytes, dialects/ say
+ * what they mean. Loop thread. */
+#include "gateway/front/front_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/front/freq.h"
+#include "proto/base/clock.h"
+#include "proto/base/json_write.h"
+#include "proto/base/log.h"
+#include "proto/http/relay.h"
+
+static const char *const state_names[] = {"body",  "wait",    "call", "stream",
+                                          "whole", "refused", "send", "over"};
+
+static void freq_dispatch(struct freq *r);
+
+struct freq *freq_next(const struct freq *r)
+{
+    return r->next;
+}
+
+/* The only place that sets the state. */
+static void freq_to(struct freq *r, enum freq_state to)
+{
+    rm_debug("front", "request", RM_S("id", r->id), RM_S("from", state_names[r->state]),
+             RM_S("to", state_names[to]));
+    r->state = to;
+}
+
+/* ---- its parts ---- */
+
+static void freq_drop_body(struct freq *r)
+{
+    r->f->held_bytes -= r->body.len;
+    rm_buf_clear(&r->body);
+}
+
+static void freq_drop_skim(struct freq *r)
+{
+    if (r->skim != NULL) {
+        rm_skim_clear(r->skim);
+        free(r->skim);
+        r->skim = NULL;
+    }
+}
+
+static void freq_drop_call(struct freq *r)
+{
+    relay_abort(r->relay);
+    r->relay = NULL;
+    if (r->stream != NULL) {
+        r->dialect->stream_close(r->stream);
+        r->stream = NULL;
+    }
+}
+
+/* Keeps a fault for later; without memory, a shorter word for it. */
+static void freq_keep_lost(struct freq *r, const struct fault *fault)
+{
+    if (r->lost == NULL)
+        r->lost = malloc(sizeof(*r->lost));
+    if (r->lost != NULL)
+        *r->lost = *fault;
+    r->was_lost = true;
+}
+
+static const struct fault *freq_lost_fault(struct freq *r)
+{
+    if (r->lost != NULL)
+        return r->lost;
+    fault_set(&r->f->fault, RM_ERR_UPSTREAM_LOST, NULL);
+    return &r->f->fault;
+}
+
+static void freq_close_ticket(struct freq *r, enum route_outcome how)
+{
+    struct route_usage usage = r->usage;
+
+    if (r->ticket == NULL)
+        return;
+    if (r->first_ms > r->sent_ms && r->sent_ms > 0)
+        usage.ttft_ms = r->first_ms - r->sent_ms;
+    route_close(r->ticket, how, &usage);
+    r->ticket = NULL;
+}
+
+static void freq_count(struct freq *r)
+{
+    struct metrics_role *m = metrics_of(&r->f->metrics, r->role != NULL ? r->role->name : NULL);
+    double seconds = (double)(rm_now_us() - http_req_start_us(r->q)) / 1e6;
+
+    if (m != NULL) {
+        m->outcome[r->outcome]++;
+        m->prompt_tokens += r->usage.prompt_tokens;
+        m->cached_tokens += r->usage.cached_tokens;
+        m->completion_tokens += r->usage.completion_tokens;
+        metrics_observe(&m->duration, seconds);
+        if (r->first_ms > 0)
+            metrics_observe(&m->first_token, (double)(r->first_ms - r->start_ms) / 1e3);
+    }
+    rm_debug("front", "request is over", RM_S("id", r->id), RM_S("dialect", r->dialect->name),
+             RM_S("role", r->role != NULL ? r->role->name : ""), RM_S("node", r->node),
+             RM_S("outcome", metrics_outcome_name(r->outcome)), RM_U("tries", r->tries),
+             RM_U("prompt", r->usage.prompt_tokens), RM_U("cached", r->usage.cached_tokens),
+             RM_U("completion", r->usage.completion_tokens), RM_F("seconds", seconds));
+}
+
+static void freq_free(struct freq *r)
+{
+    freq_drop_call(r);
+    freq_close_ticket(r, ROUTE_CLIENT);
+    freq_drop_body(r);
+    freq_drop_skim(r);
+    rm_buf_clear(&r->answer);
+    rm_buf_clear(&r->names);
+    free(r->lost);
+    if (r->prev != NULL)
+        r->prev->next = r->next;
+    else
+        r->f->first = r->next;
+    if (r->next != NULL)
+        r->next->prev = r->prev;
+    r->f->active--;
+    role_map_unref(r->map);
+    free(r);
+}
+
+/* ---- towards the client ---- */
+
+/* Starts the reply; the head leaves with the first body bytes. length: -1: not known. */
+static int freq_start_reply(struct freq *r, int status, const char *type, int64_t length,
+                            const struct fault *fault)
+{
+    struct reply_fields rf;
+
+    reply_fields_begin(&rf, r->map, r->origin, r->id);
+    reply_fields_add(&rf, "Content-Type", rm_slice_of(type));
+    if (r->node[0] != '\0')
+        reply_fields_add(&rf, "x-rolemesh-node", rm_slice_of(r->node));
+    if (r->role != NULL)
+        reply_fields_add(&rf, "x-rolemesh-role", rm_slice_of(r->role->name));
+    if (status == 200 && r->ask.stream) {
+        reply_fields_add(&rf, "Cache-Control", RM_LIT("no-cache, no-transform"));
+        reply_fields_add(&rf, "X-Accel-Buffering", RM_LIT("no"));
+    }
+    if (fault != NULL) {
+        reply_fields_fault(&rf, fault);
+        if (fault->close)
+            http_reply_close_after(r->q);
+    }
+    return http_reply_start(r->q, status, rf.v, rf.n, length);
+}
+
+static void freq_over(struct freq *r, enum metrics_outcome outcome)
+{
+    r->outcome = outcome;
+    freq_to(r, FR_OVER);
+}
+
+/* The last word when something went wrong: a status while there is none, else the dialect's error
+ * event, else a cut. */
+static void freq_fail(struct freq *r, const struct fault *fault, bool in_stream)
+{
+    struct rm_buf *text = &r->f->text;
+    struct rm_slice body;
+
+    if (r->state == FR_OVER)
+        return;
+    text->len = 0;
+    if (fault->status >= 500)
+        rm_info("front", "request failed", RM_S("id", r->id), RM_S("node", r->node),
+                RM_S("code", fault->code), RM_U("tries", r->tries));
+    if (!http_reply_started(r->q) && !in_stream) {
+        (void)r->dialect->error_body(fault, text);
+        body = (struct rm_slice){text->data, text->len};
+        (void)freq_start_reply(r, fault->status, r->dialect->whole_type, (int64_t)body.n, fault);
+        (void)http_reply_write(r->q, &body, 1);
+        freq_over(r, fault->status >= 500 ? OUTCOME_FAILED : OUTCOME_REFUSED);
+        http_reply_end(r->q);
+        return;
+    }
+    if (!http_reply_started(r->q))
+        (void)freq_start_reply(r, 200, r->dialect->stream_type, -1, NULL);
+    if (r->ask.stream) {
+        (void)r->dialect->error_event(fault, text);
+        body = (struct rm_slice){text->data, text->len};
+        (void)http_reply_write(r->q, &body, 1);
+    }
+    freq_over(r, OUTCOME_BROKEN);
+    http_reply_cut(r->q);
+}
+
+/* ---- from the worker ---- */
+
+static int sink_put(void *arg, struct rm_slice piece)
+{
+    struct freq *r = arg;
+    int err;
+
+    if (!http_reply_started(r->q) &&
+        (err = freq_start_reply(r, 200, r->dialect->stream_type, -1, NULL)) < 0)
+        return err;
+    return relay_put(r->relay, piece);
+}
+
+static int sink_flush(void *arg)
+{
+    struct freq *r = arg;
+
+    return relay_flush(r->relay);
+}
+
+static void freq_first_part(struct freq *r)
+{
+    r->first_ms = uv_now(r->f->loop);
+    route_first_byte(r->ticket);
+}
+
+static int freq_filter_stream(struct freq *r, const char *bytes, size_t n)
+{
+    const struct dialect_progress *p = r->dialect->stream_progress(r->stream);
+    struct dialect_sink sink = {sink_put, sink_flush, r};
+    int err;
+
+    if (p->done)
+        return 0; /* what comes after the end is nobody's */
+    err = r->dialect->stream_feed(r->stream, bytes, n, &r->f->scratch, &sink);
+    r->last_ms = uv_now(r->f->loop);
+    if (p->answered && r->first_ms == 0)
+        freq_first_part(r);
+    if (p->done)
+        r->done_ms = r->last_ms;
+    if (err == 0 && p->failed)
+        err = RM_ERR_ENGINE;
+    if (err < 0)
+        (void)relay_flush(r->relay); /* what was good goes out before the error */
+    return err;
+}
+
+static int freq_on_filter(struct relay *relay, const char *bytes, size_t n)
+{
+    struct freq *r = relay_arg(relay);
+
+    if (r->state == FR_STREAM)
+        return freq_filter_stream(r, bytes, n);
+    if (r->state == FR_REFUSED && r->answer.len + n > ERROR_BODY_MAX)
+        n = ERROR_BODY_MAX - r->answer.len;
+    if (r->state == FR_WHOLE && r->first_ms == 0)
+        freq_first_part(r);
+    return rm_buf_put(&r->answer, bytes, n) < 0 ? RM_ERR_UPSTREAM_INVALID : 0;
+}
+
+static bool type_is_events(struct rm_slice type)
+{
+    return type.n >= 17 && rm_slice_ieq((struct rm_slice){type.p, 17}, "text/event-stream");
+}
+
+static int freq_on_head(struct relay *relay, const struct http_head *head)
+{
+    struct freq *r = relay_arg(relay);
+    struct rm_slice wait = http_head_value(head, "retry-after");
+
+    r->relay = relay;
+    r->up_status = head->status;
+    r->up_wait = fault_retry_after(wait, WHOLE_RETRY_MAX_S);
+    if (head->status == 200 && r->ask.stream &&
+        type_is_events(http_head_value(head, "content-type"))) {
+        r->stream = r->dialect->stream_open(&r->ask, r->wanted);
+        if (r->stream == NULL)
+            return UV_ENOMEM;
+        freq_to(r, FR_STREAM);
+        return 0;
+    }
+    freq_to(r, head->status == 200 ? FR_WHOLE : FR_REFUSED);
+    return RM_WAIT;
+}
+
+/* Tries the next host, if nothing of an answer has been given and a try is left. */
+static bool freq_again(struct freq *r, enum route_outcome how)
+{
+    freq_close_ticket(r, how);
+    if (r->tries >= r->f->conf.tries || r->first_ms > 0 || r->gone)
+        return false;
+    if (r->n_avoid < AVOID_MAX)
+        snprintf(r->avoid[r->n_avoid++], NODE_NAME_MAX, "%s", r->node);
+    r->f->metrics.retries++;
+    r->answer.len = 0;
+    r->node[0] = '\0';
+    r->sent_ms = 0;
+    freq_dispatch(r);
+    return true;
+}
+
+/* The worker is lost: another try or the end. */
+static void freq_lost(struct freq *r, const struct fault *fault)
+{
+    bool in_stream = r->state == FR_STREAM;
+
+    freq_drop_call(r);
+    freq_keep_lost(r, fault);
+    r->lost_in_stream = in_stream;
+    if (!freq_again(r, ROUTE_LOST))
+        freq_fail(r, freq_lost_fault(r), in_stream);
+}
+
+static void freq_invalid(struct freq *r, const char *text)
+{
+    bool in_stream = r->state == FR_STREAM;
+
+    freq_drop_call(r);
+    freq_close_ticket(r, ROUTE_INVALID);
+    fault_set(&r->f->fault, RM_ERR_UPSTREAM_INVALID, "%s", text);
+    freq_fail(r, &r->f->fault, in_stream);
+}
+
+static void freq_end_stream(struct freq *r)
+{
+    freq_close_ticket(r, ROUTE_DONE);
+    freq_over(r, OUTCOME_OK);
+    http_reply_end(r->q);
+}
+
+/* Sends what of a whole answer the client takes. */
+static void freq_pump(struct freq *r)
+{
+    int err = 0;
+
+    while (r->piece < r->n_pieces && err == 0) {
+        struct rm_slice *p = &r->pieces[r->piece];
+        struct rm_slice part = {p->p, p->n < SEND_STEP ? p->n : SEND_STEP};
+
+        err = http_reply_write(r->q, &part, 1);
+        if (err < 0)
+            return; /* on_gone or on_done follows */
+        p->p += part.n;
+        p->n -= part.n;
+        if (p->n == 0)
+            r->piece++;
+    }
+    if (r->piece == r->n_pieces) {
+        freq_over(r, OUTCOME_OK);
+        http_reply_end(r->q);
+    }
+}
+
+static void freq_send_whole(struct freq *r)
+{
+    struct rm_slice body = {r->answer.data, r->answer.len};
+    size_t total = 0, n = 0;
+
+    if (r->ask.stream ||
+        r->dialect->whole(&r->ask, body, r->wanted, &r->f->scratch, r->pieces, &n, &r->usage) < 0) {
+        freq_invalid(r, r->ask.stream ? "the worker did not answer with a stream"
+                                      : "the worker's answer is not one");
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        total += r->pieces[i].n;
+    r->n_pieces = (uint8_t)n;
+    r->piece = 0;
+    freq_close_ticket(r, ROUTE_DONE);
+    if (!http_reply_started(r->q))
+        (void)freq_start_reply(r, 200, r->dialect->whole_type, (int64_t)total, NULL);
+    freq_to(r, FR_SEND);
+    freq_pump(r);
+}
+
+static void freq_read_refusal(struct freq *r)
+{
+    struct rm_slice body = {r->answer.data, r->answer.len};
+    struct fault *fault = &r->f->fault;
+    char wait[16];
+
+    snprintf(wait, sizeof(wait), "%" PRIu32, r->up_wait);
+    switch (fault_from_answer(fault, r->up_status, body,
+                              r->up_wait > 0 ? rm_slice_of(wait) : RM_LIT(""), &r->f->scratch)) {
+    case FAULT_TELL:
+        freq_close_ticket(r, ROUTE_CLIENT);
+        freq_fail(r, fault, false);
+        break;
+    case FAULT_BUSY:
+        freq_keep_lost(r, fault);
+        if (!freq_again(r, ROUTE_BUSY))
+            freq_fail(r, freq_lost_fault(r), false);
+        break;
+    case FAULT_RETRY:
+        freq_lost(r, fault);
+        break;
+    case FAULT_BROKEN:
+        freq_close_ticket(r, ROUTE_INVALID);
+        freq_fail(r, fault, false);
+        break;
+    }
+}
+
+/* A head or framing that no HTTP reader may accept, as opposed to a worker that went away. */
+static bool err_is_damage(const struct freq *r, int err, bool got_bytes)
+{
+    if (err == RM_ERR_UPSTREAM_INVALID || err == RM_ERR_TOO_BIG)
+        return true;
+    return r->state == FR_CALL && got_bytes && err <= RM_ERR_HTTP_SYNTAX &&
+           err >= RM_ERR_BODY_TOO_LARGE;
+}
+
+static void freq_stream_finished(struct freq *r, int err)
+{
+    const struct dialect_progress p = *r->dialect->stream_progress(r->stream);
+
+    r->usage = p.usage;
+    if (r->usage.completion_tokens == 0)
+        r->usage.completion_tokens = p.events;
+    if (p.done) {
+        freq_drop_call(r);
+        freq_end_stream(r);
+    } else if (p.failed) {
+        freq_drop_call(r);
+        freq_close_ticket(r, ROUTE_LOST);
+        freq_over(r, OUTCOME_BROKEN); /* the worker's own event was the last word */
+        http_reply_cut(r->q);
+    } else if (err == RM_ERR_UPSTREAM_INVALID) {
+        freq_invalid(r, "the worker's stream is damaged");
+    } else {
+        fault_set(&r->f->fault, RM_ERR_UPSTREAM_LOST, NULL);
+        freq_lost(r, &r->f->fault);
+    }
+}
+
+static void freq_on_finish(struct relay *relay, int err)
+{
+    struct freq *r = relay_arg(relay);
+    bool got_bytes = relay_got_bytes(relay);
+
+    r->relay = NULL; /* freed when this returns */
+    if (r->state == FR_STREAM) {
+        freq_stream_finished(r, err);
+    } else if (r->state == FR_REFUSED) {
+        freq_read_refusal(r); /* even when cut short: the status is enough */
+    } else if (err == 0 && r->state == FR_WHOLE) {
+        freq_send_whole(r);
+    } else if (err_is_damage(r, err, got_bytes)) {
+        freq_invalid(r, "the worker's answer is damaged");
+    } else {
+        fault_set(&r->f->fault, RM_ERR_UPSTREAM_LOST, NULL);
+        if (err == RM_ERR_UPSTREAM_TIMEOUT)
+            fault_set(&r->f->fault, err, NULL);
+        freq_lost(r, &r->f->fault);
+    }
+}
+
+static const struct relay_ops relay_ops = {
+    .on_head = freq_on_head, .filter = freq_on_filter, .on_finish = freq_on_finish};
+
+/* ---- a host ---- */
+
+/* The name that goes to the engine, as raw JSON; "": what the body says is right. */
+static struct rm_slice freq_engine_model(struct freq *r, const struct route_lease *lease)
+{
+    const struct map_role *role = role_map_role(r->map, rm_slice_of(lease->role));
+
+    if (role == NULL)
+        role = r->role;
+    if (role->engine.kind == MAP_ENGINE_CORE || role->model->attached == NULL)
+        return r->ask.has_model ? (struct rm_slice){NULL, 0} : r->wanted;
+    r->names.len = r->names_kept;
+    if (rm_json_quote(&r->names, rm_slice_of(role->model->attached)) < 0)
+        return (struct rm_slice){NULL, 0};
+    if (r->names_kept > 0)
+        r->wanted.p = r->names.data; /* may have moved */
+    return (struct rm_slice){r->names.data + r->names_kept, r->names.len - r->names_kept};
+}
+
+static int freq_send(struct freq *r, const struct route_lease *lease)
+{
+    struct http_out_field fields[] = {{"Content-Type", RM_LIT("application/json")},
+                                      {"x-request-id", rm_slice_of(r->id)}};
+    struct rm_slice pieces[DIALECT_PIECES_MAX];
+    struct http_call_spec spec = {.method = "POST", .fields = fields, .n_fields = 2};
+    struct rm_slice body = {r->body.data, r->body.len};
+    int n = snprintf(r->target, sizeof(r->target), "%s%s", lease->target, r->dialect->upstream);
+
+    if (n < 0 || (size_t)n >= sizeof(r->target))
+        return RM_ERR_INTERNAL;
+    spec.target = (struct rm_slice){r->target, (size_t)n};
+    spec.n_body = r->dialect->pieces(&r->ask, body, freq_engine_model(r, lease), lease->context,
+                                     r->note, pieces);
+    spec.body = pieces;
+    return relay_start(lease->client, &spec, r->q, &relay_ops, r, &r->relay);
+}
+
+static void freq_on_lease(struct route_ticket *t, const struct route_lease *lease)
+{
+    struct freq *r = route_ticket_arg(t);
+    struct metrics_role *m = metrics_of(&r->f->metrics, r->role->name);
+    int err;
+
+    snprintf(r->node, sizeof(r->node), "%s", lease->node);
+    if (m != NULL)
+        metrics_observe(&m->queued, (double)lease->queued_us / 1e6);
+    r->tries++;
+    r->sent_ms = uv_now(r->f->loop);
+    freq_to(r, FR_CALL);
+    if ((err = freq_send(r, lease)) < 0) {
+        r->relay = NULL;
+        freq_close_ticket(r, ROUTE_UNUSED);
+        fault_set(&r->f->fault, err, NULL);
+        freq_fail(r, &r->f->fault, false);
+    }
+}
+
+static void freq_on_refused(struct route_ticket *t, int err, const char *text, uint32_t wait)
+{
+    struct freq *r = route_ticket_arg(t);
+    struct fault *fault = &r->f->fault;
+
+    freq_close_ticket(r, ROUTE_UNUSED);
+    if (r->was_lost) { /* nobody else is there: what the first one said is the reason */
+        freq_fail(r, freq_lost_fault(r), r->lost_in_stream);
+        return;
+    }
+    fault_set(fault, err, "%s", text != NULL && text[0] != '\0' ? text : rm_strerror(err));
+    if (wait > 0 && fault->retry_after_s > 0)
+        fault->retry_after_s = wait < FAULT_RETRY_MAX_S ? wait : FAULT_RETRY_MAX_S;
+    freq_fail(r, fault, false);
+}
+
+static void freq_on_node_lost(struct route_ticket *t)
+{
+    struct freq *r = route_ticket_arg(t);
+    const struct dialect_progress *p;
+
+    if (r->state == FR_STREAM) {
+        p = r->dialect->stream_progress(r->stream);
+        if (p->done) /* the answer was whole */
+            return;
+        r->usage = p->usage;
+        if (r->usage.completion_tokens == 0)
+            r->usage.completion_tokens = p->events;
+    }
+    fault_set(&r->f->fault, RM_ERR_UPSTREAM_LOST, NULL);
+    freq_lost(r, &r->f->fault);
+}
+
+static const struct route_ticket_ops ticket_ops = {
+    .on_lease = freq_on_lease, .on_refused = freq_on_refused, .on_lost = freq_on_node_lost};
+
+/* Asks for a host. */
+static void freq_dispatch(struct freq *r)
+{
+    struct route_ask ask = {
+        .role = r->role->name,
+        .prefix_key = r->ask.prefix_key,
+        .session_key = r->session_key != 0 ? r->session_key : r->ask.session_key,
+        .prompt_tokens = (uint32_t)(r->body.len / 4),
+        .avoid_n = r->n_avoid,
+    };
+    int err;
+
+    for (uint32_t i = 0; i < r->n_avoid; i++)
+        ask.avoid[i] = r->avoid[i];
+    freq_to(r, FR_WAIT);
+    if ((err = route_open(r->f->route, &ask, &ticket_ops, r, &r->ticket)) < 0) {
+        fault_set(&r->f->fault, err, NULL);
+        freq_fail(r, &r->f->fault, false);
+    }
+}
+
+/* ---- the body ---- */
+
+static void freq_refuse(struct freq *r)
+{
+    freq_drop_skim(r);
+    freq_drop_body(r);
+    freq_fail(r, &r->f->fault, false);
+}
+
+static int freq_bad_json(struct freq *r, const struct rm_skim *skim, int err)
+{
+    if (err != RM_ERR_JSON)
+        return fault_set(&r->f->fault, err, NULL);
+    return fault_set(&r->f->fault, err, "the body is not valid JSON: %s at byte %" PRIu32,
+                     skim->error_text != NULL ? skim->error_text : "damaged", skim->error_offset);
+}
+
+/* A large body is skimmed as it comes, so that no single call takes long. */
+static int freq_skim_more(struct freq *r, const char *bytes, size_t n)
+{
+    int err;
+
+    if (r->skim == NULL) {
+        if (r->body.len <= SKIM_AT_ONCE)
+            return 0;
+        if ((r->skim = malloc(sizeof(*r->skim))) == NULL)
+            return fault_set(&r->f->fault, UV_ENOMEM, NULL);
+        rm_skim_init(r->skim);
+        bytes = r->body.data;
+        n = r->body.len;
+    }
+    err = rm_skim_feed(r->skim, bytes, n);
+    return err < 0 ? freq_bad_json(r, r->skim, err) : 0;
+}
+
+/* Holds more of the body, within its own limit and everybody's. */
+static int freq_hold(struct freq *r, const char *bytes, size_t n)
+{
+    struct front *f = r->f;
+    int err;
+
+    if (f->held_bytes + n > r->map->gateway.body_memory_bytes)
+        return fault_set(&f->fault, RM_ERR_OVERLOAD,
+                         "too many request bodies are held; try again soon");
+    if ((err = rm_buf_put(&r->body, bytes, n)) < 0)
+        return fault_set(&f->fault, err == RM_ERR_TOO_BIG ? RM_ERR_BODY_TOO_LARGE : err, NULL);
+    f->held_bytes += n;
+    return freq_skim_more(r, bytes, n);
+}
+
+static void freq_on_body(struct http_req *q, const char *bytes, size_t n)
+{
+    struct freq *r = http_req_arg(q);
+
+    if (r->state != FR_BODY || r->bad)
+        return;
+    if (freq_hold(r, bytes, n) == 0)
+        return;
+    if (r->f->fault.err == RM_ERR_JSON && r->body_left <= DRAIN_MAX) {
+        freq_keep_lost(r, &r->f->fault); /* told when the rest has been read: the connection stays
+                                            usable */
+        r->bad = true;
+        freq_drop_skim(r);
+        freq_drop_body(r);
+        return;
+    }
+    r->f->fault.close = true;
+    freq_refuse(r);
+}
+
+/* Whose request it is, and the model's name as every answer shall carry it. */
+static int freq_find_role(struct freq *r)
+{
+    struct rm_slice body = {r->body.data, r->body.len};
+    struct rm_buf name;
+    int err = 0;
+
+    if (r->ask.has_model)
+        r->wanted = rm_span_of(body, r->ask.model);
+    if (r->role != NULL && !r->ask.has_model) {
+        if ((err = rm_json_quote(&r->names, r->mode)) < 0)
+            return fault_set(&r->f->fault, err, NULL);
+        r->names_kept = (uint16_t)r->names.len;
+        r->wanted = (struct rm_slice){r->names.data, r->names.len};
+    }
+    if (r->role != NULL)
+        return 0;
+    if (!r->ask.has_model)
+        return fault_field(&r->f->fault, "model", "'model' is missing; here it names the mode");
+    rm_buf_init(&name, NAME_MAX_BYTES);
+    err = rm_json_unquote(r->wanted, &name);
+    if (err == 0)
+        r->role = role_map_resolve(r->map, (struct rm_slice){name.data, name.len});
+    if (r->role == NULL && err == 0 && name.len > 7 &&
+        memcmp(name.data + name.len - 7, ":latest", 7) == 0)
+        r->role = role_map_resolve(r->map, (struct rm_slice){name.data, name.len - 7});
+    if (r->role == NULL)
+        err = reply_unknown_name(r->map, (struct rm_slice){name.data, name.len}, &r->f->fault);
+    rm_buf_clear(&name);
+    return r->role != NULL ? 0 : err;
+}
+
+static int freq_read(struct freq *r)
+{
+    struct front *f = r->f;
+    struct rm_skim *skim = r->skim != NULL ? r->skim : &f->skim;
+    struct rm_slice body = {r->body.data, r->body.len};
+    int err;
+
+    err = r->skim != NULL ? rm_skim_end(skim) : rm_json_check(body, skim);
+    if (err < 0)
+        return freq_bad_json(r, skim, err);
+    if ((err = r->dialect->read(&r->body, skim, &f->scratch, &r->ask, &f->fault)) < 0)
+        return err;
+    freq_drop_skim(r);
+    return freq_find_role(r);
+}
+
+static void freq_on_end(struct http_req *q)
+{
+    struct freq *r = http_req_arg(q);
+
+    if (r->state != FR_BODY)
+        return;
+    r->start_ms = r->last_ms = uv_now(r->f->loop);
+    if (r->bad) {
+        freq_fail(r, freq_lost_fault(r), false);
+    } else if (freq_read(r) < 0) {
+        freq_refuse(r);
+    } else {
+        freq_dispatch(r);
+    }
+}
+
+/* ---- the client ---- */
+
+static void freq_on_writable(struct http_req *q)
+{
+    struct freq *r = http_req_arg(q);
+
+    if (r->state == FR_SEND)
+        freq_pump(r);
+    else if (r->relay != NULL)
+        relay_on_writable(r->relay);
+}
+
+static void freq_on_gone(struct http_req *q, int why)
+{
+    struct freq *r = http_req_arg(q);
+
+    r->gone = true;
+    freq_drop_call(r);
+    freq_close_ticket(r, ROUTE_CLIENT);
+    if (r->state == FR_OVER)
+        return;
+    if (r->state == FR_BODY && why != RM_ERR_GONE && rm_err_status(why) < 500 &&
+        rm_err_status(why) != 499 && why <= RM_ERR_HTTP_SYNTAX) {
+        fault_set(&r->f->fault, why, NULL);
+        r->f->fault.close = true;
+        freq_refuse(r);
+        return;
+    }
+    freq_over(r, OUTCOME_GONE);
+}
+
+static void freq_on_done(struct http_req *q)
+{
+    struct freq *r = http_req_arg(q);
+
+    if (r->state != FR_OVER)
+        freq_over(r, OUTCOME_GONE);
+    freq_count(r);
+    freq_free(r);
+}
+
+static const struct http_req_ops req_ops = {.on_body = freq_on_body,
+                                            .on_end = freq_on_end,
+                                            .on_writable = freq_on_writable,
+                                            .on_gone = freq_on_gone,
+                                            .on_done = freq_on_done};
+
+void freq_start(struct front *f, struct http_req *q, const struct dialect *dialect,
+                const struct path *path, const struct map_role *role)
+{
+    const struct http_head *head = http_req_head(q);
+    struct freq *r = calloc(1, sizeof(*r));
+    struct head_facts facts;
+
+    if (r == NULL) {
+        fault_set(&f->fault, UV_ENOMEM, NULL);
+        f->fault.close = true;
+        reply_fault(f, q, &f->fault, NULL);
+        return;
+    }
+    head_facts_read(head, &facts);
+    r->f = f;
+    r->q = q;
+    r->dialect = dialect;
+    r->map = role_map_ref(f->map);
+    r->role = role;
+    r->mode = path->mode;
+    r->origin = facts.origin;
+    r->session_key = facts.session_key;
+    r->start_ms = r->last_ms = uv_now(f->loop);
+    r->body_left = head->framing == HTTP_BODY_LENGTH ? head->content_length : 0;
+    rm_buf_init(&r->body,
+                dialect->big_body ? r->map->gateway.body_max_bytes : f->conf.small_body_bytes);
+    rm_buf_init(&r->answer, f->conf.whole_bytes);
+    rm_buf_init(&r->names, NAMES_MAX_BYTES);
+    front_new_id(f, r->id);
+    if (f->first != NULL)
+        f->first->prev = r;
+    r->next = f->first;
+    f->first = r;
+    f->active++;
+    http_req_accept(q, &req_ops, r);
+}
+
+/* ---- time ---- */
+
+static void freq_alive(struct freq *r, uint64_t now_ms)
+{
+    struct rm_slice sign = r->ask.stream ? r->dialect->stream_alive : r->dialect->whole_alive;
+
+    if (!http_reply_started(r->q) &&
+        freq_start_reply(r, 200, r->ask.stream ? r->dialect->stream_type : r->dialect->whole_type,
+                         -1, NULL) < 0)
+        return;
+    (void)http_reply_write(r->q, &sign, 1);
+    r->f->metrics.keepalives++;
+    r->last_ms = now_ms;
+}
+
+void freq_tick(struct freq *r, uint64_t now_ms)
+{
+    const struct front *f = r->f;
+    uint32_t hold = r->ask.stream ? f->conf.hold_stream_ms : f->conf.hold_whole_ms;
+
+    if (r->gone || r->state == FR_BODY || r->state >= FR_SEND)
+        return;
+    if (r->done_ms > 0) {
+        if (now_ms - r->done_ms >= AFTER_DONE_MS) { /* the worker forgot to end its answer */
+            freq_drop_call(r);
+            freq_end_stream(r);
+        }
+        return;
+    }
+    if (http_reply_started(r->q)
+            ? now_ms - r->last_ms >= f->alive_ms && http_reply_queued(r->q) == 0
+            : now_ms - r->start_ms >= hold)
+        freq_alive(r, now_ms);
+}
