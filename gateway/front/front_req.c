@@ -151,6 +151,7 @@ static int freq_start_reply(struct freq *r, int status, const char *type, int64_
                             const struct fault *fault)
 {
     struct reply_fields rf;
+    int err;
 
     reply_fields_begin(&rf, r->map, r->origin, r->id);
     reply_fields_add(&rf, "Content-Type", rm_slice_of(type));
@@ -167,7 +168,10 @@ static int freq_start_reply(struct freq *r, int status, const char *type, int64_
         if (fault->close)
             http_reply_close_after(r->q);
     }
-    return http_reply_start(r->q, status, rf.v, rf.n, length);
+    err = http_reply_start(r->q, status, rf.v, rf.n, length);
+    if (err < 0)
+        http_reply_cut(r->q); /* gone anyway, or a field that cannot be sent */
+    return err;
 }
 
 static void freq_over(struct freq *r, enum metrics_outcome outcome)
