@@ -11,6 +11,7 @@
 
 #include "proto/base/json_write.h"
 #include "worker/core/template.h"
+#include "worker/core/text_shim.h"
 
 enum {
     PREPARE_PIECE = 256 * 1024,             /* bytes counted at once when a text is too long */
@@ -63,14 +64,14 @@ static int list_tokenize(struct token_list *l, const struct llama_vocab *vocab,
     for (int turn = 0; turn < 2; turn++) {
         if ((r = list_reserve(l, guess)) < 0)
             return r;
-        n = llama_tokenize(vocab, text.n > 0 ? text.p : "", (int32_t)text.n, l->v + l->n,
-                           (int32_t)(l->cap - l->n), add_special, parse_special);
+        n = text_shim_tokenize(vocab, text.n > 0 ? text.p : "", (int32_t)text.n, l->v + l->n,
+                               (int32_t)(l->cap - l->n), add_special, parse_special);
         if (n >= 0) {
             l->n += (size_t)n;
             return 0;
         }
-        if (n == INT32_MIN)
-            return RM_ERR_TOO_BIG;
+        if (n == TEXT_SHIM_THREW)
+            return RM_ERR_ENGINE;
         guess = (size_t)-n;
     }
     return RM_ERR_INTERNAL;
@@ -292,7 +293,7 @@ static bool flag_of(const json_t *root, const char *key, bool otherwise)
     return json_is_boolean(v) ? json_is_true(v) : otherwise;
 }
 
-/* One token's bytes into text (NUL-terminated); llama_token_to_piece asks for room by a negative
+/* One token's bytes into text (NUL-terminated); text_shim_piece asks for room by a negative
  * number. Returns 0, RM_ERR_TOO_BIG or UV_ENOMEM. */
 static int piece_put(const struct llama_vocab *vocab, int32_t token, struct rm_buf *text)
 {
@@ -301,13 +302,13 @@ static int piece_put(const struct llama_vocab *vocab, int32_t token, struct rm_b
 
     if (r < 0)
         return r;
-    n = llama_token_to_piece(vocab, token, text->data + text->len, (int32_t)(text->cap - text->len),
-                             0, true);
+    n = text_shim_piece(vocab, token, text->data + text->len, (int32_t)(text->cap - text->len));
+    if (n == TEXT_SHIM_THREW)
+        return RM_ERR_ENGINE;
     if (n < 0) {
         if ((r = rm_buf_reserve(text, (size_t)-n)) < 0)
             return r;
-        n = llama_token_to_piece(vocab, token, text->data + text->len,
-                                 (int32_t)(text->cap - text->len), 0, true);
+        n = text_shim_piece(vocab, token, text->data + text->len, (int32_t)(text->cap - text->len));
         if (n < 0)
             return RM_ERR_INTERNAL;
     }

@@ -113,6 +113,16 @@ static const char *read_part(const json_t *v, void *into)
     return read_float(v, 0, 1, into) != NULL ? "a number from 0 to 1" : NULL;
 }
 
+/* 0 is the likeliest token alone; the decoder wants more than 0. */
+static const char *read_top_p(const json_t *v, void *into)
+{
+    const char *want = read_part(v, into);
+
+    if (want == NULL && *(float *)into <= 0)
+        *(float *)into = 1e-6f;
+    return want;
+}
+
 static const char *read_penalty(const json_t *v, void *into)
 {
     return read_float(v, -2, 2, into) != NULL ? "a number from -2 to 2" : NULL;
@@ -598,7 +608,7 @@ static const struct request_key keys_both[] = {
     {"temperature", read_temperature, AT(sampling.temperature)},
     {"timings_per_token", read_bool, AT(timings_per_token)},
     {"top_k", read_top_k, AT(sampling.top_k)},
-    {"top_p", read_part, AT(sampling.top_p)},
+    {"top_p", read_top_p, AT(sampling.top_p)},
     {NULL, NULL, 0},
 };
 

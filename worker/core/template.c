@@ -7,6 +7,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "worker/core/text_shim.h"
 #ifdef CORE_HAS_JINJA
 #include "worker/core/template_shim.h"
 #endif
@@ -27,7 +28,7 @@ static const char *builtin_choose(const struct llama_model *model)
     static const struct llama_chat_message probe = {"user", "x"};
     const char *own = llama_model_chat_template(model, NULL);
 
-    if (own != NULL && llama_chat_apply_template(own, &probe, 1, true, NULL, 0) >= 0)
+    if (own != NULL && text_shim_chat(own, &probe, 1, NULL, 0) >= 0)
         return own;
     return "chatml";
 }
@@ -53,8 +54,8 @@ static int builtin_render(const struct chat_template *t, const struct request *q
     }
     r = bytes > INT32_MAX / 2 ? RM_ERR_TOO_BIG : rm_buf_reserve(out, bytes);
     for (int turn = 0; r == 0 && turn < 2; turn++) { /* the second, when the first had no room */
-        want = llama_chat_apply_template(t->known, list, n, true, out->data + out->len,
-                                         (int32_t)(out->cap - out->len));
+        want =
+            text_shim_chat(t->known, list, n, out->data + out->len, (int32_t)(out->cap - out->len));
         if (want < 0) {
             r = RM_ERR_FIELD;
         } else if ((size_t)want <= out->cap - out->len) {
