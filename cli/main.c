@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* cli/main.c - finds the subcommand and calls it. A new one is a file, a line in cli.h and a row
+ * here. */
+#include "cli/cli.h"
+
+#include "proto/conf/report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int cli_help(int argc, char **argv);
+
+static const struct command {
+    const char *name, *args, *help;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"check", "FILE [--worker] [--json]",
+     "tell every mistake in a role map (--worker: a worker's file)", cli_check},
+    {"help", "", "this list", cli_help},
+    {"keys", "--config [--worker]", "the reference of all configuration keys", cli_keys},
+    {"version", "", "which rolemesh this is", cli_version},
+};
+
+static int cli_help(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    puts("rolemesh COMMAND ...\n");
+    for (size_t i = 0; i < RM_COUNT(commands); i++)
+        printf("  %-8s %-26s %s\n", commands[i].name, commands[i].args, commands[i].help);
+    puts("\nExit codes: 0 done; 1 it did not work; 2 wrong use, or a file with mistakes.");
+    return CLI_OK;
+}
+
+int cli_usage(const char *name, const char *what)
+{
+    fprintf(stderr, "rolemesh %s: %s; see 'rolemesh help'\n", name, what);
+    return CLI_BAD;
+}
+
+static int cli_unknown(const char *name)
+{
+    const char *names[RM_COUNT(commands)], *near;
+
+    for (size_t i = 0; i < RM_COUNT(commands); i++)
+        names[i] = commands[i].name;
+    near = conf_nearest(rm_slice_of(name), names, RM_COUNT(commands));
+    if (near == NULL)
+        return cli_usage(name, "no such command");
+    fprintf(stderr, "rolemesh %s: no such command; did you mean '%s'?\n", name, near);
+    return CLI_BAD;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+
+    if (argc < 2) {
+        cli_help(argc, argv);
+        return CLI_BAD;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    for (size_t i = 0; i < RM_COUNT(commands); i++) {
+        if (strcmp(name, commands[i].name) != 0)
+            continue;
+        int r = commands[i].run(argc - 1, argv + 1);
+
+        return fflush(stdout) == 0 || r != CLI_OK ? r : CLI_FAILED;
+    }
+    return cli_unknown(name);
+}
