@@ -33,7 +33,8 @@ static void sum_rows(struct forecast *f, const struct shim_row *rows, int n)
     for (int i = 0; i < n; i++) {
         struct forecast_row *row = &f->rows[f->n_rows++];
 
-        snprintf(row->buffer, sizeof(row->buffer), "%s", rows[i].buffer);
+        _Static_assert(sizeof(row->buffer) == sizeof(rows->buffer), "same names");
+        memcpy(row->buffer, rows[i].buffer, sizeof(row->buffer));
         row->host = rows[i].host;
         row->weights = rows[i].weights;
         row->kv = rows[i].kv;
