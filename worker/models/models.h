@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* worker/models/models.h - what this folder answers for: the model files of this node.
+ * Names that come from outside are looked up beneath the models directory only (openat2 with
+ * RESOLVE_BENEATH: no "..", no link leads out), must be regular files and begin as GGUF files do.
+ * libllama never sees a file in this process. Every function here blocks on the disk: call it from
+ * a thread of libuv's pool. No state. */
+#ifndef RM_MODELS_H
+#define RM_MODELS_H
+
+#include "proto/node/state.h"
+
+enum {
+    MODELS_PATH_MAX = 1024,
+    MODELS_WHY_MAX = 384,
+    MODELS_FILES_MAX = 1024, /* of one split model */
+    MODELS_LIST_MAX = 1024,
+    MODELS_DEPTH_MAX = 8
+};
+
+/* One model on disk: one file, or all files of a split one. */
+struct model_file {
+    char path[MODELS_PATH_MAX]; /* absolute; of the first file */
+    uint64_t bytes;             /* of all files */
+    int64_t mtime_ns;           /* the newest */
+    uint32_t files;
+    char hash[65]; /* hex; see model_look. "" when not wanted */
+};
+
+/* Opens the models directory. Returns a descriptor or a libuv code. */
+RM_MUST_USE int models_open_dir(const char *dir);
+
+/* Looks a model up and checks what can be checked without reading it all.
+ * dir_fd, dir   the models directory, open, and its absolute path
+ * source        absolute path of the first (or only) file, beneath dir
+ * want_hash     also make the content id: BLAKE2b-256 over, for each file in order, its size (8
+ *               bytes, little-endian), its first MiB, 14 samples of 64 KiB at even distances, its
+ *               last MiB; files up to 3 MiB whole. An id, not a proof.
+ * why           MODELS_WHY_MAX bytes: what is wrong, for people
+ * Returns 0; RM_ERR_MODEL_FILE: missing, damaged, not readable, a part of it is not there;
+ * RM_ERR_CONF: the name cannot be used here (not beneath dir, not a .gguf). */
+RM_MUST_USE int model_look(int dir_fd, const char *dir, const char *source, bool want_hash,
+                           struct model_file *out, char *why);
+
+/* Part number and count of a file name "...-00002-of-00003.gguf"; false: no such name. */
+bool model_split_name(const char *name, uint32_t *part, uint32_t *parts);
+
+struct model_list {
+    struct model_file *v; /* owned; path is relative to the directory; sorted by it */
+    uint32_t n;
+    bool truncated; /* there are more than MODELS_LIST_MAX, or deeper ones */
+};
+
+/* Every .gguf beneath the directory; links are not followed, hidden names and what cannot be read
+ * are left out. Returns 0 or a libuv code. */
+RM_MUST_USE int models_list(int dir_fd, struct model_list *out);
+void models_list_clear(struct model_list *list);
+
+/* Appends the body of GET /node/v1/models. Returns as rm_buf_put. */
+int models_list_encode(const struct model_list *list, const char *dir, struct rm_buf *out);
+
+#endif
