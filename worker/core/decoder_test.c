@@ -415,6 +415,7 @@ static void full_memory_preempts(void **state)
     }
     for (int i = 0; i < 4; i++)
         test_until_done(d, &story[i]);
+    wait_idle(d); /* figures come after events */
     decoder_stats(d, &s);
     assert_true(s.preempted > 0);
     for (int i = 0; i < 4; i++) {
@@ -452,6 +453,7 @@ static void full_memory_drops_caches_first(void **state)
         test_run(d, &spec, &story[i]);
         assert_true(story[i].done);
     }
+    wait_idle(d);
     decoder_stats(d, &s);
     assert_int_equal(s.preempted, 0);
     assert_true(s.kv_tokens_used <= s.kv_tokens_total);
