@@ -247,6 +247,7 @@ static int call_on_head(void *arg, const struct http_head *head)
     struct http_call *k = n->call;
 
     k->state = HC_BODY;
+    k->batch = true;
     k->reusable = head->keep_alive && head->framing != HTTP_BODY_EOF;
     if (k->ops->on_head != NULL)
         k->ops->on_head(k, head);

@@ -43,8 +43,8 @@ struct http_call_ops {
     void (*on_head)(struct http_call *k, const struct http_head *head); /* valid until on_done */
     void (*on_body)(struct http_call *k, const char *bytes,
                     size_t n); /* decoded; valid for the call; points into the read buffer */
-    void (*on_batch)(
-        struct http_call *k); /* all on_body of one socket read have been made: time to flush */
+    void (*on_batch)(struct http_call *k);    /* all of one socket read has been told by on_head and
+                                                 on_body: flush */
     void (*on_writable)(struct http_call *k); /* after http_call_write said RM_WAIT */
     void (*on_end)(struct http_call *k);      /* the response is whole */
     void (*on_fail)(struct http_call *k,
@@ -88,7 +88,8 @@ void http_call_resume(struct http_call *k);
 bool http_call_got_bytes(const struct http_call *k); /* a byte of the response has arrived */
 bool http_call_was_sent(const struct http_call *k); /* the whole request was handed to the kernel */
 
-/* Drops the connection at once; only on_done follows (from the loop). */
+/* Drops the connection at once; only on_done follows (from the loop). The request's body is not
+ * read any more. */
 void http_call_abort(struct http_call *k);
 
 #endif

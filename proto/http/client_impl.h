@@ -75,7 +75,7 @@ struct http_call {
     bool ended;    /* on_end was called */
     bool whole;    /* the parser saw the end */
     bool reusable; /* the peer keeps the connection */
-    bool batch;    /* on_body since the last on_batch */
+    bool batch;    /* on_head or on_body since the last on_batch */
     bool is_head, paused, got_bytes, sent, retried;
     /* request */
     uv_buf_t *bufs; /* head, then the body's pieces; NULL when it cannot be sent again */

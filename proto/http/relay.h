@@ -7,7 +7,11 @@
  * untouched and uncopied.
  *
  *   worker ──call──► [on_head] ─► [filter] ─► relay_put ─► http_reply_write ──► client
- *                └── pause/resume ◄── RM_WAIT / on_writable ──┘ */
+ *                └── pause/resume ◄── RM_WAIT / on_writable ──┘
+ *
+ * What one stream holds in user space is the reply's queue: at most the server's queue_bytes and
+ * what one socket read (64 KiB) adds to it. A request body that is streamed goes the other way
+ * through relay_send, with the same pauses. Loop thread only. */
 #ifndef RM_HTTP_RELAY_H
 #define RM_HTTP_RELAY_H
 
@@ -32,7 +36,8 @@ struct relay_ops {
     void (*on_finish)(struct relay *r, int err);
 };
 
-/* Starts the call and relays its response into q. Returns as http_call_start. */
+/* Starts the call and relays its response into q. Returns as http_call_start. spec's body must stay
+ * valid until on_finish or relay_abort. */
 RM_MUST_USE int relay_start(struct http_client *c, const struct http_call_spec *spec,
                             struct http_req *q, const struct relay_ops *ops, void *arg,
                             struct relay **out);
@@ -41,12 +46,21 @@ struct http_req *relay_req(const struct relay *r);
 struct http_call *
 relay_call(const struct relay *r); /* for streaming the request body; NULL once it is over */
 
-/* Starts the reply with the upstream's status, end-to-end fields and framing. Returns as
+/* Passes bytes of a streamed request body on (the owner's http_req_ops.on_body) and pauses q while
+ * the upstream is slower; relay_send_end from its on_end. Bytes that the upstream will not read any
+ * more are dropped: its answer, or on_finish, tells. Returns 0 or RM_ERR_TOO_BIG (more than
+ * spec.stream_length). */
+int relay_send(struct relay *r, const char *bytes, size_t n);
+void relay_send_end(struct relay *r);
+
+/* Starts the reply with the upstream's status, end-to-end fields and framing; it leaves when the
+ * socket read that brought it is through, with the body bytes that came along. Returns as
  * http_reply_start. */
 int relay_copy_head(struct relay *r, const struct http_head *head);
 
-/* Queues bytes for the client inside filter or on_head; sent when the batch ends. Returns 0 or
- * RM_ERR_TOO_BIG (more than 64 pieces are flushed at once). */
+/* Queues bytes for the client inside filter or on_head; sent when the batch ends, and whenever 64
+ * pieces are together. Both return 0 or what http_reply_write returned, RM_WAIT excepted: the relay
+ * sees to that. */
 int relay_put(struct relay *r, struct rm_slice piece);
 int relay_flush(struct relay *r);
 

@@ -46,7 +46,7 @@ const struct http_server_conf http_server_conf_default = {
     .idle_ms = 120000,
     .body_rate_bytes = 1024,
     .write_stall_ms = 60000,
-    .queue_bytes = 256 * 1024,
+    .queue_bytes = 192 * 1024,
     .notsent_lowat = 16 * 1024,
 };
 

@@ -46,9 +46,10 @@ struct http_server_conf {
     uint32_t write_stall_ms;  /* nothing written for this long while bytes wait: the client is gone;
                                  60000 */
     uint32_t max_connections; /* over it: accepted, 503, closed; 0: from RLIMIT_NOFILE - 64 */
-    uint32_t queue_bytes;     /* reply bytes held per request before RM_WAIT; 256 KiB; low mark is a
-                                 quarter */
-    uint32_t notsent_lowat;   /* TCP_NOTSENT_LOWAT; 16 KiB */
+    uint32_t queue_bytes; /* reply bytes held per request before RM_WAIT; 192 KiB, so that with the
+64 KiB of one more read at most 256 KiB are held; low mark is a
+                             quarter */
+    uint32_t notsent_lowat; /* TCP_NOTSENT_LOWAT; 16 KiB */
     /* A request's head is complete. The handler keeps q, calls http_req_accept, and may reply at
      * once. */
     void (*on_request)(void *arg, struct http_req *q);
