@@ -68,8 +68,8 @@ static void *accept_run(void *arg)
             continue;
         must(n < PEER_CONNS, "too many connections for this peer");
         *c = (struct peer_conn){.p = p, .fd = fd, .index = n};
+        atomic_store(&p->n, n + 1); /* before anybody can see an answer */
         must(pthread_create(&c->thread, NULL, conn_run, c) == 0, "pthread_create");
-        atomic_store(&p->n, n + 1);
     }
     return NULL;
 }
