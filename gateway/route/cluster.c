@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT */
+#include "gateway/route/cluster.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void cluster_init(struct cluster *c)
+{
+    TAILQ_INIT(&c->nodes);
+    TAILQ_INIT(&c->roles);
+}
+
+static void node_free(struct cluster *c, struct cluster_node *n)
+{
+    struct cluster_role *r;
+    struct cluster_host *h, *next;
+
+    TAILQ_FOREACH(r, &c->roles, link)
+    for (h = TAILQ_FIRST(&r->hosts); h != NULL; h = next) {
+        next = TAILQ_NEXT(h, link);
+        if (h->node == n) {
+            TAILQ_REMOVE(&r->hosts, h, link);
+            free(h);
+        }
+    }
+    TAILQ_REMOVE(&c->nodes, n, link);
+    node_state_clear(&n->state);
+    free(n);
+}
+
+void cluster_clear(struct cluster *c)
+{
+    struct cluster_role *r;
+
+    while (!TAILQ_EMPTY(&c->nodes))
+        node_free(c, TAILQ_FIRST(&c->nodes));
+    while ((r = TAILQ_FIRST(&c->roles)) != NULL) {
+        TAILQ_REMOVE(&c->roles, r, link);
+        free(r);
+    }
+}
+
+struct cluster_role *cluster_role_find(const struct cluster *c, const char *role)
+{
+    struct cluster_role *r;
+
+    TAILQ_FOREACH(r, &c->roles, link)
+    if (strcmp(r->name, role) == 0)
+        return r;
+    return NULL;
+}
+
+struct cluster_node *cluster_node_find(const struct cluster *c, const char *node)
+{
+    struct cluster_node *n;
+
+    TAILQ_FOREACH(n, &c->nodes, link)
+    if (strcmp(n->name, node) == 0)
+        return n;
+    return NULL;
+}
+
+static struct cluster_role *role_add(struct cluster *c, const char *name)
+{
+    struct cluster_role *r = calloc(1, sizeof *r);
+
+    if (r == NULL)
+        return NULL;
+    snprintf(r->name, sizeof r->name, "%s", name);
+    TAILQ_INIT(&r->hosts);
+    TAILQ_INIT(&r->waiting);
+    TAILQ_INSERT_TAIL(&c->roles, r, link);
+    return r;
+}
+
+static struct cluster_node *node_add(struct cluster *c, const char *name, uint64_t now_ms)
+{
+    struct cluster_node *n = calloc(1, sizeof *n);
+
+    if (n == NULL)
+        return NULL;
+    snprintf(n->name, sizeof n->name, "%s", name);
+    health_init(&n->health, HEALTH_DOWN, now_ms);
+    TAILQ_INSERT_TAIL(&c->nodes, n, link);
+    return n;
+}
+
+int cluster_set_map(struct cluster *c, const struct role_map *map, uint64_t now_ms)
+{
+    struct cluster_role *r;
+    struct cluster_node *n;
+
+    TAILQ_FOREACH(r, &c->roles, link)
+    r->conf = NULL;
+    TAILQ_FOREACH(n, &c->nodes, link)
+    n->gone = true;
+    for (size_t i = 0; i < map->n_roles; i++) {
+        r = cluster_role_find(c, map->roles[i].name);
+        if (r == NULL && (r = role_add(c, map->roles[i].name)) == NULL)
+            return UV_ENOMEM;
+        r->conf = &map->roles[i];
+    }
+    for (size_t i = 0; i < map->n_nodes; i++) {
+        n = cluster_node_find(c, map->nodes[i].name);
+        if (n == NULL && (n = node_add(c, map->nodes[i].name, now_ms)) == NULL)
+            return UV_ENOMEM;
+        n->gone = false;
+    }
+    return 0;
+}
+
+static struct cluster_host *host_of(const struct cluster_role *r, const struct cluster_node *n)
+{
+    struct cluster_host *h;
+
+    TAILQ_FOREACH(h, &r->hosts, link)
+    if (h->node == n)
+        return h;
+    return NULL;
+}
+
+static struct cluster_host *host_add(struct cluster_role *r, struct cluster_node *n,
+                                     uint64_t now_ms)
+{
+    struct cluster_host *h = calloc(1, sizeof *h);
+
+    if (h == NULL)
+        return NULL;
+    h->node = n;
+    h->role = r;
+    health_init(&h->health, HEALTH_UP, now_ms);
+    snprintf(h->target, sizeof h->target, "/node/v1/run/%s", r->name);
+    TAILQ_INSERT_TAIL(&r->hosts, h, link);
+    return h;
+}
+
+int cluster_node_state(struct cluster *c, struct cluster_node *n, const struct node_state *state,
+                       uint64_t now_ms)
+{
+    bool new_boot = !n->has_state || strcmp(n->state.boot_id, state->boot_id) != 0;
+    struct node_host *hosts = NULL;
+    struct cluster_role *r;
+
+    if (state->n_hosts > 0) {
+        if ((hosts = malloc(state->n_hosts * sizeof *hosts)) == NULL)
+            return UV_ENOMEM;
+        memcpy(hosts, state->hosts, state->n_hosts * sizeof *hosts);
+    }
+    node_state_clear(&n->state);
+    n->state = *state;
+    n->state.hosts = hosts;
+    n->has_state = true;
+    TAILQ_FOREACH(r, &c->roles, link)
+    {
+        const struct node_host *facts = node_state_find(&n->state, r->name);
+        struct cluster_host *h = host_of(r, n);
+
+        if (h == NULL && facts != NULL && (h = host_add(r, n, now_ms)) == NULL)
+            return UV_ENOMEM;
+        if (h == NULL)
+            continue;
+        if (new_boot || facts == NULL || facts->pid != h->facts.pid)
+            health_init(&h->health, HEALTH_UP, now_ms); /* another engine: its record starts anew */
+        if (facts != NULL)
+            h->facts = *facts;
+        else
+            h->facts = (struct node_host){.state = HOST_ABSENT};
+    }
+    return 0;
+}
+
+static bool node_in_use(const struct cluster *c, const struct cluster_node *n)
+{
+    struct cluster_role *r;
+    struct cluster_host *h;
+
+    TAILQ_FOREACH(r, &c->roles, link)
+    if ((h = host_of(r, n)) != NULL && h->in_flight > 0)
+        return true;
+    return false;
+}
+
+static bool role_in_use(const struct cluster_role *r)
+{
+    struct cluster_host *h;
+
+    if (r->n_waiting > 0)
+        return true;
+    TAILQ_FOREACH(h, &r->hosts, link)
+    if (h->in_flight > 0)
+        return true;
+    return false;
+}
+
+void cluster_sweep(struct cluster *c)
+{
+    struct cluster_node *n, *next_node;
+    struct cluster_role *r, *next_role;
+    struct cluster_host *h;
+
+    for (n = TAILQ_FIRST(&c->nodes); n != NULL; n = next_node) {
+        next_node = TAILQ_NEXT(n, link);
+        if (n->gone && !node_in_use(c, n))
+            node_free(c, n);
+    }
+    for (r = TAILQ_FIRST(&c->roles); r != NULL; r = next_role) {
+        next_role = TAILQ_NEXT(r, link);
+        if (r->conf != NULL || role_in_use(r))
+            continue;
+        while ((h = TAILQ_FIRST(&r->hosts)) != NULL) {
+            TAILQ_REMOVE(&r->hosts, h, link);
+            free(h);
+        }
+        TAILQ_REMOVE(&c->roles, r, link);
+        free(r);
+    }
+}
+
+/* ---- choice ---- */
+
+static bool host_serves(const struct cluster_host *h)
+{
+    const struct cluster_node *n = h->node;
+
+    return h->role->conf != NULL && n->client != NULL && !n->gone && !n->state.draining &&
+           n->health.state != HEALTH_DOWN &&
+           (h->facts.state == HOST_READY || h->facts.state == HOST_BUSY) &&
+           strcmp(h->facts.model, h->role->conf->model_name) == 0;
+}
+
+/* Two hosts with other model hashes must not share traffic: the hash that most serving hosts have
+ * is the role's, the first one of equals. */
+static const char *role_hash(const struct cluster_role *r)
+{
+    const struct cluster_host *a, *b;
+    const char *best = "";
+    uint32_t most = 0, n;
+
+    TAILQ_FOREACH(a, &r->hosts, link)
+    {
+        if (!host_serves(a) || a->facts.model_hash[0] == '\0')
+            continue;
+        n = 0;
+        TAILQ_FOREACH(b, &r->hosts, link)
+        n += host_serves(b) && strcmp(a->facts.model_hash, b->facts.model_hash) == 0;
+        if (n > most) {
+            most = n;
+            best = a->facts.model_hash;
+        }
+    }
+    return best;
+}
+
+static bool host_drifts(const struct cluster_host *h, const char *hash)
+{
+    return h->facts.model_hash[0] != '\0' && hash[0] != '\0' &&
+           strcmp(h->facts.model_hash, hash) != 0;
+}
+
+bool cluster_host_usable(const struct cluster_host *h)
+{
+    return host_serves(h) && !host_drifts(h, role_hash(h->role));
+}
+
+bool cluster_host_free(const struct cluster_host *h)
+{
+    return cluster_host_usable(h) &&
+           h->in_flight < (h->facts.slots_total > 0 ? h->facts.slots_total : 1);
+}
+
+static bool avoided(const struct route_ask *ask, const char *node)
+{
+    for (uint32_t i = 0; i < ask->avoid_n; i++)
+        if (strcmp(ask->avoid[i], node) == 0)
+            return true;
+    return false;
+}
+
+static uint32_t cached_for(const struct cluster_host *h, uint64_t key)
+{
+    if (key != 0)
+        for (uint32_t i = 0; i < CLUSTER_PREFIXES; i++)
+            if (h->prefix[i].key == key)
+                return h->prefix[i].tokens;
+    return 0;
+}
+
+static struct score_terms host_score(const struct cluster_host *h, const struct route_ask *ask)
+{
+    const struct score_host facts = {
+        .slots = h->facts.slots_total,
+        .in_flight = h->in_flight,
+        .queued = h->facts.queue,
+        .prefill_tps = h->facts.prefill_tps,
+        .service_s = h->service_s,
+        .cached = cached_for(h, ask->prefix_key),
+        .suspect = h->node->health.state == HEALTH_SUSPECT || h->health.state != HEALTH_UP,
+    };
+
+    return score_host_for(&facts, ask->prompt_tokens);
+}
+
+/* pass 0: healthy ones that are not avoided; 1: also those whose traffic failed (never eject all);
+ * 2: also the avoided ones. */
+static bool passes(const struct cluster_host *h, const struct route_ask *ask, int pass)
+{
+    if (pass < 1 && h->health.state == HEALTH_DOWN)
+        return false;
+    return pass >= 2 || !avoided(ask, h->node->name);
+}
+
+struct cluster_host *cluster_best(const struct cluster_role *role, const struct route_ask *ask,
+                                  struct score_terms *terms)
+{
+    const char *hash = role_hash(role);
+    struct cluster_host *h, *best = NULL;
+
+    for (int pass = 0; pass < 3 && best == NULL; pass++)
+        TAILQ_FOREACH(h, &role->hosts, link)
+        {
+            struct score_terms t;
+
+            if (!host_serves(h) || host_drifts(h, hash) || !passes(h, ask, pass) ||
+                h->in_flight >= (h->facts.slots_total > 0 ? h->facts.slots_total : 1))
+                continue;
+            t = host_score(h, ask);
+            if (best == NULL || t.total < terms->total) {
+                best = h;
+                *terms = t;
+            }
+        }
+    return best;
+}
+
+uint32_t cluster_usable(const struct cluster_role *role)
+{
+    const char *hash = role_hash(role);
+    struct cluster_host *h;
+    uint32_t n = 0;
+
+    TAILQ_FOREACH(h, &role->hosts, link)
+    n += host_serves(h) && !host_drifts(h, hash);
+    return n;
+}
+
+bool cluster_hopeless(const struct cluster_role *role)
+{
+    const struct cluster_host *h;
+    uint32_t failed = 0, others = 0;
+
+    TAILQ_FOREACH(h, &role->hosts, link)
+    {
+        if (h->facts.state == HOST_ABSENT || h->node->gone)
+            continue;
+        if (h->facts.state == HOST_FAILED && h->facts.retry_ms == 0)
+            failed++;
+        else
+            others++;
+    }
+    return failed > 0 && others == 0;
+}
+
+void cluster_why(const struct cluster_role *role, char *out, size_t n)
+{
+    const struct cluster_host *h, *best = NULL;
+
+    TAILQ_FOREACH(h, &role->hosts, link) /* the host that is nearest to ready tells */
+    if (h->facts.state != HOST_ABSENT && !h->node->gone &&
+        (best == NULL || (best->facts.state == HOST_FAILED && h->facts.state != HOST_FAILED) ||
+         (best->facts.state != HOST_FAILED && h->facts.state != HOST_FAILED &&
+          h->facts.progress > best->facts.progress)))
+        best = h;
+    if (best == NULL)
+        snprintf(out, n, "%s is not hosted by any node yet", role->name);
+    else if (best->node->health.state == HEALTH_DOWN)
+        snprintf(out, n, "node %s, which hosts %s, does not answer", best->node->name, role->name);
+    else if (best->facts.state == HOST_FAILED && best->facts.retry_ms > 0)
+        snprintf(out, n, "%s failed on %s and is started again: %.300s", role->name,
+                 best->node->name, best->facts.last_error.text);
+    else if (best->facts.state == HOST_FAILED)
+        snprintf(out, n, "%s failed on %s: %.300s", role->name, best->node->name,
+                 best->facts.last_error.text);
+    else if (best->facts.state == HOST_READY || best->facts.state == HOST_BUSY)
+        snprintf(out, n, "every slot of %s is taken", role->name);
+    else
+        snprintf(out, n, "%s is %s on %s, %d %%", role->name,
+                 node_host_state_name(best->facts.state), best->node->name,
+                 (int)(best->facts.progress * 100));
+}
+
+void cluster_note_prefix(struct cluster_host *h, uint64_t key, uint32_t tokens)
+{
+    if (key == 0)
+        return;
+    for (uint32_t i = 0; i < CLUSTER_PREFIXES; i++)
+        if (h->prefix[i].key == key) {
+            h->prefix[i].tokens = tokens;
+            return;
+        }
+    h->prefix[h->next_prefix].key = key;
+    h->prefix[h->next_prefix].tokens = tokens;
+    h->next_prefix = (h->next_prefix + 1) % CLUSTER_PREFIXES;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* gateway/route/cluster.h - nodes and hosts as the gateway knows them: what their workers said,
+ * what traffic showed. Internal to route: route.c moves tickets over it, report.c prints it. Facts
+ * and time come in as arguments; the only pointers outwards are the HTTP clients, which are passed
+ * on and never used here. */
+#ifndef RM_ROUTE_CLUSTER_H
+#define RM_ROUTE_CLUSTER_H
+
+#include <sys/queue.h>
+
+#include "gateway/route/health.h"
+#include "gateway/route/route.h"
+#include "gateway/route/score.h"
+
+enum { CLUSTER_PREFIXES = 64 };
+
+struct cluster_node {
+    char name[NODE_NAME_MAX];
+    struct http_client *client; /* NULL: no link */
+    struct node_state state;    /* the last one heard */
+    bool has_state, gone;       /* gone: left the map; freed when nothing is in flight */
+    struct health health;
+    int last_err; /* why the link broke last; 0: it has not */
+    TAILQ_ENTRY(cluster_node) link;
+};
+
+struct cluster_role;
+
+/* role@node. Exists from the first state that names it to the node's end. */
+struct cluster_host {
+    struct cluster_node *node;
+    struct cluster_role *role;
+    struct node_host
+        facts; /* copied from the state; HOST_ABSENT when it names the role no longer */
+    char target[NODE_NAME_MAX + 24];
+    struct health health;
+    uint32_t in_flight; /* our leases */
+    double service_s;   /* moving average of a lease's length */
+    struct {
+        uint64_t key;
+        uint32_t tokens;
+    } prefix[CLUSTER_PREFIXES]; /* newest overwrites oldest */
+    uint32_t next_prefix;
+    uint64_t granted, lost;
+    TAILQ_ENTRY(cluster_host) link;
+};
+
+struct cluster_role {
+    char name[NODE_NAME_MAX];
+    const struct map_role *conf; /* in the present map; NULL: left it */
+    TAILQ_HEAD(cluster_hosts, cluster_host) hosts;
+    TAILQ_HEAD(route_waiting, route_ticket) waiting; /* oldest first; route.c's */
+    uint32_t n_waiting;
+    uint64_t granted, refused;
+    TAILQ_ENTRY(cluster_role) link;
+};
+
+struct cluster {
+    TAILQ_HEAD(, cluster_node) nodes;
+    TAILQ_HEAD(, cluster_role) roles;
+};
+
+void cluster_init(struct cluster *c);
+void cluster_clear(struct cluster *c);
+
+/* Makes roles and nodes follow the map. Returns 0 or UV_ENOMEM. */
+int cluster_set_map(struct cluster *c, const struct role_map *map, uint64_t now_ms);
+struct cluster_role *cluster_role_find(const struct cluster *c, const char *role);
+struct cluster_node *cluster_node_find(const struct cluster *c, const char *node);
+
+/* A state arrived: copied, hosts brought up to date. Returns 0 or UV_ENOMEM. */
+int cluster_node_state(struct cluster *c, struct cluster_node *n, const struct node_state *state,
+                       uint64_t now_ms);
+void cluster_sweep(struct cluster *c); /* frees what is gone and not in use */
+
+/* May requests go there? usable: a ready host of the present map on a node that is not down,
+ * without drift. */
+bool cluster_host_usable(const struct cluster_host *h);
+bool cluster_host_free(const struct cluster_host *h); /* usable, and a slot is not taken by us */
+
+/* The best free host by score for a prompt, or NULL. avoid: names of nodes to pass over, unless
+ * nobody else is there. */
+struct cluster_host *cluster_best(const struct cluster_role *role, const struct route_ask *ask,
+                                  struct score_terms *terms);
+uint32_t cluster_usable(const struct cluster_role *role);
+
+/* True when no host of the role can become ready by itself: all have failed for good. */
+bool cluster_hopeless(const struct cluster_role *role);
+
+/* One line on why there is no host ("architect is loading on reasoning, 43 %"). */
+void cluster_why(const struct cluster_role *role, char *out, size_t n);
+
+void cluster_note_prefix(struct cluster_host *h, uint64_t key, uint32_t tokens);
+
+#endif

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/* gateway/route/report.c - what the route knows, as JSON for /api/v1 and as OpenMetrics for
+ * /metrics. Reads only. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "gateway/route/route_private.h"
+#include "proto/base/clock.h"
+#include "proto/base/json_write.h"
+
+static void write_error(struct rm_jw *w, const struct node_error *e)
+{
+    if (e->cause == CAUSE_NONE) {
+        rm_jw_null(w, "last_error");
+        return;
+    }
+    rm_jw_obj(w, "last_error");
+    rm_jw_str(w, "cause", node_cause_name(e->cause));
+    rm_jw_i64(w, "code", e->code);
+    rm_jw_str(w, "text", e->text);
+    rm_jw_str(w, "log", e->log);
+    rm_jw_end(w);
+}
+
+static void write_host(struct rm_jw *w, const struct cluster_host *h)
+{
+    const struct node_host *f = &h->facts;
+
+    rm_jw_obj(w, NULL);
+    rm_jw_str(w, "role", h->role->name);
+    rm_jw_str(w, "node", h->node->name);
+    rm_jw_str(w, "model", f->model);
+    rm_jw_str(w, "model_hash", f->model_hash);
+    rm_jw_str(w, "engine", f->engine);
+    rm_jw_str(w, "state", node_host_state_name(f->state));
+    rm_jw_dbl(w, "progress", f->progress);
+    rm_jw_bool(w, "usable", cluster_host_usable(h));
+    rm_jw_str(w, "health", health_state_name(h->health.state));
+    rm_jw_i64(w, "pid", f->pid);
+    rm_jw_u64(w, "rss_bytes", f->rss_bytes);
+    rm_jw_u64(w, "forecast_bytes", f->forecast_bytes);
+    rm_jw_u64(w, "context", f->context);
+    rm_jw_u64(w, "slots_total", f->slots_total);
+    rm_jw_u64(w, "slots_busy", f->slots_busy);
+    rm_jw_u64(w, "in_flight", h->in_flight);
+    rm_jw_u64(w, "queue", f->queue);
+    rm_jw_dbl(w, "prefill_tps", f->prefill_tps);
+    rm_jw_dbl(w, "decode_tps", f->decode_tps);
+    rm_jw_u64(w, "kv_used", f->kv_used);
+    rm_jw_u64(w, "kv_total", f->kv_total);
+    rm_jw_u64(w, "prompt_tokens", f->prompt_tokens);
+    rm_jw_u64(w, "cached_tokens", f->cached_tokens);
+    rm_jw_u64(w, "generated_tokens", f->generated_tokens);
+    rm_jw_u64(w, "restarts", f->restarts);
+    rm_jw_u64(w, "retry_ms", f->retry_ms);
+    write_error(w, &f->last_error);
+    rm_jw_end(w);
+}
+
+static void write_memory(struct rm_jw *w, const struct node_memory *m)
+{
+    rm_jw_obj(w, "memory");
+    rm_jw_u64(w, "total", m->total);
+    rm_jw_u64(w, "available", m->available);
+    rm_jw_u64(w, "swap_total", m->swap_total);
+    rm_jw_u64(w, "swap_used", m->swap_used);
+    rm_jw_u64(w, "reserve", m->reserve);
+    rm_jw_u64(w, "budget", m->budget);
+    rm_jw_u64(w, "committed", m->committed);
+    rm_jw_end(w);
+}
+
+static void write_node(struct rm_jw *w, const struct route *r, const struct cluster_node *n)
+{
+    const struct map_node *conf = role_map_node(r->map, rm_slice_of(n->name));
+    const struct cluster_role *role;
+    const struct cluster_host *h;
+    uint64_t now = rm_now_ms();
+
+    rm_jw_obj(w, NULL);
+    rm_jw_str(w, "name", n->name);
+    rm_jw_str(w, "host", conf != NULL ? conf->address.host : NULL);
+    rm_jw_u64(w, "port", conf != NULL ? conf->address.port : 0);
+    rm_jw_str(w, "health", health_state_name(n->health.state));
+    rm_jw_str(w, "last_error", n->last_err != 0 ? rm_strerror(n->last_err) : NULL);
+    rm_jw_bool(w, "seen", n->has_state);
+    rm_jw_u64(w, "silent_ms",
+              n->has_state && now > n->health.last_good_ms ? now - n->health.last_good_ms : 0);
+    rm_jw_str(w, "boot_id", n->state.boot_id);
+    rm_jw_str(w, "version", n->state.version);
+    rm_jw_u64(w, "uptime_ms", n->state.uptime_ms);
+    rm_jw_bool(w, "draining", n->state.draining);
+    write_memory(w, &n->state.memory);
+    rm_jw_arr(w, "hosts");
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    TAILQ_FOREACH(h, &role->hosts, link)
+    if (h->node == n && h->facts.state != HOST_ABSENT)
+        write_host(w, h);
+    rm_jw_end(w);
+    rm_jw_end(w);
+}
+
+int route_write_nodes(const struct route *r, struct rm_buf *out)
+{
+    struct rm_jw w = rm_jw_to(out);
+    const struct cluster_node *n;
+
+    rm_jw_arr(&w, NULL);
+    TAILQ_FOREACH(n, &r->cluster.nodes, link)
+    if (!n->gone)
+        write_node(&w, r, n);
+    rm_jw_end(&w);
+    return rm_jw_done(&w);
+}
+
+static void write_role(struct rm_jw *w, const struct cluster_role *role)
+{
+    const struct map_role *conf = role->conf;
+    const struct cluster_host *h;
+    char why[NODE_TEXT_MAX];
+
+    rm_jw_obj(w, NULL);
+    rm_jw_str(w, "name", role->name);
+    rm_jw_arr(w, "modes");
+    for (size_t i = 0; i < conf->modes.n; i++)
+        rm_jw_str(w, NULL, conf->modes.item[i]);
+    rm_jw_end(w);
+    rm_jw_str(w, "model", conf->model_name);
+    rm_jw_u64(w, "context", conf->context);
+    rm_jw_u64(w, "slots", conf->slots);
+    rm_jw_u64(w, "replicas", conf->replicas);
+    rm_jw_str(w, "lane", map_lane_name(conf->lane));
+    rm_jw_str(w, "residency", map_residency_name(conf->residency));
+    rm_jw_u64(w, "hosts_ready", cluster_usable(role));
+    rm_jw_u64(w, "waiting", role->n_waiting);
+    rm_jw_u64(w, "queue_max", conf->queue_max);
+    if (cluster_usable(role) > 0)
+        rm_jw_null(w, "reason");
+    else {
+        cluster_why(role, why, sizeof why);
+        rm_jw_str(w, "reason", why);
+    }
+    rm_jw_arr(w, "hosts");
+    TAILQ_FOREACH(h, &role->hosts, link)
+    if (h->facts.state != HOST_ABSENT && !h->node->gone)
+        write_host(w, h);
+    rm_jw_end(w);
+    rm_jw_end(w);
+}
+
+int route_write_roles(const struct route *r, struct rm_buf *out)
+{
+    struct rm_jw w = rm_jw_to(out);
+    const struct cluster_role *role;
+
+    rm_jw_arr(&w, NULL);
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    if (role->conf != NULL)
+        write_role(&w, role);
+    rm_jw_end(&w);
+    return rm_jw_done(&w);
+}
+
+/* ---- OpenMetrics: names are roles and nodes of the map, so the label sets are bounded; both are
+ * plain words ---- */
+
+static int write_nodes_metrics(const struct route *r, struct rm_buf *out)
+{
+    const struct cluster_node *n;
+    int err = rm_buf_puts(
+        out, "# TYPE rolemesh_node_up gauge\n# HELP rolemesh_node_up 1 up, 0.5 suspect, 0 down.\n");
+
+    TAILQ_FOREACH(n, &r->cluster.nodes, link)
+    if (err == 0)
+        err = rm_buf_printf(out, "rolemesh_node_up{node=\"%s\"} %g\n", n->name,
+                            (double)n->health.state / 2);
+    if (err == 0)
+        err = rm_buf_puts(
+            out,
+            "# TYPE rolemesh_node_memory_bytes gauge\n# UNIT rolemesh_node_memory_bytes bytes\n");
+    TAILQ_FOREACH(n, &r->cluster.nodes, link)
+    if (err == 0)
+        err = rm_buf_printf(
+            out,
+            "rolemesh_node_memory_bytes{node=\"%s\",part=\"total\"} %" PRIu64 "\n"
+            "rolemesh_node_memory_bytes{node=\"%s\",part=\"available\"} %" PRIu64 "\n"
+            "rolemesh_node_memory_bytes{node=\"%s\",part=\"budget\"} %" PRIu64 "\n"
+            "rolemesh_node_memory_bytes{node=\"%s\",part=\"committed\"} %" PRIu64 "\n",
+            n->name, n->state.memory.total, n->name, n->state.memory.available, n->name,
+            n->state.memory.budget, n->name, n->state.memory.committed);
+    return err;
+}
+
+struct host_family {
+    const char *name, *type, *help;
+    double (*value)(const struct cluster_host *h);
+};
+
+static double host_ready(const struct cluster_host *h)
+{
+    return cluster_host_usable(h);
+}
+static double host_slots(const struct cluster_host *h)
+{
+    return h->facts.slots_total;
+}
+static double host_busy(const struct cluster_host *h)
+{
+    return h->facts.slots_busy;
+}
+static double host_flight(const struct cluster_host *h)
+{
+    return h->in_flight;
+}
+static double host_prefill(const struct cluster_host *h)
+{
+    return h->facts.prefill_tps;
+}
+static double host_decode(const struct cluster_host *h)
+{
+    return h->facts.decode_tps;
+}
+static double host_kv(const struct cluster_host *h)
+{
+    return (double)h->facts.kv_used;
+}
+static double host_rss(const struct cluster_host *h)
+{
+    return (double)h->facts.rss_bytes;
+}
+static double host_restarts(const struct cluster_host *h)
+{
+    return h->facts.restarts;
+}
+
+static const struct host_family host_families[] = {
+    {"rolemesh_host_ready", "gauge", "1 when requests may go to the host.", host_ready},
+    {"rolemesh_host_slots", "gauge", "Sequences the engine decodes together.", host_slots},
+    {"rolemesh_host_slots_busy", "gauge", "Slots in use, as the worker says.", host_busy},
+    {"rolemesh_host_in_flight", "gauge", "Requests this gateway has there.", host_flight},
+    {"rolemesh_host_prefill_tokens_per_second", "gauge", "Measured prefill speed.", host_prefill},
+    {"rolemesh_host_decode_tokens_per_second", "gauge", "Measured pace of one stream.",
+     host_decode},
+    {"rolemesh_host_kv_tokens", "gauge", "Tokens in the KV memory.", host_kv},
+    {"rolemesh_host_rss_bytes", "gauge", "Resident memory of the engine process.", host_rss},
+    {"rolemesh_host_restarts", "gauge", "Engine restarts since the host was asked for.",
+     host_restarts},
+};
+
+static int write_host_family(const struct route *r, const struct host_family *f, struct rm_buf *out)
+{
+    int err =
+        rm_buf_printf(out, "# TYPE %s %s\n# HELP %s %s\n", f->name, f->type, f->name, f->help);
+    const struct cluster_role *role;
+    const struct cluster_host *h;
+
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    TAILQ_FOREACH(h, &role->hosts, link)
+    if (err == 0 && h->facts.state != HOST_ABSENT)
+        err = rm_buf_printf(out, "%s{role=\"%s\",node=\"%s\"} %.9g\n", f->name, role->name,
+                            h->node->name, f->value(h));
+    return err;
+}
+
+int route_write_metrics(const struct route *r, struct rm_buf *out)
+{
+    const struct cluster_role *role;
+    int err = write_nodes_metrics(r, out);
+
+    for (size_t i = 0; err == 0 && i < RM_COUNT(host_families); i++)
+        err = write_host_family(r, &host_families[i], out);
+    if (err == 0)
+        err = rm_buf_puts(out, "# TYPE rolemesh_queue_waiting gauge\n# HELP rolemesh_queue_waiting "
+                               "Requests waiting for a host.\n");
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    if (err == 0 && role->conf != NULL)
+        err = rm_buf_printf(out, "rolemesh_queue_waiting{role=\"%s\"} %u\n", role->name,
+                            role->n_waiting);
+    if (err == 0)
+        err = rm_buf_puts(out, "# TYPE rolemesh_route_leases counter\n# HELP rolemesh_route_leases "
+                               "Hosts granted to requests.\n");
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    if (err == 0 && role->conf != NULL)
+        err = rm_buf_printf(out, "rolemesh_route_leases_total{role=\"%s\"} %" PRIu64 "\n",
+                            role->name, role->granted);
+    if (err == 0)
+        err = rm_buf_puts(out, "# TYPE rolemesh_route_refusals counter\n# HELP "
+                               "rolemesh_route_refusals Requests that got no host.\n");
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    if (err == 0 && role->conf != NULL)
+        err = rm_buf_printf(out, "rolemesh_route_refusals_total{role=\"%s\"} %" PRIu64 "\n",
+                            role->name, role->refused);
+    return err;
+}

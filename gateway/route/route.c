@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: MIT */
+#include "gateway/route/route.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/route/cluster.h"
+#include "gateway/route/route_private.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+
+enum { SWEEP_MS = 250, SERVICE_MIX = 8 };
+
+/* RT_NEW   opened, not looked at yet      RT_WAITING  in its role's queue
+ * RT_LEASED has a host                    RT_REFUSED  told so; only the close is still to come */
+enum ticket_state { RT_NEW, RT_WAITING, RT_LEASED, RT_REFUSED };
+
+struct route_ticket {
+    struct route *route;
+    enum ticket_state state;
+    const struct route_ticket_ops *ops;
+    void *arg;
+    struct cluster_role *role; /* WAITING */
+    struct cluster_host *host; /* LEASED */
+    struct role_map *map;      /* the lease's names live here */
+    char asked[NODE_NAME_MAX];
+    char avoid[4][NODE_NAME_MAX];
+    struct route_ask ask; /* role and avoid point into this struct */
+    uint64_t opened_us, leased_us;
+    bool first_byte;
+    TAILQ_ENTRY(route_ticket) link; /* WAITING: the role's queue; else one of the route's lists */
+};
+
+static void route_on_wake(uv_idle_t *idle);
+
+static void route_wake(struct route *r)
+{
+    if (!uv_is_active((uv_handle_t *)&r->idle))
+        uv_idle_start(&r->idle, route_on_wake);
+}
+
+/* ---- tickets ---- */
+
+static void ticket_refuse(struct route_ticket *t, int err, const char *text, uint32_t retry_after_s)
+{
+    struct route *r = t->route;
+
+    assert(t->state == RT_NEW || t->state == RT_WAITING);
+    if (t->state == RT_WAITING) {
+        TAILQ_REMOVE(&t->role->waiting, t, link);
+        t->role->n_waiting--;
+        t->role->refused++;
+    } else {
+        TAILQ_REMOVE(&r->fresh, t, link);
+    }
+    t->state = RT_REFUSED;
+    t->ops->on_refused(t, err, text, retry_after_s);
+}
+
+static void ticket_lease(struct route_ticket *t, struct cluster_host *h)
+{
+    const struct route_lease lease = {
+        .node = h->node->name,
+        .role = h->role->name,
+        .model = h->role->conf->model_name,
+        .client = h->node->client,
+        .target = h->target,
+        .context = h->facts.context,
+        .queued_us = rm_now_us() - t->opened_us,
+    };
+
+    assert(t->state == RT_WAITING);
+    TAILQ_REMOVE(&t->role->waiting, t, link);
+    t->role->n_waiting--;
+    t->role->granted++;
+    h->in_flight++;
+    h->granted++;
+    t->host = h;
+    t->map = role_map_ref(t->route->map);
+    t->leased_us = rm_now_us();
+    t->state = RT_LEASED;
+    TAILQ_INSERT_TAIL(&t->route->leased, t, link);
+    t->ops->on_lease(t, &lease);
+}
+
+int route_open(struct route *r, const struct route_ask *ask, const struct route_ticket_ops *ops,
+               void *arg, struct route_ticket **out)
+{
+    struct route_ticket *t = calloc(1, sizeof *t);
+
+    *out = NULL;
+    if (t == NULL)
+        return UV_ENOMEM;
+    t->route = r;
+    t->ops = ops;
+    t->arg = arg;
+    t->ask = *ask;
+    snprintf(t->asked, sizeof t->asked, "%s", ask->role);
+    t->ask.role = t->asked;
+    t->ask.avoid_n = ask->avoid_n < RM_COUNT(t->avoid) ? ask->avoid_n : RM_COUNT(t->avoid);
+    for (uint32_t i = 0; i < t->ask.avoid_n; i++) {
+        snprintf(t->avoid[i], sizeof t->avoid[i], "%s", ask->avoid[i]);
+        t->ask.avoid[i] = t->avoid[i];
+    }
+    t->opened_us = rm_now_us();
+    TAILQ_INSERT_TAIL(&r->fresh, t, link);
+    route_wake(r);
+    *out = t;
+    return 0;
+}
+
+void *route_ticket_arg(const struct route_ticket *t)
+{
+    return t->arg;
+}
+
+void route_first_byte(struct route_ticket *t)
+{
+    uint64_t now = rm_now_ms();
+
+    if (t->state != RT_LEASED || t->first_byte)
+        return;
+    t->first_byte = true;
+    health_good(&t->host->health, &health_host_rule, now);
+}
+
+/* What a lease came to, told to the host's record. */
+static void lease_end(struct route_ticket *t, enum route_outcome how,
+                      const struct route_usage *usage)
+{
+    struct cluster_host *h = t->host;
+    uint64_t now = rm_now_ms();
+    double s = (double)(rm_now_us() - t->leased_us) / 1e6;
+
+    h->in_flight--;
+    if (how == ROUTE_DONE) {
+        h->service_s = h->service_s > 0 ? h->service_s + (s - h->service_s) / SERVICE_MIX : s;
+        health_good(&h->health, &health_host_rule, now);
+        cluster_note_prefix(h, t->ask.prefix_key,
+                            usage != NULL && usage->prompt_tokens > 0 ? usage->prompt_tokens
+                                                                      : t->ask.prompt_tokens);
+    } else if (how == ROUTE_LOST || how == ROUTE_INVALID) {
+        h->lost++;
+        if (health_bad(&h->health, &health_host_rule, now))
+            rm_warn("route", "requests to a host fail", RM_S("role", h->role->name),
+                    RM_S("node", h->node->name),
+                    RM_S("health", health_state_name(h->health.state)));
+    }
+    TAILQ_REMOVE(&t->route->leased, t, link);
+    role_map_unref(t->map);
+    route_wake(t->route); /* a slot is free */
+}
+
+void route_close(struct route_ticket *t, enum route_outcome how, const struct route_usage *usage)
+{
+    if (t == NULL)
+        return;
+    switch (t->state) {
+    case RT_NEW:
+        TAILQ_REMOVE(&t->route->fresh, t, link);
+        break;
+    case RT_WAITING:
+        TAILQ_REMOVE(&t->role->waiting, t, link);
+        t->role->n_waiting--;
+        break;
+    case RT_LEASED:
+        lease_end(t, how, usage);
+        break;
+    case RT_REFUSED:
+        break;
+    }
+    free(t);
+}
+
+void route_ticket_status(const struct route_ticket *t, char *out, size_t n)
+{
+    const struct route_ticket *o;
+    uint32_t before = 0;
+
+    if (t->state == RT_LEASED) {
+        snprintf(out, n, "%s is answering on %s", t->host->role->name, t->host->node->name);
+        return;
+    }
+    if (t->state != RT_WAITING) {
+        snprintf(out, n, "%s: looking for a host", t->asked);
+        return;
+    }
+    if (cluster_usable(t->role) == 0) {
+        cluster_why(t->role, out, n);
+        return;
+    }
+    TAILQ_FOREACH(o, &t->role->waiting, link)
+    {
+        if (o == t)
+            break;
+        before++;
+    }
+    snprintf(out, n, "every slot of %s is taken, %u requests are before this one", t->role->name,
+             before);
+}
+
+/* ---- the queues ---- */
+
+/* The role itself, or the first of its fallbacks that is not beyond hope as well. */
+static struct cluster_role *role_or_fallback(struct route *r, struct cluster_role *role)
+{
+    if (!cluster_hopeless(role))
+        return role;
+    for (size_t i = 0; i < role->conf->fallback.n; i++) {
+        struct cluster_role *other = cluster_role_find(&r->cluster, role->conf->fallback.item[i]);
+
+        if (other != NULL && other->conf != NULL && cluster_usable(other) > 0)
+            return other;
+    }
+    return role;
+}
+
+static uint32_t retry_after(const struct cluster_role *role)
+{
+    double worst = 1;
+    const struct cluster_host *h;
+
+    TAILQ_FOREACH(h, &role->hosts, link)
+    {
+        uint32_t slots = h->facts.slots_total > 0 ? h->facts.slots_total : 1;
+        double s = h->service_s * (double)(role->n_waiting + 1) / (double)slots;
+
+        worst = s > worst ? s : worst;
+    }
+    return worst > 60 ? 60 : (uint32_t)ceil(worst);
+}
+
+/* Fresh tickets go to their role's queue, or are refused. */
+static void take_fresh(struct route *r)
+{
+    struct route_ticket *t;
+    char why[NODE_TEXT_MAX];
+
+    while ((t = TAILQ_FIRST(&r->fresh)) != NULL) {
+        struct cluster_role *role = cluster_role_find(&r->cluster, t->asked);
+
+        if (r->draining) {
+            ticket_refuse(t, RM_ERR_DRAINING, "the gateway is shutting down", 5);
+            continue;
+        }
+        if (role == NULL || role->conf == NULL) {
+            ticket_refuse(t, RM_ERR_MODEL, "the role is not in the role map any more", 0);
+            continue;
+        }
+        role = role_or_fallback(r, role);
+        if (cluster_hopeless(role)) {
+            cluster_why(role, why, sizeof why);
+            role->refused++;
+            ticket_refuse(t, RM_ERR_NO_HOST, why, 30);
+            continue;
+        }
+        if (role->n_waiting >= role->conf->queue_max) {
+            snprintf(why, sizeof why, "%u requests wait for %s already", role->n_waiting,
+                     role->name);
+            role->refused++;
+            ticket_refuse(t, RM_ERR_QUEUE_FULL, why, retry_after(role));
+            continue;
+        }
+        if (t->ask.deadline_ms == 0)
+            t->ask.deadline_ms = t->opened_us / 1000 + role->conf->queue_deadline_ms;
+        TAILQ_REMOVE(&r->fresh, t, link);
+        TAILQ_INSERT_TAIL(&role->waiting, t, link);
+        role->n_waiting++;
+        t->role = role;
+        t->state = RT_WAITING;
+    }
+}
+
+static void serve_role(struct cluster_role *role)
+{
+    struct route_ticket *t, *next;
+    struct score_terms terms;
+    struct cluster_host *h;
+
+    if (role->conf == NULL)
+        return;
+    for (t = TAILQ_FIRST(&role->waiting); t != NULL; t = next) {
+        next = TAILQ_NEXT(t, link);
+        h = cluster_best(role, &t->ask, &terms);
+        if (h == NULL)
+            return; /* no slot for the oldest: none for the others */
+        ticket_lease(t, h);
+    }
+}
+
+static void expire_role(struct cluster_role *role, uint64_t now_ms)
+{
+    bool hopeless = role->conf != NULL && cluster_hopeless(role), left = role->conf == NULL;
+    struct route_ticket *t, *next;
+    char why[NODE_TEXT_MAX];
+
+    for (t = TAILQ_FIRST(&role->waiting); t != NULL; t = next) {
+        next = TAILQ_NEXT(t, link);
+        if (left) {
+            ticket_refuse(t, RM_ERR_MODEL, "the role is not in the role map any more", 0);
+        } else if (hopeless || now_ms >= t->ask.deadline_ms) {
+            bool usable = cluster_usable(role) > 0;
+
+            route_ticket_status(t, why, sizeof why);
+            ticket_refuse(t, usable ? RM_ERR_DEADLINE : RM_ERR_NO_HOST, why,
+                          usable ? retry_after(role) : 30);
+        }
+    }
+}
+
+/* Leases on a node that is down will not be answered: their owners are told, oldest first. */
+static void tell_lost(struct route *r, struct cluster_node *n)
+{
+    struct route_ticket *t, *next;
+
+    for (t = TAILQ_FIRST(&r->leased); t != NULL; t = next) {
+        next = TAILQ_NEXT(t, link);
+        if (t->host->node == n && t->ops->on_lost != NULL)
+            t->ops->on_lost(t);
+    }
+}
+
+static void serve_all(struct route *r)
+{
+    struct cluster_role *role;
+
+    take_fresh(r);
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    if (role->n_waiting > 0)
+        serve_role(role);
+}
+
+static void route_on_wake(uv_idle_t *idle)
+{
+    struct route *r = idle->data;
+
+    uv_idle_stop(idle);
+    serve_all(r);
+}
+
+static void node_changed(struct route *r, struct cluster_node *n)
+{
+    rm_info("route", "node health", RM_S("node", n->name),
+            RM_S("health", health_state_name(n->health.state)),
+            RM_S("last_error", n->last_err != 0 ? rm_strerror(n->last_err) : "none"));
+    if (n->health.state == HEALTH_DOWN)
+        tell_lost(r, n);
+    route_wake(r);
+}
+
+static void route_on_sweep(uv_timer_t *timer)
+{
+    struct route *r = timer->data;
+    uint64_t now = rm_now_ms();
+    struct cluster_node *n;
+    struct cluster_role *role;
+    struct cluster_host *h;
+
+    TAILQ_FOREACH(n, &r->cluster.nodes, link)
+    if (n->has_state && health_tick(&n->health, &health_node_rule, now))
+        node_changed(r, n);
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    {
+        TAILQ_FOREACH(h, &role->hosts, link)
+        health_tick(&h->health, &health_host_rule, now);
+        expire_role(role, now);
+    }
+    cluster_sweep(&r->cluster);
+    serve_all(r);
+}
+
+/* ---- what mesh and gateway.c tell ---- */
+
+int route_new(uv_loop_t *loop, struct role_map *map, struct route **out)
+{
+    struct route *r = calloc(1, sizeof *r);
+    int err;
+
+    *out = NULL;
+    if (r == NULL)
+        return UV_ENOMEM;
+    cluster_init(&r->cluster);
+    TAILQ_INIT(&r->fresh);
+    TAILQ_INIT(&r->leased);
+    err = cluster_set_map(&r->cluster, map, rm_now_ms());
+    if (err < 0) {
+        cluster_clear(&r->cluster);
+        free(r);
+        return err;
+    }
+    r->map = role_map_ref(map);
+    uv_idle_init(loop, &r->idle);
+    uv_timer_init(loop, &r->sweep);
+    r->idle.data = r->sweep.data = r;
+    r->open_handles = 2;
+    uv_timer_start(&r->sweep, route_on_sweep, SWEEP_MS, SWEEP_MS);
+    *out = r;
+    return 0;
+}
+
+static void route_on_closed(uv_handle_t *handle)
+{
+    struct route *r = handle->data;
+
+    if (--r->open_handles > 0)
+        return;
+    role_map_unref(r->map);
+    cluster_clear(&r->cluster);
+    free(r);
+}
+
+void route_free(struct route *r)
+{
+    struct cluster_role *role;
+    struct route_ticket *t;
+
+    if (r == NULL)
+        return;
+    while ((t = TAILQ_FIRST(&r->fresh)) != NULL)
+        ticket_refuse(t, RM_ERR_DRAINING, "the gateway is shutting down", 5);
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    while ((t = TAILQ_FIRST(&role->waiting)) != NULL)
+        ticket_refuse(t, RM_ERR_DRAINING, "the gateway is shutting down", 5);
+    assert(TAILQ_EMPTY(&r->leased));
+    uv_close((uv_handle_t *)&r->idle, route_on_closed);
+    uv_close((uv_handle_t *)&r->sweep, route_on_closed);
+}
+
+void route_set_map(struct route *r, struct role_map *map)
+{
+    struct role_map *old = r->map;
+
+    if (cluster_set_map(&r->cluster, map, rm_now_ms()) < 0)
+        rm_error(
+            "route",
+            "no memory for the new role map's roles; some have no queue until the next reload");
+    r->map = role_map_ref(map);
+    role_map_unref(old);
+    route_wake(r);
+}
+
+void route_set_draining(struct route *r)
+{
+    r->draining = true;
+}
+
+void route_node_here(struct route *r, const char *node, struct http_client *client)
+{
+    struct cluster_node *n = cluster_node_find(&r->cluster, node);
+
+    if (n != NULL)
+        n->client = client;
+}
+
+void route_node_gone(struct route *r, const char *node)
+{
+    struct cluster_node *n = cluster_node_find(&r->cluster, node);
+
+    if (n == NULL)
+        return;
+    n->client = NULL;
+    n->gone = true;
+    tell_lost(r, n);
+}
+
+void route_node_state(struct route *r, const char *node, const struct node_state *state)
+{
+    struct cluster_node *n = cluster_node_find(&r->cluster, node);
+    uint64_t now = rm_now_ms();
+    int err;
+
+    if (n == NULL)
+        return;
+    err = cluster_node_state(&r->cluster, n, state, now);
+    if (err < 0)
+        rm_error("route", "a node's state was not taken", RM_S("node", node), RM_E("error", err));
+    if (health_good(&n->health, &health_node_rule, now))
+        node_changed(r, n);
+    route_wake(r);
+}
+
+void route_node_lost(struct route *r, const char *node, int err)
+{
+    struct cluster_node *n = cluster_node_find(&r->cluster, node);
+
+    if (n == NULL)
+        return;
+    n->last_err = err;
+    if (health_bad(&n->health, &health_node_rule, rm_now_ms()))
+        node_changed(r, n);
+}
+
+uint32_t route_hosts_ready(const struct route *r, const char *role)
+{
+    const struct cluster_role *c;
+    uint32_t n = 0;
+
+    TAILQ_FOREACH(c, &r->cluster.roles, link)
+    if (role == NULL || strcmp(c->name, role) == 0)
+        n += cluster_usable(c);
+    return n;
+}
