@@ -50,6 +50,8 @@ enum map_kv { MAP_KV_F16, MAP_KV_Q8_0 };
 enum map_engine_kind { MAP_ENGINE_CORE, MAP_ENGINE_ATTACH, MAP_ENGINE_LLAMA_SERVER };
 enum map_source { MAP_SOURCE_FILE, MAP_SOURCE_HF, MAP_SOURCE_ATTACH };
 
+enum { MAP_CORE_SLOTS_MAX = 64 }; /* sequences of one engine process; decoder.h */
+
 struct map_gateway {
     struct conf_addr_list listen; /* at least one */
     bool listen_without_keys;     /* addresses other than loopback are allowed */
@@ -68,7 +70,7 @@ struct map_gateway {
 struct map_node {
     const char *name;
     struct conf_addr address;
-    uint64_t reserve_bytes; /* memory that hosts must leave free on this machine */
+    uint64_t reserve_bytes; /* memory that hosts must leave free; 0: what its worker keeps */
     struct conf_at at;
     size_t index; /* in role_map.nodes */
 };
@@ -91,7 +93,7 @@ struct map_role {
     const char *model_name;        /* a key of `models` */
     const struct map_model *model; /* the same, resolved; never NULL in a finished map */
     uint32_t context;              /* tokens per slot */
-    uint32_t slots;                /* sequences decoded together, 1..64 */
+    uint32_t slots;                /* sequences decoded together, 1..64; other engines than core 1..4096 */
     uint32_t replicas;             /* hosts wanted, 1..16 */
     enum map_lane lane;
     struct conf_list fallback; /* role names, tried in order; no loops */

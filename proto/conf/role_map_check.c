@@ -283,6 +283,9 @@ static void check_engine(struct conf_read *cf, const struct map_role *role)
     bool attach = role->engine.kind == MAP_ENGINE_ATTACH;
     bool attached = role->model != NULL && role->model->attached != NULL;
 
+    if (role->engine.kind == MAP_ENGINE_CORE && role->slots > MAP_CORE_SLOTS_MAX)
+        conf_report_add(cf->report, role->at, NULL, "role '%s': slots are 1 to %d with engine core",
+                        role->name, MAP_CORE_SLOTS_MAX);
     if (role->engine.kind == MAP_ENGINE_LLAMA_SERVER)
         conf_report_add(cf->report, role->engine_at, "use core or attach",
                         "engines of kind llama-server are not available yet");

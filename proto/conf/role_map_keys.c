@@ -132,10 +132,9 @@ static const struct conf_key node_keys[] = {
     {.key = "reserve",
      .type = &conf_size,
      .offset = offsetof(struct map_node, reserve_bytes),
-     .fallback = "2GiB",
      .max = UINT64_C(64) << 40,
      .effect = CONF_PLACE,
-     .help = "memory that hosts must leave free on this machine"},
+     .help = "memory that hosts must leave free on this machine; absent: what its worker keeps"},
     {.key = NULL},
 };
 
@@ -312,9 +311,9 @@ static const struct conf_key role_keys[] = {
      .offset = AT(slots),
      .fallback = "2",
      .min = 1,
-     .max = 64,
+     .max = 4096,
      .effect = CONF_HOSTS,
-     .help = "sequences decoded together"},
+     .help = "sequences decoded together; core: at most 64"},
     {.key = "threads",
      .type = &conf_u32_auto,
      .offset = AT(threads),

@@ -74,8 +74,9 @@ int desired_host_encode(const struct desired_host *d, struct rm_buf *out)
 /* What no table can say: ranges, and which members an engine kind needs. */
 static const char *desired_wrong(const struct desired_host *d)
 {
-    if (d->slots < 1 || d->slots > DESIRED_SLOTS_MAX)
-        return "slots: expected 1 to 64";
+    if (d->slots < 1 ||
+        d->slots > (d->engine == ENGINE_CORE ? DESIRED_CORE_SLOTS_MAX : DESIRED_SLOTS_MAX))
+        return "slots: expected 1 to 64, with attach 1 to 4096";
     if (d->context > DESIRED_CONTEXT_MAX)
         return "context: expected at most 16777216";
     if (strcmp(d->kv, "f16") != 0 && strcmp(d->kv, "q8_0") != 0)

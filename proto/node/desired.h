@@ -10,7 +10,8 @@
 enum desired_engine { ENGINE_CORE, ENGINE_ATTACH };
 
 enum { /* what a decoder lets through */
-       DESIRED_SLOTS_MAX = 64,
+       DESIRED_CORE_SLOTS_MAX = 64,
+       DESIRED_SLOTS_MAX = 4096,
        DESIRED_CONTEXT_MAX = 16 * 1024 * 1024,
        DESIRED_BATCH_MAX = 65536,
        DESIRED_THREADS_MAX = 1024,
