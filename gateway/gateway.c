@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+#include "gateway/gateway.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "gateway/drive.h"
+#include "gateway/front/front.h"
+#include "gateway/ops/ops.h"
+#include "gateway/route/route.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "proto/http/server.h"
+
+enum { REPORT_MAX = 64 * 1024, LAG_WARN_MS = 50, LAG_TICK_MS = 100, DRAIN_TICK_MS = 100 };
+
+struct gateway {
+    uv_loop_t loop;
+    const struct gateway_options *options;
+    struct role_map *map; /* a reference */
+    struct route *route;
+    struct drive *drive;
+    struct front *front;
+    struct http_server *server;
+    struct ops_sources ops;
+    uv_signal_t on_term, on_int, on_hup;
+    uv_timer_t lag, drain;
+    uint64_t lag_due_us, lag_max_us, drain_until_ms, reloads, reload_failures;
+    bool draining, stopping;
+};
+
+/* ---- sources of the ops routes ---- */
+
+static int source_nodes(void *arg, struct rm_buf *out)
+{
+    return route_write_nodes(((struct gateway *)arg)->route, out);
+}
+
+static int source_roles(void *arg, struct rm_buf *out)
+{
+    return route_write_roles(((struct gateway *)arg)->route, out);
+}
+
+static int source_shortfalls(void *arg, struct rm_buf *out)
+{
+    return drive_write_shortfalls(((struct gateway *)arg)->drive, out);
+}
+
+static int write_own_metrics(const struct gateway *g, struct rm_buf *out)
+{
+    struct http_server_stats s;
+
+    http_server_stats(g->server, &s);
+    return rm_buf_printf(
+        out,
+        "# TYPE rolemesh_build info\nrolemesh_build_info{version=\"%s\"} 1\n"
+        "# TYPE rolemesh_connections gauge\nrolemesh_connections %u\n"
+        "# TYPE rolemesh_http_requests counter\nrolemesh_http_requests_total %llu\n"
+        "# TYPE rolemesh_http_client_aborts counter\nrolemesh_http_client_aborts_total %llu\n"
+        "# TYPE rolemesh_http_bad_requests counter\nrolemesh_http_bad_requests_total %llu\n"
+        "# TYPE rolemesh_http_queued_bytes gauge\n# UNIT rolemesh_http_queued_bytes "
+        "bytes\nrolemesh_http_queued_bytes %llu\n"
+        "# TYPE rolemesh_loop_lag_max_seconds gauge\n# UNIT rolemesh_loop_lag_max_seconds seconds\n"
+        "rolemesh_loop_lag_max_seconds %.6f\n"
+        "# TYPE rolemesh_reloads counter\nrolemesh_reloads_total %llu\n"
+        "# TYPE rolemesh_reload_failures counter\nrolemesh_reload_failures_total %llu\n",
+        RM_VERSION, s.connections, (unsigned long long)s.requests,
+        (unsigned long long)s.client_aborts, (unsigned long long)s.bad_requests,
+        (unsigned long long)s.queued_bytes, (double)g->lag_max_us / 1e6,
+        (unsigned long long)g->reloads, (unsigned long long)g->reload_failures);
+}
+
+static int source_metrics(void *arg, struct rm_buf *out)
+{
+    struct gateway *g = arg;
+    int r = write_own_metrics(g, out);
+
+    if (r == 0)
+        r = front_write_metrics(g->front, out);
+    return r == 0 ? route_write_metrics(g->route, out) : r;
+}
+
+static const char *source_not_ready(void *arg)
+{
+    struct gateway *g = arg;
+
+    if (g->draining)
+        return "shutting down";
+    return drive_is_settled(g->drive) ? NULL : "waiting for the first word of the nodes";
+}
+
+static void gateway_on_request(void *arg, struct http_req *q)
+{
+    struct gateway *g = arg;
+
+    if (!ops_on_request(&g->ops, q))
+        front_on_request(g->front, q);
+}
+
+/* ---- the role map ---- */
+
+static void print_report(const struct conf_report *report)
+{
+    struct rm_buf text;
+
+    rm_buf_init(&text, REPORT_MAX);
+    if (conf_report_text(report, &text) == 0 && text.len > 0)
+        fwrite(text.data, 1, text.len, stderr);
+    rm_buf_clear(&text);
+}
+
+static int read_map(const struct gateway *g, struct role_map **out)
+{
+    struct conf_report report;
+    int r;
+
+    conf_report_init(&report);
+    r = role_map_load(g->options->role_map, &report, out);
+    if (r < 0)
+        print_report(&report);
+    conf_report_clear(&report);
+    return r;
+}
+
+static void tell_change(void *arg, const struct map_change *c)
+{
+    static const char *const how[] = {
+        [MAP_ADDED] = "added", [MAP_REMOVED] = "removed", [MAP_CHANGED] = "changed"};
+
+    (void)arg;
+    rm_info("gateway", "role map", RM_S("what", c->name), RM_S("how", how[c->how]),
+            RM_S("keys", c->keys));
+    if ((c->effects & CONF_RESTART) != 0)
+        rm_warn("gateway", "a changed key takes effect at the next start only",
+                RM_S("what", c->name), RM_S("keys", c->keys));
+}
+
+/* A bad map changes nothing. */
+static void gateway_reload(struct gateway *g)
+{
+    struct role_map *map;
+    int r = read_map(g, &map);
+
+    if (r == 0)
+        r = drive_set_map(g->drive, map);
+    if (r < 0) {
+        g->reload_failures++;
+        rm_error("gateway", "the role map was not reloaded; the running one stays",
+                 RM_S("file", g->options->role_map), RM_E("error", r));
+        role_map_unref(map);
+        return;
+    }
+    g->reloads++;
+    role_map_diff(g->map, map, tell_change, NULL);
+    route_set_map(g->route, map);
+    front_set_map(g->front, map);
+    if (g->options->log_level < 0)
+        rm_log_set_level((enum rm_log_level)map->gateway.log_level);
+    role_map_unref(g->map);
+    g->map = map;
+    rm_info("gateway", "role map reloaded", RM_S("file", g->options->role_map));
+}
+
+/* ---- stop ---- */
+
+static void gateway_on_server_closed(void *arg)
+{
+    struct gateway *g = arg;
+
+    front_close(g->front, NULL, NULL);
+    drive_close(g->drive);
+    route_free(g->route);
+    uv_close((uv_handle_t *)&g->on_term, NULL);
+    uv_close((uv_handle_t *)&g->on_int, NULL);
+    uv_close((uv_handle_t *)&g->on_hup, NULL);
+    uv_close((uv_handle_t *)&g->lag, NULL);
+    uv_close((uv_handle_t *)&g->drain, NULL);
+}
+
+static void gateway_stop(struct gateway *g)
+{
+    if (g->stopping)
+        return;
+    g->stopping = true;
+    http_server_close(g->server, gateway_on_server_closed, g);
+}
+
+static void gateway_on_drain(uv_timer_t *timer)
+{
+    struct gateway *g = timer->data;
+    uint32_t active = front_active(g->front);
+
+    if (active > 0 && rm_now_ms() < g->drain_until_ms)
+        return;
+    rm_info("gateway", "stopping", RM_U("cut_requests", active));
+    gateway_stop(g);
+}
+
+static void gateway_on_stop_signal(uv_signal_t *handle, int number)
+{
+    struct gateway *g = handle->data;
+
+    if (g->draining) {
+        rm_warn("gateway", "second signal: stopping at once", RM_I("signal", number));
+        gateway_stop(g);
+        return;
+    }
+    g->draining = true;
+    g->drain_until_ms = rm_now_ms() + g->map->gateway.drain_deadline_ms;
+    rm_info("gateway", "draining", RM_I("signal", number), RM_U("requests", front_active(g->front)),
+            RM_U("deadline_ms", g->map->gateway.drain_deadline_ms));
+    route_set_draining(g->route);
+    http_server_drain(g->server);
+    uv_timer_start(&g->drain, gateway_on_drain, 0, DRAIN_TICK_MS);
+}
+
+static void gateway_on_hup(uv_signal_t *handle, int number)
+{
+    (void)number;
+    gateway_reload(handle->data);
+}
+
+/* How late the loop is: a timer that should fire every 100 ms. */
+static void gateway_on_lag(uv_timer_t *timer)
+{
+    struct gateway *g = timer->data;
+    uint64_t now = rm_now_us(), late = now > g->lag_due_us ? now - g->lag_due_us : 0;
+
+    if (g->lag_due_us != 0 && late > g->lag_max_us)
+        g->lag_max_us = late;
+    if (g->lag_due_us != 0 && late > LAG_WARN_MS * 1000u)
+        rm_warn("gateway", "the loop was late", RM_F("ms", (double)late / 1000));
+    g->lag_due_us = now + LAG_TICK_MS * 1000u;
+}
+
+/* ---- start ---- */
+
+static int listen_all(struct gateway *g)
+{
+    FILE *f = NULL;
+    int r = 0;
+
+    if (g->options->addr_file != NULL && (f = fopen(g->options->addr_file, "w")) == NULL) {
+        fprintf(stderr, "rolemesh-gateway: %s: %s\n", g->options->addr_file, strerror(errno));
+        return -1;
+    }
+    for (size_t i = 0; r == 0 && i < g->map->gateway.listen.n; i++) {
+        const struct conf_addr *a = &g->map->gateway.listen.item[i];
+        struct http_address want = {.port = a->port}, bound;
+        char text[HTTP_ADDRESS_TEXT];
+
+        snprintf(want.host, sizeof want.host, "%s", a->host);
+        r = http_server_listen(g->server, &want, &bound);
+        http_address_text(r < 0 ? &want : &bound, text);
+        if (r < 0)
+            fprintf(stderr,
+                    "rolemesh-gateway: cannot listen on %s: %s; change gateway.listen in %s or "
+                    "free the address\n",
+                    text, uv_strerror(r), g->options->role_map);
+        else
+            rm_info("gateway", "listening", RM_S("address", text));
+        if (r == 0 && f != NULL)
+            fprintf(f, "%s\n", text);
+    }
+    if (f != NULL)
+        fclose(f);
+    return r;
+}
+
+static uint64_t new_epoch(void)
+{
+    struct timeval now;
+
+    gettimeofday(&now, NULL);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000;
+}
+
+static int gateway_start_modules(struct gateway *g)
+{
+    struct http_server_conf conf = http_server_conf_default;
+    int r;
+
+    conf.on_request = gateway_on_request;
+    conf.error_body = front_error_body;
+    conf.max_connections = g->map->gateway.connections_max;
+    conf.limits.body_bytes = g->map->gateway.body_max_bytes;
+    conf.arg = g;
+    if ((r = http_server_new(&g->loop, &conf, &g->server)) < 0 ||
+        (r = route_new(&g->loop, g->map, &g->route)) < 0 ||
+        (r = drive_new(&g->loop, g->map, g->route, new_epoch(), &g->drive)) < 0 ||
+        (r = front_new(&g->loop, g->map, g->route, NULL, &g->front)) < 0) {
+        fprintf(stderr, "rolemesh-gateway: %s\n", rm_strerror(r));
+        return r;
+    }
+    g->ops = (struct ops_sources){.arg = g,
+                                  .nodes = source_nodes,
+                                  .roles = source_roles,
+                                  .shortfalls = source_shortfalls,
+                                  .metrics = source_metrics,
+                                  .not_ready = source_not_ready};
+    return listen_all(g);
+}
+
+static void watch_signal(struct gateway *g, uv_signal_t *handle, int number, uv_signal_cb cb)
+{
+    uv_signal_init(&g->loop, handle);
+    handle->data = g;
+    uv_signal_start(handle, cb, number);
+}
+
+int gateway_run(const struct gateway_options *options)
+{
+    struct gateway g = {.options = options};
+    int r;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (options->log_level >= 0)
+        rm_log_set_level((enum rm_log_level)options->log_level);
+    if (read_map(&g, &g.map) < 0)
+        return 2;
+    if (options->log_level < 0)
+        rm_log_set_level((enum rm_log_level)g.map->gateway.log_level);
+    uv_loop_init(&g.loop);
+    if (gateway_start_modules(&g) < 0)
+        return 2; /* the process ends here; the system takes the rest back */
+    watch_signal(&g, &g.on_term, SIGTERM, gateway_on_stop_signal);
+    watch_signal(&g, &g.on_int, SIGINT, gateway_on_stop_signal);
+    watch_signal(&g, &g.on_hup, SIGHUP, gateway_on_hup);
+    uv_timer_init(&g.loop, &g.lag);
+    uv_timer_init(&g.loop, &g.drain);
+    g.lag.data = g.drain.data = &g;
+    uv_timer_start(&g.lag, gateway_on_lag, LAG_TICK_MS, LAG_TICK_MS);
+    rm_info("gateway", "started", RM_S("version", RM_VERSION), RM_S("role_map", options->role_map),
+            RM_U("roles", g.map->n_roles), RM_U("nodes", g.map->n_nodes));
+    uv_run(&g.loop, UV_RUN_DEFAULT);
+    r = uv_loop_close(&g.loop);
+    if (r < 0)
+        rm_error("gateway", "handles were left open", RM_E("error", r));
+    role_map_unref(g.map);
+    rm_info("gateway", "stopped");
+    return 0;
+}
