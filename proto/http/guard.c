@@ -191,6 +191,7 @@ static int read_name(struct http_guard *g, char c)
 static int read_value(struct http_guard *g, char c)
 {
     if (c == '\r') {
+        g->outer_blanks |= g->blanks > 0;
         g->state = G_VALUE_LF;
         return 0;
     }
@@ -371,13 +372,25 @@ static int chunk_byte(struct http_guard *g, char c, uint64_t body_max)
     return head_byte(g, c);
 }
 
+/* True when c is part of an extension (";" to before the CR) or of a trailer line. */
+static bool byte_is_dropped(const struct http_guard *g, char c)
+{
+    if (g->state >= G_EXT_NAME && g->state <= G_EXT_QUOTED_END)
+        return c != '\r';
+    if (g->state >= G_NAME && g->state <= G_VALUE_LF)
+        return true;
+    return (g->state == G_SIZE && c == ';') || (g->state == G_FIELD && c != '\r');
+}
+
 int http_guard_chunks(struct http_guard *g, const char *bytes, size_t n, uint64_t body_max,
-                      size_t *used)
+                      size_t *used, bool *dropped)
 {
     size_t i = 0;
     int r = 0;
 
-    while (i < n && g->state != G_DATA && g->state != G_DONE) {
+    *dropped = n > 0 && byte_is_dropped(g, bytes[0]);
+    while (i < n && g->state != G_DATA && g->state != G_DONE &&
+           byte_is_dropped(g, bytes[i]) == *dropped) {
         r = chunk_byte(g, bytes[i], body_max);
         if (r < 0)
             break;

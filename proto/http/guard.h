@@ -20,6 +20,7 @@ struct http_guard {
     uint8_t state;                    /* enum in guard.c */
     uint8_t at;                       /* position inside a fixed text or number */
     bool trailer;                     /* the field block after a last chunk */
+    bool outer_blanks;                /* a value had blanks after it */
     uint8_t major, minor;
     uint16_t status;      /* responses */
     uint32_t n_fields;    /* complete fields of this block */
@@ -43,9 +44,10 @@ void http_guard_start_chunks(struct http_guard *g);
 
 /* Reads body bytes in chunked coding and stops after the data of one chunk at the latest, so that
  * the caller may pause there. body_max: most data bytes of the whole message. *used: bytes read;
- * on an error the good bytes before the bad one. Returns 0, RM_AGAIN (the message has ended),
- * RM_ERR_HTTP_SYNTAX, RM_ERR_HTTP_FIELDS (trailers) or RM_ERR_BODY_TOO_LARGE. */
+ * on an error the good bytes before the bad one. *dropped: they are chunk extensions or
+ * trailers, which end here: no reader after the guard sees them. Returns 0, RM_AGAIN (the message
+ * has ended), RM_ERR_HTTP_SYNTAX, RM_ERR_HTTP_FIELDS (trailers) or RM_ERR_BODY_TOO_LARGE. */
 RM_MUST_USE int http_guard_chunks(struct http_guard *g, const char *bytes, size_t n,
-                                  uint64_t body_max, size_t *used);
+                                  uint64_t body_max, size_t *used, bool *dropped);
 
 #endif

@@ -27,15 +27,13 @@ static int lex_on_url(llhttp_t *ll, const char *p, size_t n)
 
 static int lex_on_name(llhttp_t *ll, const char *p, size_t n)
 {
-    if ((ll->flags & F_TRAILING) == 0)
-        lex_of(ll)->ops->on_name(lex_of(ll)->arg, p, n);
+    lex_of(ll)->ops->on_name(lex_of(ll)->arg, p, n);
     return 0;
 }
 
 static int lex_on_value(llhttp_t *ll, const char *p, size_t n)
 {
-    if ((ll->flags & F_TRAILING) == 0)
-        lex_of(ll)->ops->on_value(lex_of(ll)->arg, p, n);
+    lex_of(ll)->ops->on_value(lex_of(ll)->arg, p, n);
     return 0;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* proto/http/lex.h - llhttp behind four calls. lex.c is the only file that includes llhttp.h (its
  * names, HTTP_GET and others, collide with ours) and holds what differs between its versions:
- * 8.1 and 9 are known to work. Strict mode, every lenient flag off. parser.c is its only user. */
+ * 8.1 and 9 are known to work. Strict mode, every lenient flag off. It is fed no
+ * chunk extensions and no trailers. parser.c is its only user. */
 #ifndef RM_HTTP_LEX_H
 #define RM_HTTP_LEX_H
 

@@ -6,7 +6,8 @@
  *
  * A head is gathered in the arena and given to llhttp whole, so that its spans are contiguous.
  * Body bytes go through llhttp in runs that the guard or the length has bounded: llhttp never sees
- * a byte of the next message, and both must agree that this one is over. */
+ * a byte of the next message, no chunk extension and no trailer, and both must agree that this
+ * message is over. */
 #include "proto/http/parser.h"
 
 #include <assert.h>
@@ -294,6 +295,21 @@ static int enter_body(struct http_parser *p)
     return message_end(p);
 }
 
+/* Blanks after a value are legal and mean nothing (RFC 9112 section 5), but llhttp's versions
+ * differ about a tab after a length: they all see none. */
+static void drop_outer_blanks(struct rm_buf *arena)
+{
+    size_t to = 0;
+
+    for (size_t i = 0; i < arena->len; i++) {
+        while (arena->data[i] == '\r' &&
+               (arena->data[to - 1] == ' ' || arena->data[to - 1] == '\t'))
+            to--;
+        arena->data[to++] = arena->data[i];
+    }
+    arena->len = to;
+}
+
 /* The arena holds a whole head that the guard let through. */
 static int head_complete(struct http_parser *p)
 {
@@ -305,6 +321,8 @@ static int head_complete(struct http_parser *p)
     if ((r = fields_reserve(p, p->guard.n_fields)) < 0)
         return r;
     p->head.fields = p->fields;
+    if (p->guard.outer_blanks)
+        drop_outer_blanks(&p->arena);
     http_lex_reset(p->lex);
     r = http_lex_feed(p->lex, p->arena.data, p->arena.len);
     if (r < 0)
@@ -352,8 +370,9 @@ static int parser_length(struct http_parser *p, const char *bytes, size_t n, siz
 /* The good bytes before a bad one are delivered, however the bytes were cut. */
 static int parser_chunked(struct http_parser *p, const char *bytes, size_t n, size_t *took)
 {
-    int r = http_guard_chunks(&p->guard, bytes, n, p->body_limit, took);
-    int fed = http_lex_feed(p->lex, bytes, *took);
+    bool dropped;
+    int r = http_guard_chunks(&p->guard, bytes, n, p->body_limit, took, &dropped);
+    int fed = dropped ? 0 : http_lex_feed(p->lex, bytes, *took);
 
     if (fed < 0)
         return fed;

@@ -17,6 +17,8 @@ static int run_on_head(void *arg, const struct http_head *h)
     struct parser_run *run = arg;
 
     run->heads++;
+    for (size_t i = 0; i < h->target.n; i++)
+        run->targets = (run->targets ^ (unsigned char)h->target.p[i]) * 16777619u;
     run->keep_alive = h->keep_alive;
     rm_buf_printf(&run->said, "head 1.%u %d %u %d %llu keep=%d expect=%d\n", h->minor, h->method,
                   h->status, h->framing, (unsigned long long)h->content_length, h->keep_alive,
@@ -98,7 +100,7 @@ static int feed_piece(struct parser_run *run, const char *piece, size_t n)
 void parser_run(struct parser_run *run, enum http_role role, const struct http_limits *limits,
                 const char *bytes, size_t n, bool eof, parser_cut *cut, uint64_t seed)
 {
-    *run = (struct parser_run){0};
+    *run = (struct parser_run){.targets = 2166136261u};
     rm_buf_init(&run->said, 8 * 1024 * 1024);
     run->err = http_parser_new(role, limits, &run_ops, run, &run->p);
     for (size_t at = 0; at < n && run->err == 0;) {

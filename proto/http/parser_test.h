@@ -10,6 +10,7 @@ struct parser_run {
     struct http_parser *p;
     struct rm_buf said; /* heads field by field, bodies, ends and the verdict */
     uint64_t body;      /* bytes of all bodies */
+    uint32_t targets;   /* FNV-1a of all targets, from 2166136261 */
     int messages;       /* complete ones */
     int heads;
     int err;         /* the verdict: 0 or an error */

@@ -290,7 +290,7 @@ static void pipelined_requests_wait_their_turn(void **state)
                "POST /3 HTTP/1.1\r\nHost: gw\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0"
                "\r\n\r\n");
     for (int i = 1; i <= 3; i++) {
-        char text[8];
+        char text[16];
 
         rig_until(&rig, seen.q != NULL && seen.ends == i);
         for (int turn = 0; turn < 20; turn++)
