@@ -82,6 +82,28 @@ bool conf_not_a_string(const struct conf_node *value)
     return *end == '\0' && end != copy;
 }
 
+/* Where a key begins for people: at its '?' when it has one, which libyaml does not tell. */
+static struct conf_at key_place(const struct conf_read *cf, const struct conf_node *name)
+{
+    struct conf_at at = name->at;
+    struct rm_slice line;
+    size_t i = 0;
+
+    if (name->type == CONF_SCALAR || cf->report->n == CONF_MISTAKES_MAX)
+        return at;
+    line = conf_line(cf->report, at.line);
+    for (unsigned col = 1; i < line.n && col < name->at.col; col++) {
+        size_t n = rm_utf8_len(line.p + i, line.n - i);
+
+        if (line.p[i] == '?')
+            at.col = col;
+        else if (line.p[i] != ' ')
+            at.col = name->at.col;
+        i += n > 0 ? n : 1;
+    }
+    return at;
+}
+
 /* --- unknown and absent keys ------------------------------------------------------------------ */
 
 static const struct conf_key *table_find(const struct conf_table *table, struct rm_slice name)
@@ -116,7 +138,8 @@ static const struct conf_key *say_unknown(struct conf_read *cf, const struct con
                             conf_shown(NULL, name->text, shown), (*t)->where, table->where);
             return NULL;
         }
-    near = table_nearest(table, name->text);
+    /* the distances cost something, and a full report shows no hint */
+    near = cf->report->n < CONF_MISTAKES_MAX ? table_nearest(table, name->text) : NULL;
     if (near != NULL)
         snprintf(hint, sizeof hint, "did you mean '%s'?", near->key);
     conf_report_add(cf->report, name->at, near != NULL ? hint : NULL, "unknown key %s %s%s",
@@ -136,6 +159,7 @@ static void read_default(struct conf_read *cf, const struct conf_key *key, void 
     key->type->parse(cf, key, is_list ? &list : &scalar, (char *)into + key->offset);
 }
 
+/* owner NULL: absent keys are not told. */
 static void read_absent(struct conf_read *cf, const struct conf_table *table, const char *owner,
                         struct conf_at at, uint64_t seen, void *into)
 {
@@ -144,6 +168,8 @@ static void read_absent(struct conf_read *cf, const struct conf_table *table, co
 
     for (const struct conf_key *k = table->keys; k->key != NULL; k++) {
         if (seen & (UINT64_C(1) << (k - table->keys)))
+            continue;
+        if (k->required && owner == NULL)
             continue;
         if (k->required && used < sizeof missing - 64)
             used += (size_t)snprintf(missing + used, sizeof missing - used, "%s'%s'",
@@ -162,15 +188,18 @@ void conf_read_map(struct conf_read *cf, const struct conf_table *table, const c
                    struct conf_at at, const struct conf_node *map, void *into)
 {
     uint64_t seen = 0;
+    bool broken = false;
 
     for (const struct conf_node *name = map != NULL ? map->first : NULL; name != NULL;
          name = name->next) {
         const struct conf_key *k = NULL;
 
+        if (name->type != CONF_SCALAR)
+            broken = true; /* it may have been a required one */
         if (name->type == CONF_BROKEN)
             continue;
         if (name->type != CONF_SCALAR) {
-            conf_report_add(cf->report, name->at, NULL, "keys must be strings");
+            conf_report_add(cf->report, key_place(cf, name), "quote it", "keys must be strings");
             continue;
         }
         k = table_find(table, name->text);
@@ -184,7 +213,7 @@ void conf_read_map(struct conf_read *cf, const struct conf_table *table, const c
         if (k != NULL)
             seen |= UINT64_C(1) << (k - table->keys);
     }
-    read_absent(cf, table, owner, at, seen, into);
+    read_absent(cf, table, broken ? NULL : owner, at, seen, into);
 }
 
 int conf_read_text(struct conf_read *cf, const struct conf_table *top, void *into)
@@ -197,7 +226,7 @@ int conf_read_text(struct conf_read *cf, const struct conf_table *top, void *int
         return 0;
     r = conf_yaml_read(cf->report, &nodes, &root);
     if (r == 0 && root != NULL)
-        conf_read_map(cf, top, top->where, (struct conf_at){1, 1}, root, into);
+        conf_read_map(cf, top, top->where, (struct conf_at){0, 0}, root, into);
     conf_arena_clear(&nodes);
     return r < 0 || cf->no_memory || cf->report->no_memory ? UV_ENOMEM : 0;
 }
@@ -238,7 +267,8 @@ static bool named_check_name(struct conf_read *cf, const struct conf_table *tabl
     if (name->type == CONF_BROKEN)
         return false;
     if (name->type != CONF_SCALAR || conf_not_a_string(name)) {
-        conf_report_add(cf->report, name->at, "quote it", "%s names must be strings", table->what);
+        conf_report_add(cf->report, key_place(cf, name), "quote it", "%s names must be strings",
+                        table->what);
         return false;
     }
     fault = table->name_check(name->text);

@@ -4,11 +4,11 @@
  *   bytes ──conf_text_check──► UTF-8 text ──conf_yaml_read──► conf_node tree ──tables──► struct
  *
  * conf_text_check (text_check.c) refuses what libyaml would take silently or tell without a line:
- * other encodings, control and look-alike-space characters, too many bytes. conf_yaml_read
- * (yaml.c) drives libyaml's event API, never its document loader, and refuses what a role map has
- * no use for: nesting deeper than CONF_DEPTH_MAX, more than CONF_NODES_MAX values, anchors,
- * aliases, tags, directives, a second document, a key given twice. What libyaml itself refuses is
- * put into our words by yaml_words.c. One thread. */
+ * other encodings, control and invisible characters, directives (quadratic in libyaml), too many
+ * bytes. conf_yaml_read (yaml.c) drives libyaml's event API, never its document loader, and refuses
+ * what a role map has no use for: nesting deeper than CONF_DEPTH_MAX, more than CONF_NODES_MAX
+ * values, anchors, aliases, tags, directives, a second document, a key given twice. What libyaml
+ * itself refuses is put into our words by yaml_words.c. One thread. */
 #ifndef RM_CONF_NODE_H
 #define RM_CONF_NODE_H
 
@@ -18,6 +18,7 @@ enum {
     CONF_FILE_MAX = 1 << 20,  /* bytes */
     CONF_DEPTH_MAX = 32,      /* lists and mappings inside each other */
     CONF_NODES_MAX = 20000,   /* keys and values */
+    CONF_PAIRS_MAX = 1024,    /* keys of one mapping */
     CONF_SCALAR_MAX = 4096,   /* bytes of one key or value */
     CONF_ARENA_MAX = 8 << 20, /* bytes of one tree or one struct */
 };
@@ -77,5 +78,8 @@ RM_MUST_USE int conf_file_read(const char *path, struct conf_report *report, cha
 
 /* Line `number` of the report's text, from 1, without its end; p is NULL when there is none. */
 struct rm_slice conf_line(const struct conf_report *report, unsigned number);
+
+/* The line before one that conf_line gave, in time of its length; p is NULL at the first. */
+struct rm_slice conf_line_before(const struct conf_report *report, struct rm_slice line);
 
 #endif

@@ -161,9 +161,37 @@ struct rm_slice conf_line(const struct conf_report *report, unsigned number)
     return (struct rm_slice){p, (size_t)(stop - p)};
 }
 
+struct rm_slice conf_line_before(const struct conf_report *report, struct rm_slice line)
+{
+    const char *start = report->text, *stop, *p;
+
+    if (line.p == NULL || line.p == start || line.p[-1] != '\n')
+        return (struct rm_slice){NULL, 0};
+    stop = line.p - 1;
+    p = memrchr(start, '\n', (size_t)(stop - start));
+    p = p != NULL ? p + 1 : start;
+    if (stop > p && stop[-1] == '\r')
+        stop--;
+    return (struct rm_slice){p, (size_t)(stop - p)};
+}
+
 static bool report_is_word(char c)
 {
     return isalnum((unsigned char)c) || c == '_' || c == '-' || c == '.';
+}
+
+/* A line such as "password hunter2": its ':' was forgotten. Returns the bytes up to the value, or
+ * SIZE_MAX. */
+static size_t report_first_word(struct rm_slice line)
+{
+    size_t i = 0, start;
+
+    while (i < line.n && strchr(" -\"'{[", line.p[i]) != NULL)
+        i++;
+    start = i;
+    while (i < line.n && report_is_word(line.p[i]))
+        i++;
+    return conf_secret_like((struct rm_slice){line.p + start, i - start}) ? i : SIZE_MAX;
 }
 
 /* Bytes of the line that may be shown: up to and with the ':' or '=' after a secret-like key.
@@ -184,7 +212,7 @@ static size_t report_shown_part(struct rm_slice line)
         if (conf_secret_like((struct rm_slice){line.p + start, end - start}))
             return i + 1;
     }
-    return SIZE_MAX;
+    return report_first_word(line);
 }
 
 static size_t report_indent(struct rm_slice line)
@@ -280,6 +308,8 @@ static void report_excerpt(const struct conf_report *report, struct conf_mistake
 
     if (line.p == NULL || m->at.col == 0)
         return;
+    if (line.n / 4 > (size_t)m->at.col + REPORT_WINDOW) /* the rest cannot be shown anyhow */
+        line.n = ((size_t)m->at.col + REPORT_WINDOW) * 4;
     limit = report_inside_secret(report, line) ? report_indent(line) : report_shown_part(line);
     hidden = limit <= line.n;
     if (!hidden)

@@ -111,8 +111,9 @@ struct map_role {
         enum map_engine_kind kind;
         const char *url; /* ATTACH: "http://host:port" and maybe a path, without a slash at the end;
                             else NULL */
+        struct conf_at url_at;
     } engine;
-    struct conf_at at, model_at, engine_at, engine_url_at;
+    struct conf_at at, model_at, engine_at;
     size_t index; /* in role_map.roles */
 };
 

@@ -26,8 +26,6 @@ static void hint_names(const char *const *names, size_t n, const char *wanted, c
     used = (size_t)snprintf(out, size, "known:");
     for (size_t i = 0; i < n && used + strlen(names[i]) + 16 < size; i++)
         used += (size_t)snprintf(out + used, size - used, "%s %s", i > 0 ? "," : "", names[i]);
-    if (n == 0)
-        snprintf(out, size, "there is none");
 }
 
 #define NAMES_OF(map, items, count)                                                                \
@@ -42,7 +40,10 @@ static void say_no_such(struct conf_read *cf, struct conf_at at, const char *kin
 {
     char hint[256], shown[CONF_SHOWN_MAX];
 
-    hint_names(names, n, wanted, hint, sizeof hint);
+    hint[0] = '\0';
+    if (cf->report->n <
+        CONF_MISTAKES_MAX) /* the distances cost something, and a full report shows no hint */
+        hint_names(names, n, wanted, hint, sizeof hint);
     conf_report_add(cf->report, at, hint, "there is no %s %s", kind,
                     conf_shown(NULL, rm_slice_of(wanted), shown));
 }
@@ -50,7 +51,7 @@ static void say_no_such(struct conf_read *cf, struct conf_at at, const char *kin
 static void check_role_model(struct conf_read *cf, struct role_map *map, struct map_role *role)
 {
     NAMES_OF(map, models, n_models);
-    if (role->model_name == NULL)
+    if (role->model_name == NULL || map->n_models == 0) /* no `models` has been told already */
         return;
     role->model = role_map_model(map, rm_slice_of(role->model_name));
     if (role->model == NULL)
@@ -65,6 +66,8 @@ static void check_role_nodes(struct conf_read *cf, struct role_map *map,
     size_t allowed = 0;
 
     NAMES_OF(map, nodes, n_nodes);
+    if (n_names == 0) /* told already */
+        return;
     for (size_t l = 0; l < RM_COUNT(lists); l++)
         for (size_t i = 0; i < lists[l]->n; i++)
             if (role_map_node(map, rm_slice_of(lists[l]->item[i])) == NULL) {
@@ -73,7 +76,7 @@ static void check_role_nodes(struct conf_read *cf, struct role_map *map,
             }
     for (size_t i = 0; i < n_names; i++)
         allowed += map_role_allows(role, names[i]);
-    if (!good || n_names == 0)
+    if (!good)
         return;
     if (allowed == 0)
         conf_report_add(cf->report, role->at, "see its 'nodes' and 'deny'",
@@ -289,7 +292,7 @@ static void check_engine(struct conf_read *cf, const struct map_role *role)
     if (role->engine.kind == MAP_ENGINE_LLAMA_SERVER)
         conf_report_add(cf->report, role->engine_at, "use core or attach",
                         "engines of kind llama-server are not available yet");
-    else if (attach && role->engine.url == NULL)
+    else if (attach && role->engine.url_at.line == 0)
         conf_report_add(cf->report, role->engine_at, NULL,
                         "an engine of kind attach needs a 'url'");
     else if (!attach && role->engine.url != NULL)
@@ -297,7 +300,7 @@ static void check_engine(struct conf_read *cf, const struct map_role *role)
                         "'url' is for engines of kind attach");
     else if (role->model != NULL && role->model->source != NULL && attach && !attached)
         conf_report_add(cf->report, role->model_at, "use a model with 'source: attach:NAME'",
-                        "an attached engine has models of its own; '%s' is a file",
+                        "an attached engine has models of its own, '%s' is a file",
                         role->model_name);
     else if (!attach && attached)
         conf_report_add(cf->report, role->model_at, "add 'engine: {kind: attach, url: ...}'",

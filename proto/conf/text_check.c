@@ -217,6 +217,12 @@ bool conf_text_check(struct conf_report *report)
     while (p < end) {
         size_t n = 1;
 
+        if (*p == '%' && at.col == 1) {
+            conf_report_add(report, at, "write plain values",
+                            "YAML tags and directives are not accepted");
+            good = false;
+            line_told = true;
+        }
         if (*p == '\n') {
             at = (struct conf_at){at.line + 1, 1};
             line_told = false;

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { LIST_MAX = 256, HOST_NAME_MAX_BYTES = 253 };
+enum { LIST_MAX = 64, HOST_NAME_MAX_BYTES = 253 };
 
 /* --- helpers -------------------------------------------------------------------------------- */
 
@@ -85,10 +85,11 @@ static bool integer_of(struct conf_read *cf, const struct conf_key *key,
     struct rm_slice text;
     char expected[80];
 
-    snprintf(expected, sizeof expected, "a decimal integer such as %s%s%s",
-             key->fallback != NULL && isdigit((unsigned char)key->fallback[0]) ? key->fallback
-                                                                               : "8",
-             word != NULL ? " or " : "", word != NULL ? word : "");
+    if (key->fallback != NULL && isdigit((unsigned char)key->fallback[0]))
+        snprintf(expected, sizeof expected, "a decimal integer such as %s", key->fallback);
+    else
+        snprintf(expected, sizeof expected, "a decimal integer such as %d%s%s",
+                 key->max == 1 ? 1 : 8, word != NULL ? " or " : "", word != NULL ? word : "");
     if (!scalar_of(cf, key, value, expected, &text))
         return false;
     *is_word = word != NULL && rm_slice_eq(text, word);
@@ -335,8 +336,9 @@ static bool list_of(struct conf_read *cf, const struct conf_key *key, const stru
         conf_say(cf, key, value, NULL, "expected a list, got %s", conf_kind_of(value));
     else if (value->n == 0)
         conf_say(cf, key, value, "leave the key out", "list is empty");
-    else if (value->n > LIST_MAX)
-        conf_say(cf, key, value, NULL, "more than %d items", LIST_MAX);
+    else if (value->n > (key->max > 0 ? key->max : LIST_MAX))
+        conf_say(cf, key, value, NULL, "more than %d items",
+                 key->max > 0 ? (int)key->max : LIST_MAX);
     else
         return true;
     return false;
@@ -411,7 +413,7 @@ static bool path_under(struct rm_slice path, const char *dir)
 const char *conf_path_fault(struct rm_slice path)
 {
     if (path.n > 0 && path.p[0] == '~')
-        return "'~' is not expanded; write the whole path";
+        return "'~' is not expanded, write the whole path";
     if (path.n == 0 || path.p[0] != '/')
         return "the path must be absolute";
     for (size_t i = 0; i < path.n; i++)
@@ -499,7 +501,7 @@ const char *conf_split_address(struct rm_slice text, struct rm_slice *host, unsi
 
     for (size_t i = 0; i + 1 < text.n; i++)
         if (text.p[i] == '$' && text.p[i + 1] == '{')
-            return "variables are not expanded in this file; write the value itself";
+            return "variables are not expanded in this file, write the value itself";
     if (colon == NULL)
         return "the port is missing";
     digits = (struct rm_slice){colon + 1, text.n - (size_t)(colon + 1 - text.p)};

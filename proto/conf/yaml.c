@@ -62,6 +62,12 @@ static bool reader_is_duplicate(const struct conf_node *map, const struct conf_n
 static void reader_put_key(struct reader *rd, struct conf_node *map, struct conf_node *key)
 {
     rd->key[rd->depth - 1] = key;
+    if (map->n == CONF_PAIRS_MAX) {
+        conf_report_add(rd->report, key->at, NULL, "more than %d keys in one mapping",
+                        CONF_PAIRS_MAX);
+        rd->unusable = true;
+        return;
+    }
     if (key->type == CONF_SCALAR) {
         key->hash = hash_of(key->text);
         if (reader_is_duplicate(map, key)) {
@@ -235,10 +241,6 @@ static int reader_on_document(struct reader *rd, const yaml_event_t *e)
         conf_report_add(rd->report, at_of(e->start_mark), NULL, "only one document per file");
         return READ_END;
     }
-    if (e->data.document_start.version_directive != NULL ||
-        e->data.document_start.tag_directives.start != e->data.document_start.tag_directives.end)
-        conf_report_add(rd->report, at_of(e->start_mark), "write plain values",
-                        "YAML tags and directives are not accepted");
     return READ_ON;
 }
 
@@ -292,6 +294,8 @@ static int reader_run(struct reader *rd, yaml_parser_t *parser)
         if (!yaml_parser_parse(parser, &event))
             return reader_on_error(rd, parser);
         r = reader_on_event(rd, &event);
+        if (r == READ_ON && rd->unusable)
+            r = READ_END;
         yaml_event_delete(&event);
     }
     return r;
@@ -316,7 +320,7 @@ int conf_yaml_read(struct conf_report *report, struct conf_arena *arena, struct 
         return r;
     if (rd.unusable)
         return 0;
-    if (rd.root == NULL)
+    if (rd.root == NULL || (rd.root->type == CONF_SCALAR && rd.root->plain && rd.root->text.n == 0))
         conf_report_add(report, (struct conf_at){1, 1}, NULL, "file is empty");
     else if (rd.root->type == CONF_MAP)
         *root = rd.root;

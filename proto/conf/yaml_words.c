@@ -43,23 +43,26 @@ static char char_at(const struct complaint *c, struct conf_at at)
     return i < line.n ? line.p[i] : '\0';
 }
 
+/* Is nothing but white space and one comment left? */
 static bool at_end_of_file(const struct complaint *c)
 {
+    const char *end = c->report->text + c->report->n_text;
     struct rm_slice line = conf_line(c->report, c->at.line);
 
     if (line.p == NULL)
         return true;
-    for (unsigned n = c->at.line; line.p != NULL; line = conf_line(c->report, ++n))
-        if (!line_is_blank(line) && (n > c->at.line || c->at.col <= line.n))
-            return false;
+    for (const char *p = line.p + (c->at.col - 1 < line.n ? c->at.col - 1 : line.n); p < end; p++)
+        if (strchr(" \t\r\n", *p) == NULL)
+            return *p == '#' && memchr(p, '\n', (size_t)(end - p)) == NULL;
     return true;
 }
 
 /* A line without "key:" above a line that is deeper: the colon was forgotten there. */
 static bool explain_no_colon(const struct complaint *c, struct conf_at from)
 {
-    for (unsigned n = from.line; n > 0; n--) {
-        struct rm_slice line = conf_line(c->report, n);
+    struct rm_slice line = conf_line(c->report, from.line);
+
+    for (unsigned n = from.line; line.p != NULL; n--, line = conf_line_before(c->report, line)) {
         size_t start = line_indent(line), end = line.n;
         struct rm_slice word;
 
@@ -90,12 +93,11 @@ static bool explain_no_colon(const struct complaint *c, struct conf_at from)
  * one. */
 static void nearby_levels(const struct complaint *c, size_t indent, long *below, long *above)
 {
+    struct rm_slice line = conf_line_before(c->report, conf_line(c->report, c->at.line));
     size_t level = SIZE_MAX;
 
     *below = *above = -1;
-    for (unsigned n = c->at.line - 1; n > 0 && level > 0 && *below < 0; n--) {
-        struct rm_slice line = conf_line(c->report, n);
-
+    for (; line.p != NULL && level > 0 && *below < 0; line = conf_line_before(c->report, line)) {
         if (line_is_blank(line) || line_indent(line) >= level)
             continue;
         level = line_indent(line);
@@ -176,12 +178,9 @@ static void explain_tab(const struct complaint *c)
 
 static void explain_tag(const struct complaint *c)
 {
-    bool directive = c->context != NULL && strstr(c->context, "directive") != NULL;
-    struct conf_at at = directive && c->context_at.line > 0 ? c->context_at : c->at;
+    bool at_tag = c->context_at.line > 0 && char_at(c, c->context_at) == '!';
 
-    if (!directive && c->context_at.line > 0 && char_at(c, c->context_at) == '!')
-        at = c->context_at;
-    conf_report_add(c->report, at, "write plain values",
+    conf_report_add(c->report, at_tag ? c->context_at : c->at, "write plain values",
                     "YAML tags and directives are not accepted");
 }
 
@@ -224,13 +223,9 @@ static const struct row {
     const char *context, *problem;
     void (*explain)(const struct complaint *c);
 } rows[] = {
-    {"directive", NULL, explain_tag},
     {"scanning a tag", NULL, explain_tag},
     {"parsing a tag", NULL, explain_tag},
     {NULL, "tag handle", explain_tag},
-    {NULL, "incompatible YAML", explain_tag},
-    {NULL, "%TAG", explain_tag},
-    {NULL, "%YAML", explain_tag},
     {"anchor", NULL, explain_anchor},
     {"alias", NULL, explain_anchor},
     {NULL, "a tab character", explain_tab},
