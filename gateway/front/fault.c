@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/front/fault.c - error codes and workers' error bodies to one struct.
- * Neighbours: front_req.c and answer.c fill it, dialects/ write it. No state, loop thread. */
+ * Neighbours: freq.c and answer.c fill it, dialects/ write it. No state, loop thread. */
 #include "gateway/front/fault.h"
 
 #include <inttypes.h>

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* gateway/front/freq.h - one request that a worker answers, as data; front_req.c is its life. Not
- * for other folders. */
+/* gateway/front/freq.h - one request that a worker answers, as data, and what the three files of
+ * its life call in each other: freq.c (the machine, its client), freq_body.c, freq_answer.c.
+ * Not for other folders. */
 #ifndef RM_FRONT_FREQ_H
 #define RM_FRONT_FREQ_H
 
 #include "gateway/front/front_impl.h"
+#include "proto/http/relay.h"
 
 enum {
     AVOID_MAX = 4,               /* as in struct route_ask */
@@ -60,5 +62,41 @@ struct freq {
 
     uint64_t start_ms, sent_ms, first_ms, last_ms, done_ms; /* uv_now; 0: not yet */
 };
+
+/* ---- freq.c ---- */
+void freq_to(struct freq *r, enum freq_state to); /* the only place that sets the state */
+
+/* Starts the reply; the head leaves with the first body bytes. length: -1: not known. fault: its
+ * advice as fields, NULL for an answer. Returns as http_reply_start; on an error the reply is cut.
+ */
+int freq_start_reply(struct freq *r, int status, const char *type, int64_t length,
+                     const struct fault *fault);
+
+/* The last word when something went wrong: a status while there is none, else the dialect's error
+ * event, else a cut. in_stream: the worker's stream had begun, so that a status would be too late
+ * for a client that reads it. */
+void freq_fail(struct freq *r, const struct fault *fault, bool in_stream);
+void freq_over(struct freq *r, enum metrics_outcome outcome);
+void freq_dispatch(struct freq *r); /* asks for a host: FR_WAIT */
+void freq_close_ticket(struct freq *r, enum route_outcome how);
+void freq_drop_call(struct freq *r); /* no callback of the call follows */
+void freq_drop_body(struct freq *r);
+void freq_drop_skim(struct freq *r);
+
+/* Keeps a fault for later; without memory a shorter word for it. */
+void freq_keep_lost(struct freq *r, const struct fault *fault);
+const struct fault *freq_lost_fault(struct freq *r);
+
+/* ---- freq_body.c ---- */
+void freq_on_body(struct http_req *q, const char *bytes, size_t n);
+void freq_on_end(struct http_req *q);
+void freq_refuse(struct freq *r); /* with the front's fault; the body goes */
+
+/* ---- freq_answer.c ---- */
+extern const struct relay_ops freq_relay_ops;
+void freq_lost(struct freq *r,
+               const struct fault *fault); /* the worker is: once more, or the end */
+void freq_pump(struct freq *r);            /* FR_SEND: what the client takes */
+void freq_end_stream(struct freq *r);      /* a whole answer has left */
 
 #endif

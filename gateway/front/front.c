@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/front/front.c - the front: what a new request is, who answers it, and the clock of those
- * that run. Neighbours: path.c reads the target, reply.c answers by itself, front_req.c runs the
+ * that run. Neighbours: path.c reads the target, reply.c answers by itself, freq.c runs the
  * others. Loop thread. */
 #include "gateway/front/front_impl.h"
 

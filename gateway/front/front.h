@@ -2,7 +2,7 @@
 /* gateway/front/front.h - editors' requests, each from its first to its last byte.
  * The folder answers for the model API: path forgiveness and CORS (path.h, cors.h), reading the
  * body and its limits, the answers it can give by itself (models, errors), and for everything else
- * one state machine per request (front_req.c): read, find a host, relay, keep the client alive.
+ * one state machine per request (freq.c): read, find a host, relay, keep the client alive.
  * What differs between API families stands in dialects/. It asks route for hosts and never sees
  * nodes.
  *

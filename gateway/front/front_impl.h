@@ -70,7 +70,7 @@ void reply_not_found(struct front *f, struct http_req *q, const struct path *pat
 int reply_unknown_name(const struct role_map *map, struct rm_slice name, struct fault *out);
 
 /* A request that a worker shall answer; takes q. role: of the mode URL, NULL on a bare /v1.
- * front_req.c. */
+ * freq.c. */
 void freq_start(struct front *f, struct http_req *q, const struct dialect *dialect,
                 const struct path *path, const struct map_role *role);
 void freq_tick(struct freq *r, uint64_t now_ms);

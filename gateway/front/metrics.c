@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* gateway/front/metrics.c - counters to OpenMetrics text. Neighbours: front_req.c counts, front.c
+/* gateway/front/metrics.c - counters to OpenMetrics text. Neighbours: freq.c counts, front.c
  * hands out. Loop thread. */
 #include "gateway/front/metrics.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/front/reply.c - answers the gateway gives by itself: errors, preflights, models, "here I
  * am"; and the fields that every answer carries. Each takes its request and is done with it in the
- * same call. Neighbours: front.c chooses, front_req.c uses the fields. Loop thread. */
+ * same call. Neighbours: front.c chooses, freq.c uses the fields. Loop thread. */
 #include "gateway/front/front_impl.h"
 
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* gateway/front/dialects/dialect.h - what an API family does differently; front_req.c does the
+/* gateway/front/dialects/dialect.h - what an API family does differently; freq.c does the
  * rest.
  * A dialect reads a request body into a dialect_ask, says which bytes go to a worker (whose API is
  * always OpenAI's), turns what comes back into what its clients expect, and words errors. One
@@ -38,7 +38,7 @@ struct dialect_sink {
     void *arg;
 };
 
-/* How far an answer is; read by front_req.c. */
+/* How far an answer is; read by freq.c. */
 struct dialect_progress {
     bool answered;            /* a part of the answer has been given to the sink */
     bool done;                /* the dialect's end mark has */

@@ -2,7 +2,7 @@
 /* gateway/front/dialects/openai.c - reads chat and completions requests and words errors.
  * A member that no engine of ours honours does not leave the gateway: it is overwritten with
  * blanks, in place, so that a 64 MiB body needs no second copy and offsets stay what they are.
- * Neighbours: openai_answer.c (the way back), front_req.c (the caller). */
+ * Neighbours: openai_answer.c (the way back), freq.c (the caller). */
 #include "gateway/front/dialects/openai.h"
 
 #include <inttypes.h>

@@ -4,7 +4,7 @@
  * out as the very bytes that came; where the model's name is not what was asked for, where usage
  * stands on a part it must not stand on, or where the frame is not plain "data: ...", the event
  * goes out in pieces around the change. Comments and fields of the worker's frames stay here.
- * Neighbours: openai.c (the way there), front_req.c (the caller). */
+ * Neighbours: openai.c (the way there), freq.c (the caller). */
 #include "gateway/front/dialects/openai.h"
 
 #include <stdlib.h>

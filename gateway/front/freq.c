@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* gateway/front/front_req.c - the life of one request that a worker answers.
+/* gateway/front/freq.c - the life of one request that a worker answers.
  *
  *   FR_BODY    reading the body; a large one is skimmed as it comes     -> FR_WAIT | refused
  *   FR_WAIT    a ticket waits for a host                                -> FR_CALL | refused
@@ -31,15 +31,13 @@
 static const char *const state_names[] = {"body",  "wait",    "call", "stream",
                                           "whole", "refused", "send", "over"};
 
-static void freq_dispatch(struct freq *r);
-
 struct freq *freq_next(const struct freq *r)
 {
     return r->next;
 }
 
 /* The only place that sets the state. */
-static void freq_to(struct freq *r, enum freq_state to)
+void freq_to(struct freq *r, enum freq_state to)
 {
     rm_debug("front", "request", RM_S("id", r->id), RM_S("from", state_names[r->state]),
              RM_S("to", state_names[to]));
@@ -48,13 +46,13 @@ static void freq_to(struct freq *r, enum freq_state to)
 
 /* ---- its parts ---- */
 
-static void freq_drop_body(struct freq *r)
+void freq_drop_body(struct freq *r)
 {
     r->f->held_bytes -= r->body.len;
     rm_buf_clear(&r->body);
 }
 
-static void freq_drop_skim(struct freq *r)
+void freq_drop_skim(struct freq *r)
 {
     if (r->skim != NULL) {
         rm_skim_clear(r->skim);
@@ -63,7 +61,7 @@ static void freq_drop_skim(struct freq *r)
     }
 }
 
-static void freq_drop_call(struct freq *r)
+void freq_drop_call(struct freq *r)
 {
     relay_abort(r->relay);
     r->relay = NULL;
@@ -74,7 +72,7 @@ static void freq_drop_call(struct freq *r)
 }
 
 /* Keeps a fault for later; without memory, a shorter word for it. */
-static void freq_keep_lost(struct freq *r, const struct fault *fault)
+void freq_keep_lost(struct freq *r, const struct fault *fault)
 {
     if (r->lost == NULL)
         r->lost = malloc(sizeof(*r->lost));
@@ -83,7 +81,7 @@ static void freq_keep_lost(struct freq *r, const struct fault *fault)
     r->was_lost = true;
 }
 
-static const struct fault *freq_lost_fault(struct freq *r)
+const struct fault *freq_lost_fault(struct freq *r)
 {
     if (r->lost != NULL)
         return r->lost;
@@ -91,7 +89,7 @@ static const struct fault *freq_lost_fault(struct freq *r)
     return &r->f->fault;
 }
 
-static void freq_close_ticket(struct freq *r, enum route_outcome how)
+void freq_close_ticket(struct freq *r, enum route_outcome how)
 {
     struct route_usage usage = r->usage;
 
@@ -147,8 +145,8 @@ static void freq_free(struct freq *r)
 /* ---- towards the client ---- */
 
 /* Starts the reply; the head leaves with the first body bytes. length: -1: not known. */
-static int freq_start_reply(struct freq *r, int status, const char *type, int64_t length,
-                            const struct fault *fault)
+int freq_start_reply(struct freq *r, int status, const char *type, int64_t length,
+                     const struct fault *fault)
 {
     struct reply_fields rf;
     int err;
@@ -174,7 +172,7 @@ static int freq_start_reply(struct freq *r, int status, const char *type, int64_
     return err;
 }
 
-static void freq_over(struct freq *r, enum metrics_outcome outcome)
+void freq_over(struct freq *r, enum metrics_outcome outcome)
 {
     r->outcome = outcome;
     freq_to(r, FR_OVER);
@@ -182,7 +180,7 @@ static void freq_over(struct freq *r, enum metrics_outcome outcome)
 
 /* The last word when something went wrong: a status while there is none, else the dialect's error
  * event, else a cut. */
-static void freq_fail(struct freq *r, const struct fault *fault, bool in_stream)
+void freq_fail(struct freq *r, const struct fault *fault, bool in_stream)
 {
     struct rm_buf *text = &r->f->text;
     struct rm_slice body;
@@ -212,266 +210,6 @@ static void freq_fail(struct freq *r, const struct fault *fault, bool in_stream)
     freq_over(r, OUTCOME_BROKEN);
     http_reply_cut(r->q);
 }
-
-/* ---- from the worker ---- */
-
-static int sink_put(void *arg, struct rm_slice piece)
-{
-    struct freq *r = arg;
-    int err;
-
-    if (!http_reply_started(r->q) &&
-        (err = freq_start_reply(r, 200, r->dialect->stream_type, -1, NULL)) < 0)
-        return err;
-    return relay_put(r->relay, piece);
-}
-
-static int sink_flush(void *arg)
-{
-    struct freq *r = arg;
-
-    return relay_flush(r->relay);
-}
-
-static void freq_first_part(struct freq *r)
-{
-    r->first_ms = uv_now(r->f->loop);
-    route_first_byte(r->ticket);
-}
-
-static int freq_filter_stream(struct freq *r, const char *bytes, size_t n)
-{
-    const struct dialect_progress *p = r->dialect->stream_progress(r->stream);
-    struct dialect_sink sink = {sink_put, sink_flush, r};
-    int err;
-
-    if (p->done)
-        return 0; /* what comes after the end is nobody's */
-    err = r->dialect->stream_feed(r->stream, bytes, n, &r->f->scratch, &sink);
-    r->last_ms = uv_now(r->f->loop);
-    if (p->answered && r->first_ms == 0)
-        freq_first_part(r);
-    if (p->done)
-        r->done_ms = r->last_ms;
-    if (err == 0 && p->failed)
-        err = RM_ERR_ENGINE;
-    if (err < 0)
-        (void)relay_flush(r->relay); /* what was good goes out before the error */
-    return err;
-}
-
-static int freq_on_filter(struct relay *relay, const char *bytes, size_t n)
-{
-    struct freq *r = relay_arg(relay);
-
-    if (r->state == FR_STREAM)
-        return freq_filter_stream(r, bytes, n);
-    if (r->state == FR_REFUSED && r->answer.len + n > ERROR_BODY_MAX)
-        n = ERROR_BODY_MAX - r->answer.len;
-    if (r->state == FR_WHOLE && r->first_ms == 0)
-        freq_first_part(r);
-    return rm_buf_put(&r->answer, bytes, n) < 0 ? RM_ERR_UPSTREAM_INVALID : 0;
-}
-
-static bool type_is_events(struct rm_slice type)
-{
-    return type.n >= 17 && rm_slice_ieq((struct rm_slice){type.p, 17}, "text/event-stream");
-}
-
-static int freq_on_head(struct relay *relay, const struct http_head *head)
-{
-    struct freq *r = relay_arg(relay);
-    struct rm_slice wait = http_head_value(head, "retry-after");
-
-    r->relay = relay;
-    r->up_status = head->status;
-    r->up_wait = fault_retry_after(wait, WHOLE_RETRY_MAX_S);
-    if (head->status == 200 && r->ask.stream &&
-        type_is_events(http_head_value(head, "content-type"))) {
-        r->stream = r->dialect->stream_open(&r->ask, r->wanted);
-        if (r->stream == NULL)
-            return UV_ENOMEM;
-        freq_to(r, FR_STREAM);
-        return 0;
-    }
-    freq_to(r, head->status == 200 ? FR_WHOLE : FR_REFUSED);
-    return RM_WAIT;
-}
-
-/* Tries the next host, if nothing of an answer has been given and a try is left. */
-static bool freq_again(struct freq *r, enum route_outcome how)
-{
-    freq_close_ticket(r, how);
-    if (r->tries >= r->f->conf.tries || r->first_ms > 0 || r->gone)
-        return false;
-    if (r->n_avoid < AVOID_MAX)
-        snprintf(r->avoid[r->n_avoid++], NODE_NAME_MAX, "%s", r->node);
-    r->f->metrics.retries++;
-    r->answer.len = 0;
-    r->node[0] = '\0';
-    r->sent_ms = 0;
-    freq_dispatch(r);
-    return true;
-}
-
-/* The worker is lost: another try or the end. */
-static void freq_lost(struct freq *r, const struct fault *fault)
-{
-    bool in_stream = r->state == FR_STREAM;
-
-    freq_drop_call(r);
-    freq_keep_lost(r, fault);
-    r->lost_in_stream = in_stream;
-    if (!freq_again(r, ROUTE_LOST))
-        freq_fail(r, freq_lost_fault(r), in_stream);
-}
-
-static void freq_invalid(struct freq *r, const char *text)
-{
-    bool in_stream = r->state == FR_STREAM;
-
-    freq_drop_call(r);
-    freq_close_ticket(r, ROUTE_INVALID);
-    fault_set(&r->f->fault, RM_ERR_UPSTREAM_INVALID, "%s", text);
-    freq_fail(r, &r->f->fault, in_stream);
-}
-
-static void freq_end_stream(struct freq *r)
-{
-    freq_close_ticket(r, ROUTE_DONE);
-    freq_over(r, OUTCOME_OK);
-    http_reply_end(r->q);
-}
-
-/* Sends what of a whole answer the client takes. */
-static void freq_pump(struct freq *r)
-{
-    int err = 0;
-
-    while (r->piece < r->n_pieces && err == 0) {
-        struct rm_slice *p = &r->pieces[r->piece];
-        struct rm_slice part = {p->p, p->n < SEND_STEP ? p->n : SEND_STEP};
-
-        err = http_reply_write(r->q, &part, 1);
-        if (err < 0)
-            return; /* on_gone or on_done follows */
-        p->p += part.n;
-        p->n -= part.n;
-        if (p->n == 0)
-            r->piece++;
-    }
-    if (r->piece == r->n_pieces) {
-        freq_over(r, OUTCOME_OK);
-        http_reply_end(r->q);
-    }
-}
-
-static void freq_send_whole(struct freq *r)
-{
-    struct rm_slice body = {r->answer.data, r->answer.len};
-    size_t total = 0, n = 0;
-
-    if (r->ask.stream ||
-        r->dialect->whole(&r->ask, body, r->wanted, &r->f->scratch, r->pieces, &n, &r->usage) < 0) {
-        freq_invalid(r, r->ask.stream ? "the worker did not answer with a stream"
-                                      : "the worker's answer is not one");
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        total += r->pieces[i].n;
-    r->n_pieces = (uint8_t)n;
-    r->piece = 0;
-    freq_close_ticket(r, ROUTE_DONE);
-    if (!http_reply_started(r->q))
-        (void)freq_start_reply(r, 200, r->dialect->whole_type, (int64_t)total, NULL);
-    freq_to(r, FR_SEND);
-    freq_pump(r);
-}
-
-static void freq_read_refusal(struct freq *r)
-{
-    struct rm_slice body = {r->answer.data, r->answer.len};
-    struct fault *fault = &r->f->fault;
-    char wait[16];
-
-    snprintf(wait, sizeof(wait), "%" PRIu32, r->up_wait);
-    switch (fault_from_answer(fault, r->up_status, body,
-                              r->up_wait > 0 ? rm_slice_of(wait) : RM_LIT(""), &r->f->scratch)) {
-    case FAULT_TELL:
-        freq_close_ticket(r, ROUTE_CLIENT);
-        freq_fail(r, fault, false);
-        break;
-    case FAULT_BUSY:
-        freq_keep_lost(r, fault);
-        if (!freq_again(r, ROUTE_BUSY))
-            freq_fail(r, freq_lost_fault(r), false);
-        break;
-    case FAULT_RETRY:
-        freq_lost(r, fault);
-        break;
-    case FAULT_BROKEN:
-        freq_close_ticket(r, ROUTE_INVALID);
-        freq_fail(r, fault, false);
-        break;
-    }
-}
-
-/* A head or framing that no HTTP reader may accept, as opposed to a worker that went away. */
-static bool err_is_damage(const struct freq *r, int err, bool got_bytes)
-{
-    if (err == RM_ERR_UPSTREAM_INVALID || err == RM_ERR_TOO_BIG)
-        return true;
-    return r->state == FR_CALL && got_bytes && err <= RM_ERR_HTTP_SYNTAX &&
-           err >= RM_ERR_BODY_TOO_LARGE;
-}
-
-static void freq_stream_finished(struct freq *r, int err)
-{
-    const struct dialect_progress p = *r->dialect->stream_progress(r->stream);
-
-    r->usage = p.usage;
-    if (r->usage.completion_tokens == 0)
-        r->usage.completion_tokens = p.events;
-    if (p.done) {
-        freq_drop_call(r);
-        freq_end_stream(r);
-    } else if (p.failed) {
-        freq_drop_call(r);
-        freq_close_ticket(r, ROUTE_LOST);
-        freq_over(r, OUTCOME_BROKEN); /* the worker's own event was the last word */
-        http_reply_cut(r->q);
-    } else if (err == RM_ERR_UPSTREAM_INVALID) {
-        freq_invalid(r, "the worker's stream is damaged");
-    } else {
-        fault_set(&r->f->fault, RM_ERR_UPSTREAM_LOST, NULL);
-        freq_lost(r, &r->f->fault);
-    }
-}
-
-static void freq_on_finish(struct relay *relay, int err)
-{
-    struct freq *r = relay_arg(relay);
-    bool got_bytes = relay_got_bytes(relay);
-
-    r->relay = NULL; /* freed when this returns */
-    if (r->state == FR_STREAM) {
-        freq_stream_finished(r, err);
-    } else if (r->state == FR_REFUSED) {
-        freq_read_refusal(r); /* even when cut short: the status is enough */
-    } else if (err == 0 && r->state == FR_WHOLE) {
-        freq_send_whole(r);
-    } else if (err_is_damage(r, err, got_bytes)) {
-        freq_invalid(r, "the worker's answer is damaged");
-    } else {
-        fault_set(&r->f->fault, RM_ERR_UPSTREAM_LOST, NULL);
-        if (err == RM_ERR_UPSTREAM_TIMEOUT)
-            fault_set(&r->f->fault, err, NULL);
-        freq_lost(r, &r->f->fault);
-    }
-}
-
-static const struct relay_ops relay_ops = {
-    .on_head = freq_on_head, .filter = freq_on_filter, .on_finish = freq_on_finish};
 
 /* ---- a host ---- */
 
@@ -507,7 +245,7 @@ static int freq_send(struct freq *r, const struct route_lease *lease)
     spec.n_body = r->dialect->pieces(&r->ask, body, freq_engine_model(r, lease), lease->context,
                                      r->note, pieces);
     spec.body = pieces;
-    return relay_start(lease->client, &spec, r->q, &relay_ops, r, &r->relay);
+    return relay_start(lease->client, &spec, r->q, &freq_relay_ops, r, &r->relay);
 }
 
 static void freq_on_lease(struct route_ticket *t, const struct route_lease *lease)
@@ -567,7 +305,7 @@ static const struct route_ticket_ops ticket_ops = {
     .on_lease = freq_on_lease, .on_refused = freq_on_refused, .on_lost = freq_on_node_lost};
 
 /* Asks for a host. */
-static void freq_dispatch(struct freq *r)
+void freq_dispatch(struct freq *r)
 {
     struct route_ask ask = {
         .role = r->role->name,
@@ -584,140 +322,6 @@ static void freq_dispatch(struct freq *r)
     if ((err = route_open(r->f->route, &ask, &ticket_ops, r, &r->ticket)) < 0) {
         fault_set(&r->f->fault, err, NULL);
         freq_fail(r, &r->f->fault, false);
-    }
-}
-
-/* ---- the body ---- */
-
-static void freq_refuse(struct freq *r)
-{
-    freq_drop_skim(r);
-    freq_drop_body(r);
-    freq_fail(r, &r->f->fault, false);
-}
-
-static int freq_bad_json(struct freq *r, const struct rm_skim *skim, int err)
-{
-    if (err != RM_ERR_JSON)
-        return fault_set(&r->f->fault, err, NULL);
-    return fault_set(&r->f->fault, err, "the body is not valid JSON: %s at byte %" PRIu32,
-                     skim->error_text != NULL ? skim->error_text : "damaged", skim->error_offset);
-}
-
-/* A large body is skimmed as it comes, so that no single call takes long. */
-static int freq_skim_more(struct freq *r, const char *bytes, size_t n)
-{
-    int err;
-
-    if (r->skim == NULL) {
-        if (r->body.len <= SKIM_AT_ONCE)
-            return 0;
-        if ((r->skim = malloc(sizeof(*r->skim))) == NULL)
-            return fault_set(&r->f->fault, UV_ENOMEM, NULL);
-        rm_skim_init(r->skim);
-        bytes = r->body.data;
-        n = r->body.len;
-    }
-    err = rm_skim_feed(r->skim, bytes, n);
-    return err < 0 ? freq_bad_json(r, r->skim, err) : 0;
-}
-
-/* Holds more of the body, within its own limit and everybody's. */
-static int freq_hold(struct freq *r, const char *bytes, size_t n)
-{
-    struct front *f = r->f;
-    int err;
-
-    if (f->held_bytes + n > r->map->gateway.body_memory_bytes)
-        return fault_set(&f->fault, RM_ERR_OVERLOAD,
-                         "too many request bodies are held; try again soon");
-    if ((err = rm_buf_put(&r->body, bytes, n)) < 0)
-        return fault_set(&f->fault, err == RM_ERR_TOO_BIG ? RM_ERR_BODY_TOO_LARGE : err, NULL);
-    f->held_bytes += n;
-    return freq_skim_more(r, bytes, n);
-}
-
-static void freq_on_body(struct http_req *q, const char *bytes, size_t n)
-{
-    struct freq *r = http_req_arg(q);
-
-    if (r->state != FR_BODY || r->bad)
-        return;
-    if (freq_hold(r, bytes, n) == 0)
-        return;
-    if (r->f->fault.err == RM_ERR_JSON && r->body_left <= DRAIN_MAX) {
-        freq_keep_lost(r, &r->f->fault); /* told when the rest has been read: the connection stays
-                                            usable */
-        r->bad = true;
-        freq_drop_skim(r);
-        freq_drop_body(r);
-        return;
-    }
-    r->f->fault.close = true;
-    freq_refuse(r);
-}
-
-/* Whose request it is, and the model's name as every answer shall carry it. */
-static int freq_find_role(struct freq *r)
-{
-    struct rm_slice body = {r->body.data, r->body.len};
-    struct rm_buf name;
-    int err = 0;
-
-    if (r->ask.has_model)
-        r->wanted = rm_span_of(body, r->ask.model);
-    if (r->role != NULL && !r->ask.has_model) {
-        if ((err = rm_json_quote(&r->names, r->mode)) < 0)
-            return fault_set(&r->f->fault, err, NULL);
-        r->names_kept = (uint16_t)r->names.len;
-        r->wanted = (struct rm_slice){r->names.data, r->names.len};
-    }
-    if (r->role != NULL)
-        return 0;
-    if (!r->ask.has_model)
-        return fault_field(&r->f->fault, "model", "'model' is missing; here it names the mode");
-    rm_buf_init(&name, NAME_MAX_BYTES);
-    err = rm_json_unquote(r->wanted, &name);
-    if (err == 0)
-        r->role = role_map_resolve(r->map, (struct rm_slice){name.data, name.len});
-    if (r->role == NULL && err == 0 && name.len > 7 &&
-        memcmp(name.data + name.len - 7, ":latest", 7) == 0)
-        r->role = role_map_resolve(r->map, (struct rm_slice){name.data, name.len - 7});
-    if (r->role == NULL)
-        err = reply_unknown_name(r->map, (struct rm_slice){name.data, name.len}, &r->f->fault);
-    rm_buf_clear(&name);
-    return r->role != NULL ? 0 : err;
-}
-
-static int freq_read(struct freq *r)
-{
-    struct front *f = r->f;
-    struct rm_skim *skim = r->skim != NULL ? r->skim : &f->skim;
-    struct rm_slice body = {r->body.data, r->body.len};
-    int err;
-
-    err = r->skim != NULL ? rm_skim_end(skim) : rm_json_check(body, skim);
-    if (err < 0)
-        return freq_bad_json(r, skim, err);
-    if ((err = r->dialect->read(&r->body, skim, &f->scratch, &r->ask, &f->fault)) < 0)
-        return err;
-    freq_drop_skim(r);
-    return freq_find_role(r);
-}
-
-static void freq_on_end(struct http_req *q)
-{
-    struct freq *r = http_req_arg(q);
-
-    if (r->state != FR_BODY)
-        return;
-    r->start_ms = r->last_ms = uv_now(r->f->loop);
-    if (r->bad) {
-        freq_fail(r, freq_lost_fault(r), false);
-    } else if (freq_read(r) < 0) {
-        freq_refuse(r);
-    } else {
-        freq_dispatch(r);
     }
 }
 
