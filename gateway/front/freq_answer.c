@@ -15,6 +15,14 @@ static int sink_put(void *arg, struct rm_slice piece)
     if (!http_reply_started(r->q) &&
         (err = freq_start_reply(r, 200, r->dialect->stream_type, -1, NULL)) < 0)
         return err;
+    while (piece.n > SEND_STEP) { /* one write of it all could be more than the queue takes */
+        struct rm_slice part = {piece.p, SEND_STEP};
+
+        if ((err = relay_put(r->relay, part)) < 0 || (err = relay_flush(r->relay)) < 0)
+            return err;
+        piece.p += SEND_STEP;
+        piece.n -= SEND_STEP;
+    }
     return relay_put(r->relay, piece);
 }
 
@@ -211,7 +219,7 @@ static void freq_read_refusal(struct freq *r)
 /* A head or framing that no HTTP reader may accept, as opposed to a worker that went away. */
 static bool err_is_damage(const struct freq *r, int err, bool got_bytes)
 {
-    if (err == RM_ERR_UPSTREAM_INVALID || err == RM_ERR_TOO_BIG)
+    if (err == RM_ERR_UPSTREAM_INVALID)
         return true;
     return r->state == FR_CALL && got_bytes && err <= RM_ERR_HTTP_SYNTAX &&
            err >= RM_ERR_BODY_TOO_LARGE;
@@ -245,8 +253,13 @@ static void freq_on_finish(struct relay *relay, int err)
     struct freq *r = relay_arg(relay);
     bool got_bytes = relay_got_bytes(relay);
 
-    r->relay = NULL; /* freed when this returns */
-    if (r->state == FR_STREAM) {
+    r->relay = NULL;                                   /* freed when this returns */
+    if (err == RM_ERR_GONE || err == RM_ERR_TOO_BIG) { /* it is the client that cannot go on */
+        freq_drop_call(r);
+        freq_close_ticket(r, ROUTE_CLIENT);
+        freq_over(r, OUTCOME_GONE);
+        http_reply_cut(r->q);
+    } else if (r->state == FR_STREAM) {
         freq_stream_finished(r, err);
     } else if (r->state == FR_REFUSED) {
         freq_read_refusal(r); /* even when cut short: the status is enough */

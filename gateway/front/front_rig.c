@@ -47,6 +47,7 @@ struct rig {
     uv_loop_t loop;
     uv_async_t stop;
     pthread_t thread;
+    pthread_barrier_t made;
     struct http_server *server;
     struct front *front;
     struct role_map *map;
@@ -181,14 +182,6 @@ static void rig_on_stop(uv_async_t *a)
     http_server_close(r->server, rig_on_server_closed, r);
 }
 
-static void *rig_run(void *arg)
-{
-    struct rig *r = arg;
-
-    uv_run(&r->loop, UV_RUN_DEFAULT);
-    return NULL;
-}
-
 static void rig_on_request(void *arg, struct http_req *q)
 {
     struct rig *r = arg;
@@ -234,17 +227,16 @@ static struct front_conf rig_front_conf(const struct front_conf *want)
     return c;
 }
 
-struct rig *rig_open(const struct rig_conf *conf)
+/* Everything that belongs to the loop is made in the loop's thread. */
+static void rig_make(struct rig *r)
 {
-    struct rig *r = calloc(1, sizeof(*r));
+    const struct rig_conf *conf = &r->route.conf;
     struct http_server_conf server = http_server_conf_default;
     struct front_conf front = rig_front_conf(&conf->front);
     struct http_address a;
 
-    must(r != NULL && uv_loop_init(&r->loop) == 0, "no memory");
-    rm_log_set_level(RM_LOG_ERROR);
+    must(uv_loop_init(&r->loop) == 0, "loop");
     r->route.loop = &r->loop;
-    r->route.conf = *conf;
     for (int i = 0; i < RIG_PEERS; i++)
         if (conf->peer[i] != NULL) {
             must(http_address_parse(peer_address(conf->peer[i]), &a) == 0 &&
@@ -252,7 +244,6 @@ struct rig *rig_open(const struct rig_conf *conf)
                                      &r->route.client[i]) == 0,
                  "client");
         }
-    r->map = rig_map(conf->map != NULL ? conf->map : default_map);
     must(front_new(&r->loop, r->map, &r->route, &front, &r->front) == 0, "front");
     server.on_request = rig_on_request;
     server.error_body = front_error_body;
@@ -263,7 +254,30 @@ struct rig *rig_open(const struct rig_conf *conf)
          "listen");
     r->stop.data = r;
     must(uv_async_init(&r->loop, &r->stop, rig_on_stop) == 0, "async");
+}
+
+static void *rig_run(void *arg)
+{
+    struct rig *r = arg;
+
+    rig_make(r);
+    pthread_barrier_wait(&r->made);
+    uv_run(&r->loop, UV_RUN_DEFAULT);
+    must(uv_loop_close(&r->loop) == 0, "a handle is left open");
+    return NULL;
+}
+
+struct rig *rig_open(const struct rig_conf *conf)
+{
+    struct rig *r = calloc(1, sizeof(*r));
+
+    must(r != NULL, "no memory");
+    rm_log_set_level(RM_LOG_ERROR);
+    r->route.conf = *conf;
+    r->map = rig_map(conf->map != NULL ? conf->map : default_map);
+    pthread_barrier_init(&r->made, NULL, 2);
     must(pthread_create(&r->thread, NULL, rig_run, r) == 0, "thread");
+    pthread_barrier_wait(&r->made);
     return r;
 }
 
@@ -273,7 +287,7 @@ struct rig_tally rig_close(struct rig *r)
 
     uv_async_send(&r->stop);
     pthread_join(r->thread, NULL);
-    must(uv_loop_close(&r->loop) == 0, "a handle is left open");
+    pthread_barrier_destroy(&r->made);
     tally = r->route.tally;
     must(tally.opened == tally.closed, "a ticket is left open");
     role_map_unref(r->map);

@@ -649,11 +649,11 @@ static const struct refusal {
     {"no messages", "POST /ask/v1/chat/completions HTTP/1.1\r\n$Content-Length: 2\r\n\r\n{}", 400,
      "\"param\":\"messages\""},
     {"unknown model on a bare /v1",
-     "POST /v1/chat/completions HTTP/1.1\r\n$Content-Length: 34\r\n\r\n"
+     "POST /v1/chat/completions HTTP/1.1\r\n$Content-Length: 35\r\n\r\n"
      "{\"model\":\"zz\",\"messages\":[{\"a\":1}]}",
      404, "\\\"zz\\\""},
     {"no model on a bare /v1",
-     "POST /v1/chat/completions HTTP/1.1\r\n$Content-Length: 21\r\n\r\n{\"messages\":[{\"a\":1}]}",
+     "POST /v1/chat/completions HTTP/1.1\r\n$Content-Length: 22\r\n\r\n{\"messages\":[{\"a\":1}]}",
      400, "\"param\":\"model\""},
     {"half a body", "POST /v1/chat/completions HTTP/1.1\r\n$Content-Length: 3\r\n\r\n{\"a", 400,
      "at byte 3"},

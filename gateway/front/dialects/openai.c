@@ -428,9 +428,10 @@ int openai_error_event(const struct fault *f, struct rm_buf *out)
     return rm_buf_puts(out, "\n\n");
 }
 
+#define ALIVE ": keepalive\n\n"
 #define OPENAI_DIALECT                                                                             \
     .stream_type = "text/event-stream; charset=utf-8", .whole_type = "application/json",           \
-    .stream_alive = {": keepalive\n\n", 14}, .whole_alive = {" ", 1}, .pieces = openai_pieces,     \
+    .stream_alive = {ALIVE, sizeof(ALIVE) - 1}, .whole_alive = {" ", 1}, .pieces = openai_pieces,  \
     .stream_open = openai_stream_open, .stream_close = openai_stream_close,                        \
     .stream_progress = openai_stream_progress, .stream_feed = openai_stream_feed,                  \
     .whole = openai_whole, .error_body = openai_error_body, .error_event = openai_error_event
