@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +39,7 @@ struct route_ticket {
     const struct route_ticket_ops *ops;
     void *arg;
     bool leased, closed;
-    char role[64], node[8];
+    char role[64], node[16];
     int pick; /* the peer, -1: none left */
 };
 
@@ -410,4 +411,133 @@ char *rig_unchunk(const char *body, bool *whole)
         body = end + 2 + n + 2;
     }
     return rm_buf_take(&out);
+}
+
+/* ---- workers ---- */
+
+/* Reads one request by Content-Length into w. */
+bool rig_worker_read(struct rig_worker *w, int fd)
+{
+    size_t n = 0, want = 0;
+    char *end = NULL;
+
+    while (end == NULL || n < want) {
+        ssize_t k = n + 1 < sizeof(w->body) ? recv(fd, w->body + n, sizeof(w->body) - 1 - n, 0) : 0;
+
+        if (k <= 0)
+            return false;
+        n += (size_t)k;
+        w->body[n] = '\0';
+        if (end == NULL && (end = strstr(w->body, "\r\n\r\n")) != NULL) {
+            const char *len = strstr(w->body, "Content-Length: ");
+
+            want = (size_t)(end + 4 - w->body) + (len != NULL ? strtoul(len + 16, NULL, 10) : 0);
+        }
+    }
+    snprintf(w->head, sizeof(w->head), "%.*s", (int)(end - w->body), w->body);
+    memmove(w->body, end + 4, strlen(end + 4) + 1);
+    return true;
+}
+
+static bool worker_chunk(int fd, const char *text)
+{
+    char size[32];
+
+    snprintf(size, sizeof(size), "%zx\r\n", strlen(text));
+    return peer_says(fd, size) && peer_says(fd, text) && peer_says(fd, "\r\n");
+}
+
+static void sleep_ms(unsigned ms)
+{
+    if (ms > 0)
+        usleep(ms * 1000);
+}
+
+static bool worker_answer_200(struct rig_worker *w, int fd)
+{
+    char head[256];
+
+    snprintf(head, sizeof(head),
+             "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n%s\r\n",
+             w->type != NULL ? w->type : "text/event-stream", w->fields != NULL ? w->fields : "");
+    if (!peer_says(fd, head))
+        return false;
+    for (size_t i = 0; i < 4 && w->parts[i] != NULL; i++) {
+        sleep_ms(i > 0 ? w->pause_ms : 0);
+        if (!worker_chunk(fd, w->parts[i]))
+            return false;
+    }
+    return w->end != END_WELL || peer_says(fd, "0\r\n\r\n");
+}
+
+static bool worker_answer_error(struct rig_worker *w, int fd)
+{
+    char head[512];
+    const char *body = w->parts[0] != NULL ? w->parts[0] : "";
+
+    snprintf(head, sizeof(head),
+             "HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n%s\r\n",
+             w->status, strlen(body), w->fields != NULL ? w->fields : "");
+    return peer_says(fd, head) && peer_says(fd, body);
+}
+
+void rig_worker_serve(void *arg, int fd, int index)
+{
+    struct rig_worker *w = arg;
+
+    (void)index;
+    while (rig_worker_read(w, fd)) {
+        atomic_fetch_add(&w->requests, 1);
+        if (w->reset_first) {
+            peer_reset(fd);
+            return;
+        }
+        sleep_ms(w->wait_ms);
+        if (!(w->status != 0 ? worker_answer_error(w, fd) : worker_answer_200(w, fd)))
+            return;
+        if (w->end == END_RESET)
+            peer_reset(fd);
+        if (w->end == END_HOLD) {
+            uint64_t from = peer_now_ms();
+
+            peer_hold(fd);
+            atomic_store(&w->gone_ms, (int)(peer_now_ms() - from));
+        }
+        if (w->end != END_WELL)
+            return;
+    }
+}
+
+int rig_count(const char *text, const char *what)
+{
+    int n = 0;
+
+    for (const char *p = text; (p = strstr(p, what)) != NULL; p += strlen(what))
+        n++;
+    return n;
+}
+
+char *rig_ask(struct rig_worker *w, struct rig_conf *conf, const char *path, const char *body,
+              struct rig_tally *tally)
+{
+    struct rig *rig;
+    char *answer;
+
+    conf->peer[0] = peer_open(true, rig_worker_serve, w);
+    rig = rig_open(conf);
+    answer = rig_post(rig, path, body);
+    *tally = rig_close(rig);
+    peer_close(conf->peer[0]);
+    must(tally->active == 0, "a request is left");
+    return answer;
+}
+
+char *rig_with_fields(const char *request)
+{
+    const char *at = strchr(request, '$');
+    char *text = malloc(strlen(request) + 64);
+
+    must(text != NULL && at != NULL, "a request without $");
+    sprintf(text, "%.*sHost: gw\r\nConnection: close\r\n%s", (int)(at - request), request, at + 1);
+    return text;
 }

@@ -6,7 +6,7 @@
 #ifndef RM_FRONT_RIG_H
 #define RM_FRONT_RIG_H
 
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -39,6 +39,25 @@ struct rig_tally {
     char metrics[32 * 1024];
 };
 
+/* What a worker does with each request; a connection serves several. */
+struct rig_worker {
+    const char *type, *parts[4]; /* of a 200 */
+    int status;                  /* else this, with parts[0] as JSON */
+    const char *fields;          /* more of them, each with its line end */
+    unsigned wait_ms;            /* before the answer */
+    unsigned pause_ms;           /* before each part after the first */
+    enum { END_WELL, END_CUT, END_RESET, END_HOLD } end;
+    bool reset_first;    /* no answer at all */
+    atomic_int requests; /* seen */
+    atomic_int gone_ms;  /* END_HOLD: how soon the gateway left */
+    char head[2048];     /* of the last request */
+    char body[1 << 16];  /* of the last request, as far as it fits */
+};
+
+/* A peer_serve; arg: a struct rig_worker. */
+void rig_worker_serve(void *arg, int fd, int index);
+bool rig_worker_read(struct rig_worker *w, int fd); /* one request by Content-Length into w */
+
 struct rig;
 struct rig *rig_open(const struct rig_conf *conf);
 struct rig_tally rig_close(struct rig *r); /* waits for the end of everything */
@@ -53,8 +72,24 @@ char *rig_read_until(int fd, const char *mark); /* until mark has come; malloc'e
 char *rig_post(const struct rig *r, const char *path, const char *body);
 char *rig_talk(const struct rig *r, const char *bytes); /* any bytes; the whole answer */
 
+/* request with "$" replaced by Host and Connection: close fields; malloc'ed. */
+char *rig_with_fields(const char *request);
+
 int rig_status(const char *answer);               /* of the status line; 0: none */
 const char *rig_body(const char *answer);         /* behind the head */
 char *rig_unchunk(const char *body, bool *whole); /* the decoded body; whole: the last chunk came */
+
+/* One worker, one rig_post: sets conf->peer[0], closes everything. */
+char *rig_ask(struct rig_worker *w, struct rig_conf *conf, const char *path, const char *body,
+              struct rig_tally *tally);
+int rig_count(const char *text, const char *what); /* how often */
+
+/* Requests and parts of streams that the tests share. */
+#define ASK    "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+#define STREAM "{\"model\":\"gpt-x\"," ASK ",\"stream\":true}"
+#define WHOLE  "{\"model\":\"gpt-x\"," ASK "}"
+#define PART(text)                                                                                 \
+    "data: {\"model\":\"gpt-x\",\"choices\":[{\"delta\":{\"content\":\"" text "\"}}]}\n\n"
+#define DONE "data: [DONE]\n\n"
 
 #endif
