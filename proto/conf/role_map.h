@@ -93,8 +93,8 @@ struct map_role {
     const char *model_name;        /* a key of `models` */
     const struct map_model *model; /* the same, resolved; never NULL in a finished map */
     uint32_t context;              /* tokens per slot */
-    uint32_t slots;                /* sequences decoded together, 1..64; other engines than core 1..4096 */
-    uint32_t replicas;             /* hosts wanted, 1..16 */
+    uint32_t slots;    /* sequences decoded together, 1..64; other engines than core 1..4096 */
+    uint32_t replicas; /* hosts wanted, 1..16 */
     enum map_lane lane;
     struct conf_list fallback; /* role names, tried in order; no loops */
     enum map_residency residency;
@@ -113,7 +113,7 @@ struct map_role {
                             else NULL */
         struct conf_at url_at;
     } engine;
-    struct conf_at at, model_at, engine_at;
+    struct conf_at at, model_at, engine_at, slots_at;
     size_t index; /* in role_map.roles */
 };
 

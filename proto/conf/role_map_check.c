@@ -287,8 +287,8 @@ static void check_engine(struct conf_read *cf, const struct map_role *role)
     bool attached = role->model != NULL && role->model->attached != NULL;
 
     if (role->engine.kind == MAP_ENGINE_CORE && role->slots > MAP_CORE_SLOTS_MAX)
-        conf_report_add(cf->report, role->at, NULL, "role '%s': slots are 1 to %d with engine core",
-                        role->name, MAP_CORE_SLOTS_MAX);
+        conf_report_add(cf->report, role->slots_at, NULL, "slots: must be 1 to %d with engine core",
+                        MAP_CORE_SLOTS_MAX);
     if (role->engine.kind == MAP_ENGINE_LLAMA_SERVER)
         conf_report_add(cf->report, role->engine_at, "use core or attach",
                         "engines of kind llama-server are not available yet");

@@ -115,7 +115,7 @@ static bool name_has_only(struct rm_slice name, size_t max, const char *others)
 
 static const char *plain_name_check(struct rm_slice name)
 {
-    return name_has_only(name, 64, "-_.") ? NULL : "use up to 64 letters, digits, '-', '_' and '.'";
+    return name_has_only(name, 63, "-_.") ? NULL : "use up to 63 letters, digits, '-', '_' and '.'";
 }
 
 static const char *model_name_check(struct rm_slice name)
@@ -316,6 +316,7 @@ static const struct conf_key role_keys[] = {
      .fallback = "2",
      .min = 1,
      .max = 4096,
+     .at = AT(slots_at),
      .effect = CONF_HOSTS,
      .help = "sequences decoded together; core: at most 64"},
     {.key = "threads",

@@ -99,10 +99,10 @@ static void worker_check(struct conf_read *cf, const struct worker_file *file)
     conf_check_listen(cf, &file->conf.listen, file->conf.listen_without_keys);
     if (name == NULL)
         return;
-    if (strlen(name) > 64 || !isalnum((unsigned char)name[0]) ||
+    if (strlen(name) > 63 || !isalnum((unsigned char)name[0]) ||
         strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") !=
             strlen(name))
-        conf_report_add(cf->report, file->node_at, "use up to 64 letters, digits, '-', '_' and '.'",
+        conf_report_add(cf->report, file->node_at, "use up to 63 letters, digits, '-', '_' and '.'",
                         "node: this is no name for a node");
 }
 

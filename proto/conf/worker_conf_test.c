@@ -29,7 +29,7 @@ static const struct row {
      "t.yaml:1:7: error: core: the path leads into /dev, /proc or /sys\n"},
     {"beside a device", "core: /devices/core\n", ""},
     {"node with a slash", "node: a/b\n",
-     "t.yaml:1:7: error: node: this is no name for a node; use up to 64 letters, digits, '-', '_' "
+     "t.yaml:1:7: error: node: this is no name for a node; use up to 63 letters, digits, '-', '_' "
      "and '.'\n"},
     {"wildcard", "listen: [\"0.0.0.0:7070\"]\n",
      "t.yaml:1:10: error: anybody who reaches 0.0.0.0 could use it: there are no keys; listen on "
