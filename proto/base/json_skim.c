@@ -388,6 +388,31 @@ static size_t plain_run(const unsigned char *p, size_t n)
     return i;
 }
 
+static bool follows(unsigned char c)
+{
+    return (c & 0xc0) == 0x80;
+}
+
+/* Bytes at p that are whole sequences of two to four; the usual ones without a call. */
+static size_t wide_run(const unsigned char *p, size_t n)
+{
+    size_t i = 0, len;
+
+    while (i < n && p[i] >= 0x80) {
+        unsigned char c = p[i];
+
+        if (n - i >= 3 && c > 0xe0 && c < 0xf0 && c != 0xed && follows(p[i + 1]) &&
+            follows(p[i + 2]))
+            len = 3;
+        else if (n - i >= 2 && c >= 0xc2 && c < 0xe0 && follows(p[i + 1]))
+            len = 2;
+        else if ((len = rm_utf8_len((const char *)p + i, n - i)) == 0)
+            break;
+        i += len;
+    }
+    return i;
+}
+
 static size_t string_end(struct rm_skim *s, size_t i)
 {
     if (!s->in_key) {
@@ -433,8 +458,7 @@ static size_t step_string(struct rm_skim *s, const unsigned char *p, size_t n)
 
     while (i < n) {
         run = plain_run(p + i, n - i);
-        if (i + run < n && p[i + run] >= 0x80)
-            run += rm_utf8_len((const char *)p + i + run, n - i - run);
+        run += wide_run(p + i + run, n - i - run);
         if (s->naming)
             name_put(s, p + i, run);
         i += run;
@@ -448,7 +472,7 @@ static size_t step_string(struct rm_skim *s, const unsigned char *p, size_t n)
         }
         if (p[i] < 0x20)
             return fail(s, i, "a control byte in a string");
-        if (p[i] >= 0x80 && rm_utf8_len((const char *)p + i, n - i) == 0)
+        if (p[i] >= 0x80)
             return utf8_begin(s, i, p[i]);
     }
     return i;
