@@ -26,30 +26,34 @@ static const struct loss {
     bool retried;
     enum route_outcome outcome;
 } losses[] = {
-    {"reset before an answer, stream", {.reset_first = true}, STREAM, true, ROUTE_LOST},
-    {"reset before an answer, whole", {.reset_first = true}, WHOLE, true, ROUTE_LOST},
+    {"reset before an answer, stream", {.reset_first = true}, RIG_STREAM, true, ROUTE_LOST},
+    {"reset before an answer, whole", {.reset_first = true}, RIG_WHOLE, true, ROUTE_LOST},
     {"head, comments, then cut",
      {.parts = {": ping\n\n"}, .end = END_CUT},
-     STREAM,
+     RIG_STREAM,
      true,
      ROUTE_LOST},
-    {"a part, then cut", {.parts = {PART("x")}, .end = END_CUT}, STREAM, false, ROUTE_LOST},
-    {"a part, then reset", {.parts = {PART("x")}, .end = END_RESET}, STREAM, false, ROUTE_LOST},
-    {"500", {.status = 500, .parts = {"{}"}}, STREAM, true, ROUTE_LOST},
-    {"502", {.status = 502, .parts = {"{}"}}, WHOLE, true, ROUTE_LOST},
-    {"503", {.status = 503, .parts = {"{}"}}, STREAM, true, ROUTE_BUSY},
-    {"429", {.status = 429, .parts = {"{}"}}, WHOLE, true, ROUTE_BUSY},
-    {"404", {.status = 404, .parts = {"{}"}}, WHOLE, true, ROUTE_LOST},
-    {"400", {.status = 400, .parts = {"{}"}}, WHOLE, false, ROUTE_CLIENT},
-    {"redirect", {.status = 302, .parts = {"{}"}}, WHOLE, false, ROUTE_INVALID},
-    {"damaged", {.type = "application/json", .parts = {"[]"}}, WHOLE, false, ROUTE_INVALID},
+    {"a part, then cut", {.parts = {RIG_PART("x")}, .end = END_CUT}, RIG_STREAM, false, ROUTE_LOST},
+    {"a part, then reset",
+     {.parts = {RIG_PART("x")}, .end = END_RESET},
+     RIG_STREAM,
+     false,
+     ROUTE_LOST},
+    {"500", {.status = 500, .parts = {"{}"}}, RIG_STREAM, true, ROUTE_LOST},
+    {"502", {.status = 502, .parts = {"{}"}}, RIG_WHOLE, true, ROUTE_LOST},
+    {"503", {.status = 503, .parts = {"{}"}}, RIG_STREAM, true, ROUTE_BUSY},
+    {"429", {.status = 429, .parts = {"{}"}}, RIG_WHOLE, true, ROUTE_BUSY},
+    {"404", {.status = 404, .parts = {"{}"}}, RIG_WHOLE, true, ROUTE_LOST},
+    {"400", {.status = 400, .parts = {"{}"}}, RIG_WHOLE, false, ROUTE_CLIENT},
+    {"redirect", {.status = 302, .parts = {"{}"}}, RIG_WHOLE, false, ROUTE_INVALID},
+    {"damaged", {.type = "application/json", .parts = {"[]"}}, RIG_WHOLE, false, ROUTE_INVALID},
 };
 
 static void test_loss(void **state)
 {
     const struct loss *row = *state;
     struct rig_worker *first = malloc(sizeof(*first));
-    struct rig_worker second = {.parts = {PART("ok"), DONE}};
+    struct rig_worker second = {.parts = {RIG_PART("ok"), RIG_DONE}};
     struct rig_conf conf = {.lease_ms = 0};
     struct rig_tally tally;
     struct rig *rig;
@@ -57,7 +61,7 @@ static void test_loss(void **state)
 
     assert_non_null(first);
     memcpy(first, &row->first, sizeof(*first));
-    if (strcmp(row->body, WHOLE) == 0) {
+    if (strcmp(row->body, RIG_WHOLE) == 0) {
         second.type = "application/json";
         second.parts[0] = "{\"choices\":[\"ok\"]}";
         second.parts[1] = NULL;
@@ -88,19 +92,19 @@ static void test_loss(void **state)
 /* A stream that broke after a part: the part, one error event, no clean end. */
 static void test_cut_stream(void **state)
 {
-    struct rig_worker w = {.parts = {PART("a"), "data: {\"cho"}, .end = END_RESET};
+    struct rig_worker w = {.parts = {RIG_PART("a"), "data: {\"cho"}, .end = END_RESET};
     struct rig_conf conf = {.lease_ms = 0};
     struct rig_tally tally;
-    char *answer = rig_ask(&w, &conf, NULL, STREAM, &tally), *body;
+    char *answer = rig_ask(&w, &conf, NULL, RIG_STREAM, &tally), *body;
     bool whole;
 
     (void)state;
     body = rig_unchunk(rig_body(answer), &whole);
     assert_false(whole);
-    assert_string_equal(body,
-                        PART("a") "data: {\"error\":{\"message\":\"the worker was lost\",\"type\""
-                                  ":\"server_error\",\"param\":null,\"code\":"
-                                  "\"upstream_lost\"}}\n\n");
+    assert_string_equal(
+        body, RIG_PART("a") "data: {\"error\":{\"message\":\"the worker was lost\",\"type\""
+                            ":\"server_error\",\"param\":null,\"code\":"
+                            "\"upstream_lost\"}}\n\n");
     assert_non_null(strstr(tally.metrics, "outcome=\"broken\"} 1"));
     free(body);
     free(answer);
@@ -109,7 +113,7 @@ static void test_cut_stream(void **state)
 /* Signs of life are no part of an answer: the request goes elsewhere after them. */
 static void test_again_after_keepalives(void **state)
 {
-    struct rig_worker first = {.reset_first = true}, second = {.parts = {PART("ok"), DONE}};
+    struct rig_worker first = {.reset_first = true}, second = {.parts = {RIG_PART("ok"), RIG_DONE}};
     struct rig_conf conf = quick;
     struct rig *rig;
     char *answer, *body;
@@ -120,7 +124,7 @@ static void test_again_after_keepalives(void **state)
     conf.peer[0] = peer_open(true, rig_worker_serve, &first);
     conf.peer[1] = peer_open(true, rig_worker_serve, &second);
     rig = rig_open(&conf);
-    answer = rig_post(rig, NULL, STREAM);
+    answer = rig_post(rig, NULL, RIG_STREAM);
     rig_close(rig);
     peer_close(conf.peer[0]);
     peer_close(conf.peer[1]);
@@ -145,7 +149,7 @@ static void test_all_lost(void **state)
     for (int i = 0; i < 3; i++)
         conf.peer[i] = peer_open(true, rig_worker_serve, &w[i]);
     rig = rig_open(&conf);
-    answer = rig_post(rig, NULL, WHOLE);
+    answer = rig_post(rig, NULL, RIG_WHOLE);
     rig_close(rig);
     for (int i = 0; i < 3; i++)
         peer_close(conf.peer[i]);
@@ -158,13 +162,13 @@ static void test_all_lost(void **state)
 /* A node that is gone without a word: told by route. */
 static void test_node_lost(void **state)
 {
-    struct rig_worker first = {.parts = {PART("a")}, .end = END_HOLD};
+    struct rig_worker first = {.parts = {RIG_PART("a")}, .end = END_HOLD};
     struct rig_conf conf = {.lose = true, .lose_ms = 100};
     struct rig_tally tally;
-    char *answer = rig_ask(&first, &conf, NULL, STREAM, &tally);
+    char *answer = rig_ask(&first, &conf, NULL, RIG_STREAM, &tally);
 
     (void)state;
-    assert_non_null(strstr(answer, PART("a")));
+    assert_non_null(strstr(answer, RIG_PART("a")));
     assert_non_null(strstr(answer, "\"code\":\"upstream_lost\""));
     assert_int_equal(tally.outcome[0], ROUTE_LOST);
     free(answer);
@@ -172,17 +176,17 @@ static void test_node_lost(void **state)
 
 static void test_worker_error_event(void **state)
 {
-    struct rig_worker w = {
-        .parts = {PART("a"), "data: {\"error\":{\"message\":\"boom\"}}\n\n", PART("late"), DONE}};
+    struct rig_worker w = {.parts = {RIG_PART("a"), "data: {\"error\":{\"message\":\"boom\"}}\n\n",
+                                     RIG_PART("late"), RIG_DONE}};
     struct rig_conf conf = {.lease_ms = 0};
     struct rig_tally tally;
-    char *answer = rig_ask(&w, &conf, NULL, STREAM, &tally), *body;
+    char *answer = rig_ask(&w, &conf, NULL, RIG_STREAM, &tally), *body;
     bool whole;
 
     (void)state;
     body = rig_unchunk(rig_body(answer), &whole);
     assert_false(whole);
-    assert_string_equal(body, PART("a") "data: {\"error\":{\"message\":\"boom\"}}\n\n");
+    assert_string_equal(body, RIG_PART("a") "data: {\"error\":{\"message\":\"boom\"}}\n\n");
     free(body);
     free(answer);
 }
@@ -190,16 +194,16 @@ static void test_worker_error_event(void **state)
 /* The worker sent its end mark and forgot to end the answer. */
 static void test_end_without_end(void **state)
 {
-    struct rig_worker w = {.parts = {PART("a"), DONE}, .end = END_HOLD};
+    struct rig_worker w = {.parts = {RIG_PART("a"), RIG_DONE}, .end = END_HOLD};
     struct rig_conf conf = quick;
     struct rig_tally tally;
-    char *answer = rig_ask(&w, &conf, NULL, STREAM, &tally), *body;
+    char *answer = rig_ask(&w, &conf, NULL, RIG_STREAM, &tally), *body;
     bool whole;
 
     (void)state;
     body = rig_unchunk(rig_body(answer), &whole);
     assert_true(whole);
-    assert_string_equal(body, PART("a") DONE);
+    assert_string_equal(body, RIG_PART("a") RIG_DONE);
     assert_int_equal(tally.outcome[0], ROUTE_DONE);
     free(body);
     free(answer);
@@ -225,7 +229,7 @@ static void test_route_refuses(void **state)
     for (size_t i = 0; i < RM_COUNT(cases); i++) {
         struct rig_conf conf = {.refuse = cases[i].err};
         struct rig *rig = rig_open(&conf);
-        char *answer = rig_post(rig, NULL, STREAM);
+        char *answer = rig_post(rig, NULL, RIG_STREAM);
 
         rig_close(rig);
         assert_int_equal(rig_status(answer), cases[i].status);

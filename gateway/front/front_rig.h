@@ -85,11 +85,11 @@ char *rig_ask(struct rig_worker *w, struct rig_conf *conf, const char *path, con
 int rig_count(const char *text, const char *what); /* how often */
 
 /* Requests and parts of streams that the tests share. */
-#define ASK    "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
-#define STREAM "{\"model\":\"gpt-x\"," ASK ",\"stream\":true}"
-#define WHOLE  "{\"model\":\"gpt-x\"," ASK "}"
-#define PART(text)                                                                                 \
+#define RIG_ASK    "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+#define RIG_STREAM "{\"model\":\"gpt-x\"," RIG_ASK ",\"stream\":true}"
+#define RIG_WHOLE  "{\"model\":\"gpt-x\"," RIG_ASK "}"
+#define RIG_PART(text)                                                                             \
     "data: {\"model\":\"gpt-x\",\"choices\":[{\"delta\":{\"content\":\"" text "\"}}]}\n\n"
-#define DONE "data: [DONE]\n\n"
+#define RIG_DONE "data: [DONE]\n\n"
 
 #endif

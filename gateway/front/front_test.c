@@ -22,10 +22,10 @@ static const struct rig_conf quick = {
 
 static void test_stream(void **state)
 {
-    struct rig_worker w = {.parts = {PART("a"), ": ping\n\n", PART("b"), DONE}};
+    struct rig_worker w = {.parts = {RIG_PART("a"), ": ping\n\n", RIG_PART("b"), RIG_DONE}};
     struct rig_conf conf = {.lease_ms = 0};
     struct rig_tally tally;
-    char *answer = rig_ask(&w, &conf, NULL, STREAM, &tally), *body;
+    char *answer = rig_ask(&w, &conf, NULL, RIG_STREAM, &tally), *body;
     bool whole;
 
     (void)state;
@@ -39,8 +39,8 @@ static void test_stream(void **state)
     assert_non_null(strstr(answer, "\r\nrequest-id: req_"));
     body = rig_unchunk(rig_body(answer), &whole);
     assert_true(whole);
-    assert_string_equal(body, PART("a") PART("b") DONE);
-    assert_string_equal(w.body, STREAM);
+    assert_string_equal(body, RIG_PART("a") RIG_PART("b") RIG_DONE);
+    assert_string_equal(w.body, RIG_STREAM);
     assert_non_null(strstr(w.head, "POST /node/v1/run/ask/v1/chat/completions HTTP/1.1"));
     assert_non_null(strstr(w.head, "Content-Type: application/json"));
     assert_null(strstr(w.head, "Authorization"));
@@ -62,7 +62,7 @@ static void test_whole(void **state)
                   ":5,\"completion_tokens\":3}}"}};
     struct rig_conf conf = {.lease_ms = 0};
     struct rig_tally tally;
-    char *answer = rig_ask(&w, &conf, NULL, WHOLE, &tally);
+    char *answer = rig_ask(&w, &conf, NULL, RIG_WHOLE, &tally);
 
     (void)state;
     assert_int_equal(rig_status(answer), 200);
@@ -88,7 +88,7 @@ static void test_whole_large(void **state)
     memset(text + 19, 'y', n);
     strcpy(text + 19 + n, "\"}");
     w.parts[0] = text;
-    answer = rig_ask(&w, &conf, NULL, WHOLE, &tally);
+    answer = rig_ask(&w, &conf, NULL, RIG_WHOLE, &tally);
     assert_int_equal(rig_status(answer), 200);
     assert_string_equal(rig_body(answer), text);
     free(answer);
@@ -99,16 +99,17 @@ static void test_whole_large(void **state)
 static void test_attached_name(void **state)
 {
     struct rig_worker w = {
-        .parts = {"data: {\"choices\":[{\"index\":0}],\"model\":\"far:7b\"}\n\n", DONE}};
+        .parts = {"data: {\"choices\":[{\"index\":0}],\"model\":\"far:7b\"}\n\n", RIG_DONE}};
     struct rig_conf conf = {.lease_ms = 0};
     struct rig_tally tally;
-    char *answer = rig_ask(&w, &conf, "/far/v1/chat/completions", STREAM, &tally), *body;
+    char *answer = rig_ask(&w, &conf, "/far/v1/chat/completions", RIG_STREAM, &tally), *body;
     bool whole;
 
     (void)state;
-    assert_string_equal(w.body, "{\"model\":\"far:7b\"," ASK ",\"stream\":true}");
+    assert_string_equal(w.body, "{\"model\":\"far:7b\"," RIG_ASK ",\"stream\":true}");
     body = rig_unchunk(rig_body(answer), &whole);
-    assert_string_equal(body, "data: {\"choices\":[{\"index\":0}],\"model\":\"gpt-x\"}\n\n" DONE);
+    assert_string_equal(body,
+                        "data: {\"choices\":[{\"index\":0}],\"model\":\"gpt-x\"}\n\n" RIG_DONE);
     free(body);
     free(answer);
 }
@@ -116,14 +117,14 @@ static void test_attached_name(void **state)
 /* Without a model the mode's own name goes there and back. */
 static void test_no_model(void **state)
 {
-    struct rig_worker w = {.parts = {"data: {\"choices\":[],\"model\":\"zzz\"}\n\n", DONE}};
+    struct rig_worker w = {.parts = {"data: {\"choices\":[],\"model\":\"zzz\"}\n\n", RIG_DONE}};
     struct rig_conf conf = {.lease_ms = 0};
     struct rig_tally tally;
     char *answer =
-        rig_ask(&w, &conf, "/chat-mode/chat/completions", "{" ASK ",\"stream\":true}", &tally);
+        rig_ask(&w, &conf, "/chat-mode/chat/completions", "{" RIG_ASK ",\"stream\":true}", &tally);
 
     (void)state;
-    assert_string_equal(w.body, "{\"model\":\"chat-mode\"," ASK ",\"stream\":true}");
+    assert_string_equal(w.body, "{\"model\":\"chat-mode\"," RIG_ASK ",\"stream\":true}");
     assert_non_null(strstr(answer, "\"model\":\"chat-mode\""));
     free(answer);
 }
@@ -139,7 +140,7 @@ static void test_bare_v1(void **state)
         struct rig_tally tally;
         char body[256], *answer;
 
-        snprintf(body, sizeof(body), "{\"model\":\"%s\"," ASK "}", names[i]);
+        snprintf(body, sizeof(body), "{\"model\":\"%s\"," RIG_ASK "}", names[i]);
         answer = rig_ask(&w, &conf, "/v1/chat/completions", body, &tally);
         assert_int_equal(rig_status(answer), 200);
         assert_non_null(strstr(answer, "x-rolemesh-role: ask\r\n"));
@@ -150,7 +151,7 @@ static void test_bare_v1(void **state)
 
 static void test_keep_alive_connection(void **state)
 {
-    struct rig_worker w = {.parts = {PART("a"), DONE}};
+    struct rig_worker w = {.parts = {RIG_PART("a"), RIG_DONE}};
     struct rig_conf conf = {.lease_ms = 0};
     struct rig *rig;
     char text[512];
@@ -162,14 +163,14 @@ static void test_keep_alive_connection(void **state)
     fd = rig_connect(rig);
     snprintf(text, sizeof(text),
              "POST /ask/v1/chat/completions HTTP/1.1\r\nHost: gw\r\nContent-Length: %zu\r\n\r\n%s",
-             strlen(STREAM), STREAM);
+             strlen(RIG_STREAM), RIG_STREAM);
     for (int i = 0; i < 20; i++) {
         char *answer;
 
         rig_send(fd, text, strlen(text));
         answer = rig_read_until(fd, "\r\n0\r\n\r\n");
         assert_int_equal(rig_status(answer), 200);
-        assert_non_null(strstr(answer, DONE));
+        assert_non_null(strstr(answer, RIG_DONE));
         free(answer);
     }
     close(fd);
@@ -184,7 +185,8 @@ static void test_keep_alive_connection(void **state)
 static void test_stream_kept_alive(void **state)
 {
     /* queued for 250 ms, then 250 ms in prefill, then silent for 250 ms between parts */
-    struct rig_worker w = {.parts = {PART("a"), PART("b"), DONE}, .wait_ms = 250, .pause_ms = 250};
+    struct rig_worker w = {
+        .parts = {RIG_PART("a"), RIG_PART("b"), RIG_DONE}, .wait_ms = 250, .pause_ms = 250};
     struct rig_conf conf = quick;
     struct rig_tally tally;
     char *answer, *body;
@@ -192,14 +194,14 @@ static void test_stream_kept_alive(void **state)
 
     (void)state;
     conf.lease_ms = 250;
-    answer = rig_ask(&w, &conf, NULL, STREAM, &tally);
+    answer = rig_ask(&w, &conf, NULL, RIG_STREAM, &tally);
     body = rig_unchunk(rig_body(answer), &whole);
     assert_true(whole);
     assert_true(rig_count(body, ": keepalive\n\n") >= 6);
     assert_true(strncmp(body, ": keepalive\n\n", 13) == 0);
-    assert_non_null(strstr(strstr(body, PART("a")), ": keepalive\n\n"));
-    assert_int_equal(rig_count(body, PART("a")), 1);
-    assert_int_equal(rig_count(body, DONE), 1);
+    assert_non_null(strstr(strstr(body, RIG_PART("a")), ": keepalive\n\n"));
+    assert_int_equal(rig_count(body, RIG_PART("a")), 1);
+    assert_int_equal(rig_count(body, RIG_DONE), 1);
     assert_null(strstr(answer, "x-rolemesh-node")); /* not known when the 200 left */
     free(body);
     free(answer);
@@ -211,7 +213,7 @@ static void test_whole_kept_alive(void **state)
         .type = "application/json", .parts = {"{\"choices\":[]}"}, .wait_ms = 400};
     struct rig_conf conf = quick;
     struct rig_tally tally;
-    char *answer = rig_ask(&w, &conf, NULL, WHOLE, &tally), *body;
+    char *answer = rig_ask(&w, &conf, NULL, RIG_WHOLE, &tally), *body;
     bool whole;
 
     (void)state;
@@ -229,7 +231,7 @@ static void test_no_early_200(void **state)
         .parts = {"{\"error\":{\"message\":\"no\"}}"}, .status = 400, .wait_ms = 30};
     struct rig_conf conf = quick;
     struct rig_tally tally;
-    char *answer = rig_ask(&w, &conf, NULL, STREAM, &tally);
+    char *answer = rig_ask(&w, &conf, NULL, RIG_STREAM, &tally);
 
     (void)state;
     assert_int_equal(rig_status(answer), 400);
@@ -246,7 +248,7 @@ static void test_late_refusal(void **state)
             .parts = {"{\"error\":{\"message\":\"no\"}}"}, .status = 400, .wait_ms = 300};
         struct rig_conf conf = quick;
         struct rig_tally tally;
-        char *answer = rig_ask(&w, &conf, NULL, stream ? STREAM : WHOLE, &tally), *body;
+        char *answer = rig_ask(&w, &conf, NULL, stream ? RIG_STREAM : RIG_WHOLE, &tally), *body;
         bool whole;
 
         assert_int_equal(rig_status(answer), 200);
@@ -303,12 +305,12 @@ static void leave(struct rig_conf *conf, const char *body, const char *mark, str
 
 static void test_gone_while_queued(void **state)
 {
-    struct rig_worker w = {.parts = {PART("a"), DONE}};
+    struct rig_worker w = {.parts = {RIG_PART("a"), RIG_DONE}};
     struct rig_conf conf = {.lease_ms = 60000};
     struct rig_tally tally;
 
     (void)state;
-    leave(&conf, STREAM, NULL, &w, &tally);
+    leave(&conf, RIG_STREAM, NULL, &w, &tally);
     assert_int_equal(w.requests, 0);
     assert_int_equal(tally.closed, 1);
     assert_non_null(strstr(tally.metrics, "outcome=\"gone\"} 1"));
@@ -316,12 +318,12 @@ static void test_gone_while_queued(void **state)
 
 static void test_gone_while_decoding(void **state)
 {
-    struct rig_worker w = {.parts = {PART("a")}, .end = END_HOLD, .gone_ms = -1};
+    struct rig_worker w = {.parts = {RIG_PART("a")}, .end = END_HOLD, .gone_ms = -1};
     struct rig_conf conf = {.lease_ms = 0};
     struct rig_tally tally;
 
     (void)state;
-    leave(&conf, STREAM, PART("a"), &w, &tally);
+    leave(&conf, RIG_STREAM, RIG_PART("a"), &w, &tally);
     assert_true(w.gone_ms >= 0 && w.gone_ms < 1000);
     assert_int_equal(tally.outcome[0], ROUTE_CLIENT);
 }
@@ -347,7 +349,7 @@ static void test_gone_in_prefill(void **state)
     for (int stream = 0; stream < 2; stream++) {
         struct rig_worker w = {.gone_ms = -1};
         struct rig_conf conf = {.lease_ms = 0};
-        const char *body = stream ? STREAM : WHOLE;
+        const char *body = stream ? RIG_STREAM : RIG_WHOLE;
         struct rig_tally tally;
         struct rig *rig;
         char text[512];
