@@ -259,11 +259,13 @@ static const char *split_source(struct conf_read *cf, struct map_model *model)
     if (text.n > 7 && memcmp(text.p, "attach:", 7) == 0) {
         model->kind = MAP_SOURCE_ATTACH;
         model->attached = model->source + 7;
-        return NULL;
+        return text.n - 7 < 256 ? NULL : "the name is too long"; /* desired.h carries less */
     }
     fault = conf_path_fault(text);
     if (fault == NULL && (text.n < 6 || memcmp(text.p + text.n - 5, ".gguf", 5) != 0))
         fault = "the file must end in .gguf";
+    if (fault == NULL && text.n >= 1024) /* desired.h carries less */
+        fault = "the path is too long";
     model->kind = MAP_SOURCE_FILE;
     model->path = model->source;
     return fault;

@@ -88,7 +88,7 @@ static const struct conf_key gateway_keys[] = {
      .type = &conf_u32,
      .offset = AT(queue_max),
      .fallback = "64",
-     .max = 100000,
+     .max = 65536,
      .effect = CONF_LIVE,
      .help = "requests of one role waiting at most; a role may have its own"},
     {.key = NULL},
@@ -120,7 +120,7 @@ static const char *plain_name_check(struct rm_slice name)
 
 static const char *model_name_check(struct rm_slice name)
 {
-    return name_has_only(name, 128, "-_.:/+") ? NULL : "use up to 128 letters, digits and -_.:/+";
+    return name_has_only(name, 63, "-_.:/+") ? NULL : "use up to 63 letters, digits and -_.:/+";
 }
 
 static const struct conf_key node_keys[] = {
@@ -291,7 +291,7 @@ static const struct conf_key role_keys[] = {
      .type = &conf_u32,
      .offset = AT(queue_max),
      .min = 1,
-     .max = 100000,
+     .max = 65536,
      .effect = CONF_LIVE,
      .help = "requests waiting at most; the gateway's when absent"},
     {.key = "replicas",

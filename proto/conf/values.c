@@ -629,6 +629,8 @@ static void url_parse(struct conf_read *cf, const struct conf_key *key,
         if (fault == NULL && port == 0)
             fault = "the port must be 1 to 65535";
     }
+    if (fault == NULL && text.n >= 300) /* the node protocol carries less */
+        fault = "it is too long";
     if (fault != NULL)
         conf_say(cf, key, value, fault, "expected a URL http://HOST:PORT");
     else

@@ -274,13 +274,16 @@ static int reader_on_event(struct reader *rd, const yaml_event_t *e)
 /* libyaml has given up: memory, or a mistake in the text. */
 static int reader_on_error(struct reader *rd, const yaml_parser_t *parser)
 {
+    struct conf_at context_at;
+
     if (parser->error == YAML_MEMORY_ERROR)
         return UV_ENOMEM;
     rd->unusable = true;
-    conf_yaml_explain(rd->report, parser->context,
-                      parser->context != NULL ? at_of(parser->context_mark)
-                                              : (struct conf_at){0, 0},
-                      parser->problem, at_of(parser->problem_mark));
+    context_at = parser->context != NULL ? at_of(parser->context_mark) : (struct conf_at){0, 0};
+    if (parser->context != NULL && strstr(parser->context, "flow node") != NULL && rd->depth > 0)
+        context_at = rd->open[rd->depth - 1]->at; /* the list or mapping that it is in */
+    conf_yaml_explain(rd->report, parser->context, context_at, parser->problem,
+                      at_of(parser->problem_mark));
     return READ_END;
 }
 

@@ -206,6 +206,11 @@ static void explain_key(const struct complaint *c)
         conf_report_add(c->report, from, NULL, "this key has no ':' after it");
 }
 
+static void explain_node(const struct complaint *c)
+{
+    conf_report_add(c->report, c->at, "put it in quotes if this is one", "expected a value here");
+}
+
 static void explain_list(const struct complaint *c)
 {
     conf_report_add(c->report, c->at, "begin the list on its own line",
@@ -241,6 +246,8 @@ static const struct row {
     {"block collection", NULL, explain_block},
     {"flow mapping", NULL, explain_flow},
     {"flow sequence", NULL, explain_flow},
+    {"flow node", NULL, explain_flow},
+    {"block node", "node content", explain_node},
     {NULL, "block sequence entries", explain_list},
     {NULL, "<document start>", explain_document},
 };
@@ -250,15 +257,31 @@ static bool has(const char *text, const char *part)
     return part == NULL || (text != NULL && strstr(text, part) != NULL);
 }
 
+/* libyaml may stand on the line after the last one; people look at the end of the last. */
+static struct conf_at inside_file(const struct conf_report *report, struct conf_at at)
+{
+    struct conf_at last = {1, 1};
+
+    if (at.line == 0 || conf_line(report, at.line).p != NULL)
+        return at;
+    for (size_t i = 0; i < report->n_text; i++)
+        if (report->text[i] == '\n')
+            last = (struct conf_at){last.line + 1, 1};
+        else if (((unsigned char)report->text[i] & 0xc0) != 0x80)
+            last.col++;
+    return last;
+}
+
 void conf_yaml_explain(struct conf_report *report, const char *context, struct conf_at context_at,
                        const char *problem, struct conf_at problem_at)
 {
-    struct complaint c = {report, context, problem, context_at, problem_at};
+    struct complaint c = {report, context, problem, inside_file(report, context_at),
+                          inside_file(report, problem_at)};
 
     for (size_t i = 0; i < RM_COUNT(rows); i++)
         if (has(context, rows[i].context) && has(problem, rows[i].problem)) {
             rows[i].explain(&c);
             return;
         }
-    conf_report_add(report, problem_at, NULL, "%s", problem != NULL ? problem : "not YAML");
+    conf_report_add(report, c.at, NULL, "%s", problem != NULL ? problem : "not YAML");
 }
