@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/host/host.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "worker/memory/forecast.h"
+#include "worker/memory/meminfo.h"
+#include "worker/models/models.h"
+
+enum { RETRY_LOOK_S = 10 }; /* how often a file that failed is looked at for a change */
+
+/* One look at the model, in the thread pool. */
+struct look {
+    uv_work_t work;
+    struct host *host; /* NULL: nobody waits for it any more */
+    int models_fd;
+    const char *models_dir;
+    char source[sizeof(((struct desired_host *)0)->source)];
+    bool want_hash;
+    int err;
+    struct model_file file;
+    char why[MODELS_WHY_MAX];
+};
+
+struct host {
+    struct host_env *env;
+    struct host_sm sm;
+    struct desired_host wanted;
+    struct desired_host serving; /* what the engine that lives was started for */
+    char role[NODE_NAME_MAX];
+    struct look *look;             /* under way: for CHECKING, or for a changed file */
+    struct model_file file;        /* of the last good look */
+    struct model_file failed_file; /* as it was when the host failed */
+    bool failed_known;
+    uint64_t forecast_bytes;
+    struct engine *engine;
+    struct engine_measure measure;
+    uint64_t rss_bytes;
+    struct node_error last_error;
+    struct host_run *runs;
+    uint32_t n_runs;
+    uv_timer_t timer;
+    unsigned ticks;
+    bool gone;
+    uint64_t started_ms;
+};
+
+static void host_step(struct host *h, const struct host_event *ev);
+
+static bool host_is_busy(const struct host *h)
+{
+    return h->measure.slots_total > 0 && h->measure.slots_busy >= h->measure.slots_total;
+}
+
+static double host_random(void)
+{
+    return (double)randombytes_random() / 4294967295.0;
+}
+
+/* ---- errors ---- */
+
+static void host_note_error(struct host *h, const struct node_error *e)
+{
+    h->last_error = *e;
+    h->last_error.at_ms = rm_now_ms() - h->env->start_ms;
+    rm_warn("host", "engine ended", RM_S("role", h->role), RM_S("cause", node_cause_name(e->cause)),
+            RM_I("code", e->code), RM_S("why", e->text));
+}
+
+/* ---- the look at the model ---- */
+
+static void look_run(uv_work_t *work)
+{
+    struct look *l = work->data;
+
+    l->err = model_look(l->models_fd, l->models_dir, l->source, l->want_hash, &l->file, l->why);
+}
+
+static void host_checked(struct host *h, const struct look *l)
+{
+    struct host_event ev = {.type = HOST_EV_REFUSED, .random = host_random()};
+    struct node_error e;
+
+    h->file = l->file;
+    if (l->err == 0) {
+        ev.type = HOST_EV_CHECKED;
+    } else {
+        ev.cause = l->err == RM_ERR_CONF ? CAUSE_CONFIG : CAUSE_LOAD;
+        engine_error(&e, ev.cause, "%s", l->why[0] != '\0' ? l->why : rm_strerror(l->err));
+        host_note_error(h, &e);
+    }
+    host_step(h, &ev);
+}
+
+static bool same_file(const struct model_file *a, const struct model_file *b)
+{
+    return a->bytes == b->bytes && a->mtime_ns == b->mtime_ns && a->files == b->files;
+}
+
+/* A look made because the host had failed: is the file another one now? */
+static void host_looked_again(struct host *h, const struct look *l)
+{
+    struct host_event ev = {.type = HOST_EV_RETRY};
+    bool other = h->failed_known && !same_file(&l->file, &h->failed_file);
+
+    h->failed_file = l->file;
+    h->failed_known = true;
+    if (other && l->err == 0 && h->sm.phase == HOST_PH_FAILED) {
+        rm_info("host", "the model file has changed, trying again", RM_S("role", h->role));
+        host_step(h, &ev);
+    }
+}
+
+static void look_on_done(uv_work_t *work, int status)
+{
+    struct look *l = work->data;
+    struct host *h = l->host;
+
+    if (h != NULL) {
+        h->look = NULL;
+        if (status < 0) {
+            l->err = status;
+            l->why[0] = '\0';
+        }
+        if (l->want_hash)
+            host_checked(h, l);
+        else
+            host_looked_again(h, l);
+    }
+    free(l);
+}
+
+static void host_drop_look(struct host *h)
+{
+    if (h->look != NULL)
+        h->look->host = NULL;
+    h->look = NULL;
+}
+
+static int host_start_look(struct host *h, bool want_hash)
+{
+    struct look *l = calloc(1, sizeof(*l));
+    int r;
+
+    if (l == NULL)
+        return UV_ENOMEM;
+    l->work.data = l;
+    l->host = h;
+    l->models_fd = h->env->models_fd;
+    l->models_dir = h->env->models_dir;
+    l->want_hash = want_hash;
+    memcpy(l->source, h->wanted.source, sizeof(l->source));
+    if ((r = uv_queue_work(h->env->loop, &l->work, look_run, look_on_done)) < 0) {
+        free(l);
+        return r;
+    }
+    h->look = l;
+    return 0;
+}
+
+static void host_do_check(struct host *h)
+{
+    struct host_event ev = {.type = HOST_EV_CHECKED};
+    struct node_error e;
+    int r = 0;
+
+    host_drop_look(h);
+    h->failed_known = false;
+    if (h->wanted.engine == ENGINE_CORE && (r = host_start_look(h, true)) == 0)
+        return;
+    memset(&h->file, 0, sizeof(h->file));
+    if (h->wanted.engine == ENGINE_CORE) {
+        ev = (struct host_event){
+            .type = HOST_EV_REFUSED, .cause = CAUSE_EXIT, .random = host_random()};
+        engine_error(&e, CAUSE_EXIT, "the model could not be looked at: %s", rm_strerror(r));
+        host_note_error(h, &e);
+    }
+    host_step(h, &ev);
+}
+
+/* ---- the engine ---- */
+
+static void host_on_progress(void *arg, double part)
+{
+    host_step(arg, &(struct host_event){.type = HOST_EV_PROGRESS, .part = part});
+}
+
+static void host_on_loaded(void *arg)
+{
+    host_step(arg, &(struct host_event){.type = HOST_EV_LOADED});
+}
+
+static void host_on_ready(void *arg)
+{
+    struct host *h = arg;
+
+    host_step(h, &(struct host_event){.type = HOST_EV_READY});
+    rm_info("host", "ready", RM_S("role", h->role), RM_I("pid", h->engine->pid),
+            RM_U("load_ms", rm_now_ms() - h->started_ms));
+    host_tick(h);
+}
+
+static void host_on_measure(void *arg, const struct engine_measure *m)
+{
+    struct host *h = arg;
+    bool was = host_is_busy(h);
+
+    h->measure = *m;
+    if (was != host_is_busy(h))
+        h->env->on_change(h->env->arg);
+}
+
+static void host_on_end(void *arg, const struct node_error *why)
+{
+    struct host *h = arg;
+    struct engine *e = h->engine;
+    struct host_event ev = {.type = HOST_EV_ENDED, .cause = why->cause, .random = host_random()};
+    bool expected = h->sm.phase == HOST_PH_STOPPING && !h->sm.stalled;
+    struct node_error told = *why;
+
+    if (h->sm.phase == HOST_PH_STOPPING && h->sm.stalled)
+        engine_error(&told, CAUSE_TIMEOUT, "no progress for %d s while loading",
+                     HOST_LOAD_STALL_MS / 1000);
+    h->engine = NULL;
+    h->rss_bytes = 0;
+    memset(&h->measure, 0, sizeof(h->measure));
+    if (expected)
+        rm_info("host", "engine stopped", RM_S("role", h->role));
+    else
+        host_note_error(h, &told);
+    for (struct host_run *r = h->runs; r != NULL; r = r->next)
+        r->host = NULL; /* they end by themselves: their engine closes its sockets */
+    h->runs = NULL;
+    h->n_runs = 0;
+    host_step(h, &ev);
+    engine_unref(e);
+}
+
+static const struct engine_events host_engine_events = {
+    .on_progress = host_on_progress,
+    .on_loaded = host_on_loaded,
+    .on_ready = host_on_ready,
+    .on_measure = host_on_measure,
+    .on_end = host_on_end,
+};
+
+static void host_on_forecast(void *arg, const struct node_forecast *a)
+{
+    struct host *h = arg;
+
+    if (a->known && a->total != h->forecast_bytes && strcmp(a->model_hash, h->file.hash) == 0) {
+        h->forecast_bytes = a->total;
+        h->env->on_change(h->env->arg);
+    }
+}
+
+static void host_do_start(struct host *h)
+{
+    const struct engine_kind *kind = engine_kind_of(h->wanted.engine);
+    struct host_event ev = {.type = HOST_EV_ENDED, .random = host_random()};
+    struct node_error why;
+
+    h->serving = h->wanted;
+    h->forecast_bytes = 0;
+    h->started_ms = rm_now_ms();
+    rm_info("host", "starting", RM_S("role", h->role), RM_S("engine", kind->name),
+            RM_S("model", h->wanted.model), RM_U("restarts", host_sm_restarts(&h->sm)));
+    if (kind->start(h->env->engines, &h->serving, h->file.path, &host_engine_events, h, &h->engine,
+                    &why) < 0) {
+        host_note_error(h, &why);
+        ev.cause = why.cause;
+        host_step(h, &ev);
+        return;
+    }
+    forecaster_drop(h->env->forecaster, h);
+    if (h->wanted.engine == ENGINE_CORE &&
+        forecaster_ask(h->env->forecaster, &h->serving, host_on_forecast, h) < 0)
+        rm_debug("host", "no forecast", RM_S("role", h->role));
+}
+
+static void host_do_cut(struct host *h)
+{
+    struct host_run *r, *next;
+
+    for (r = h->runs; r != NULL; r = next) {
+        next = r->next;
+        r->cut(r);
+    }
+}
+
+/* ---- steps and timers ---- */
+
+static void host_on_timer(uv_timer_t *t)
+{
+    host_step(t->data, &(struct host_event){.type = HOST_EV_TICK});
+}
+
+static void host_arm(struct host *h)
+{
+    uint64_t now = rm_now_ms();
+
+    if (h->sm.deadline_ms == 0)
+        uv_timer_stop(&h->timer);
+    else
+        uv_timer_start(&h->timer, host_on_timer,
+                       h->sm.deadline_ms > now ? h->sm.deadline_ms - now : 0, 0);
+}
+
+static void host_on_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void host_do_forget(struct host *h)
+{
+    assert(h->engine == NULL && h->runs == NULL);
+    h->gone = true;
+    host_drop_look(h);
+    forecaster_drop(h->env->forecaster, h);
+    rm_info("host", "gone", RM_S("role", h->role));
+    h->env->on_gone(h->env->arg, h);
+    uv_close((uv_handle_t *)&h->timer, host_on_closed);
+}
+
+/* Every event goes through here. Actions may bring events of their own: those run inside, so the
+ * phase is read again afterwards only where it matters. */
+static void host_step(struct host *h, const struct host_event *ev)
+{
+    enum host_phase before = h->sm.phase;
+    unsigned actions;
+
+    if (h->gone)
+        return;
+    actions = host_sm_step(&h->sm, ev, rm_now_ms());
+    if (before != h->sm.phase)
+        rm_debug("host", "phase", RM_S("role", h->role), RM_S("from", host_phase_name(before)),
+                 RM_S("to", host_phase_name(h->sm.phase)));
+    host_arm(h);
+    if (actions & HOST_DO_CUT)
+        host_do_cut(h);
+    if ((actions & HOST_DO_STOP) && h->engine != NULL)
+        h->engine->kind->stop(h->engine, false);
+    if ((actions & HOST_DO_KILL) && h->engine != NULL)
+        h->engine->kind->stop(h->engine, true);
+    if (actions & HOST_DO_TELL)
+        h->env->on_change(h->env->arg);
+    if (actions & HOST_DO_FORGET)
+        host_do_forget(h);
+    else if (actions & HOST_DO_CHECK)
+        host_do_check(h);
+    else if (actions & HOST_DO_START)
+        host_do_start(h);
+}
+
+/* ---- the contract ---- */
+
+int host_new(struct host_env *env, const char *role, struct host **out)
+{
+    struct host *h = calloc(1, sizeof(*h));
+
+    *out = h;
+    if (h == NULL)
+        return UV_ENOMEM;
+    h->env = env;
+    snprintf(h->role, sizeof(h->role), "%s", role);
+    host_sm_init(&h->sm);
+    uv_timer_init(env->loop, &h->timer);
+    h->timer.data = h;
+    return 0;
+}
+
+void host_want(struct host *h, const struct desired_host *d)
+{
+    char revision[33];
+
+    h->wanted = *d;
+    desired_host_revision(d, revision);
+    host_step(h, &(struct host_event){
+                     .type = HOST_EV_WANT, .revision = revision, .drain_ms = d->drain_ms});
+}
+
+void host_remove(struct host *h, uint32_t drain_ms)
+{
+    host_step(h, &(struct host_event){.type = HOST_EV_REMOVE,
+                                      .drain_ms = drain_ms > 0 ? drain_ms : h->wanted.drain_ms});
+}
+
+void host_kill(struct host *h)
+{
+    host_step(h, &(struct host_event){.type = HOST_EV_KILL});
+}
+
+const char *host_role(const struct host *h)
+{
+    return h->role;
+}
+
+const struct desired_host *host_desired(const struct host *h)
+{
+    return &h->wanted;
+}
+
+uint64_t host_forecast_bytes(const struct host *h)
+{
+    return host_sm_alive(&h->sm) ? h->forecast_bytes : 0;
+}
+
+void host_fill(const struct host *h, struct node_host *out)
+{
+    const struct engine_measure *m = &h->measure;
+    bool ready = h->sm.phase == HOST_PH_READY || h->sm.phase == HOST_PH_DRAINING;
+
+    *out = (struct node_host){
+        .state = host_sm_shown(&h->sm, host_is_busy(h)),
+        .progress = host_sm_progress(&h->sm),
+        .pid = h->engine != NULL ? h->engine->pid : 0,
+        .rss_bytes = h->rss_bytes,
+        .forecast_bytes = h->forecast_bytes,
+        .context = ready && m->context > 0 ? m->context : h->wanted.context,
+        .slots_total = ready && m->slots_total > 0 ? m->slots_total : h->wanted.slots,
+        .slots_busy = m->slots_busy,
+        .queue = m->queue,
+        .prefill_tps = m->prefill_tps,
+        .decode_tps = m->decode_tps,
+        .kv_used = m->kv_used,
+        .kv_total = m->kv_total,
+        .prompt_tokens = m->prompt_tokens,
+        .cached_tokens = m->cached_tokens,
+        .generated_tokens = m->generated_tokens,
+        .restarts = host_sm_restarts(&h->sm),
+        .retry_ms = host_sm_retry_ms(&h->sm, rm_now_ms()),
+        .last_error = h->last_error,
+    };
+    memcpy(out->role, h->role, sizeof(out->role));
+    memcpy(out->model, h->wanted.model, sizeof(out->model));
+    snprintf(out->engine, sizeof(out->engine), "%s", engine_kind_of(h->wanted.engine)->name);
+    memcpy(out->revision, h->sm.revision, sizeof(out->revision));
+    memcpy(out->model_hash, h->file.hash, sizeof(out->model_hash));
+}
+
+void host_tick(struct host *h)
+{
+    if (h->engine != NULL) {
+        if (h->engine->pid > 0)
+            h->rss_bytes = memory_rss(h->engine->pid);
+        h->engine->kind->measure(h->engine);
+    }
+    /* A file that could not be used may be replaced by a good one. */
+    if (h->sm.phase == HOST_PH_FAILED && h->wanted.engine == ENGINE_CORE && h->look == NULL &&
+        h->ticks++ % RETRY_LOOK_S == 0 && host_start_look(h, false) < 0)
+        rm_debug("host", "no look", RM_S("role", h->role));
+}
+
+/* ---- requests ---- */
+
+static void host_why_not(const struct host *h, char *why, uint32_t *retry_s)
+{
+    enum node_host_state s = host_sm_shown(&h->sm, false);
+    uint32_t retry_ms = host_sm_retry_ms(&h->sm, rm_now_ms());
+
+    *retry_s = retry_ms > 0 ? (retry_ms + 999) / 1000 : 2;
+    if (s == HOST_FAILED && retry_ms == 0)
+        *retry_s = RETRY_LOOK_S;
+    if (s == HOST_LOADING && retry_ms == 0)
+        snprintf(why, 256, "%s is loading, %.0f %%", h->role, 100 * host_sm_progress(&h->sm));
+    else if (s == HOST_LOADING)
+        snprintf(why, 256, "%s is being restarted: %.150s", h->role, h->last_error.text);
+    else if (s == HOST_FAILED)
+        snprintf(why, 256, "%s has failed: %.150s", h->role, h->last_error.text);
+    else
+        snprintf(why, 256, "%s is %s", h->role, node_host_state_name(s));
+}
+
+int host_run_begin(struct host *h, struct host_run *r, void (*cut)(struct host_run *r), char *why,
+                   uint32_t *retry_s)
+{
+    if (h->sm.phase != HOST_PH_READY || h->engine == NULL || h->engine->client == NULL) {
+        host_why_not(h, why, retry_s);
+        return h->sm.phase == HOST_PH_DRAINING || h->sm.phase == HOST_PH_STOPPING ? RM_ERR_DRAINING
+                                                                                  : RM_ERR_NO_HOST;
+    }
+    *r = (struct host_run){.host = h, .engine = h->engine, .cut = cut, .next = h->runs};
+    r->link = &h->runs;
+    if (r->next != NULL)
+        r->next->link = &r->next;
+    h->runs = r;
+    engine_ref(r->engine);
+    r->engine->running++;
+    host_step(h, &(struct host_event){.type = HOST_EV_RUNNING, .running = ++h->n_runs});
+    return 0;
+}
+
+void host_run_end(struct host_run *r, const struct engine_traffic *t)
+{
+    struct host *h = r->host;
+    struct engine *e = r->engine;
+
+    if (t->first_us > 0)
+        e->kind->traffic(e, t);
+    e->running--;
+    if (h != NULL) {
+        *r->link = r->next;
+        if (r->next != NULL)
+            r->next->link = r->link;
+        if (!e->ended)
+            e->kind->measure(e);
+        host_step(h, &(struct host_event){.type = HOST_EV_RUNNING, .running = --h->n_runs});
+    }
+    r->engine = NULL;
+    engine_unref(e);
+}

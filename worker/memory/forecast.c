@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/memory/forecast.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "worker/host/cause.h"
+#include "worker/host/supervise.h"
+#include "worker/models/models.h"
+
+enum { ANSWER_MAX = 65536, KEY_MAX = 80 };
+
+/* One question's way: look (thread pool) -> queue -> child -> answer. */
+struct question {
+    struct forecaster *owner;
+    struct question *next;
+    uv_work_t work;
+    bool looking;
+    struct desired_host d;
+    struct model_file file;
+    int look_err;
+    char why[MODELS_WHY_MAX];
+    char key[KEY_MAX];
+    void (*on_answer)(void *arg, const struct node_forecast *a);
+    void *arg; /* with on_answer NULL: nobody wants to know any more */
+};
+
+struct kept {
+    char key[KEY_MAX];
+    struct node_forecast answer;
+};
+
+struct run {
+    struct forecaster *owner;
+    struct child *child;
+    struct question *q;
+    uv_timer_t limit;
+    bool late;
+    struct rm_buf out;
+};
+
+struct forecaster {
+    struct forecaster_conf conf;
+    struct question *questions; /* all that are alive, oldest first */
+    unsigned n_questions;
+    struct run *running[FORECAST_CHILDREN];
+    struct kept kept[FORECAST_KEPT];
+    unsigned next_kept;
+    int refs; /* self, and questions in the thread pool */
+    bool closed;
+};
+
+/* ---- what the core prints ---- */
+
+static uint64_t get_bytes(const json_t *o, const char *name, bool *missing)
+{
+    const json_t *v = json_object_get(o, name);
+
+    if (!json_is_integer(v) || json_integer_value(v) < 0) {
+        *missing = true;
+        return 0;
+    }
+    return (uint64_t)json_integer_value(v);
+}
+
+int forecast_decode(struct rm_slice json, struct node_forecast *out)
+{
+    bool missing = false, optional = false;
+    json_error_t err;
+    json_t *o = json_loadb(json.n > 0 ? json.p : "", json.n, 0, &err);
+    uint64_t known;
+
+    memset(out, 0, sizeof(*out));
+    if (o == NULL)
+        return RM_ERR_JSON;
+    out->known = true;
+    out->total = get_bytes(o, "total_bytes", &missing);
+    out->weights = get_bytes(o, "weights_bytes", &missing);
+    out->kv = get_bytes(o, "kv_bytes", &missing);
+    out->compute = get_bytes(o, "compute_bytes", &missing);
+    known = get_bytes(o, "context_train", &optional);
+    out->context_train = known > UINT32_MAX ? UINT32_MAX : (uint32_t)known;
+    known =
+        out->weights + out->kv + out->compute; /* each at most 2^63 - 1; checked against total */
+    if (missing || out->weights > out->total || out->kv > out->total || out->compute > out->total ||
+        known > out->total)
+        missing = true;
+    out->other = out->total - known;
+    if (missing)
+        memset(out, 0, sizeof(*out));
+    json_decref(o);
+    return missing ? RM_ERR_FIELD : 0;
+}
+
+/* ---- answers ---- */
+
+static void forecaster_unref(struct forecaster *f)
+{
+    if (--f->refs == 0)
+        free(f);
+}
+
+static void question_unlink(struct question *q)
+{
+    struct question **at = &q->owner->questions;
+
+    while (*at != q)
+        at = &(*at)->next;
+    *at = q->next;
+    q->owner->n_questions--;
+}
+
+/* Ends a question that is not in the thread pool. */
+static void question_answer(struct question *q, struct node_forecast *a)
+{
+    snprintf(a->model_hash, sizeof(a->model_hash), "%s", q->file.hash);
+    question_unlink(q);
+    if (q->on_answer != NULL)
+        q->on_answer(q->arg, a);
+    free(q);
+}
+
+static void question_fail(struct question *q, const char *why)
+{
+    struct node_forecast a = {.known = false};
+
+    cause_copy_text(a.error, sizeof(a.error), rm_slice_of(why), false);
+    question_answer(q, &a);
+}
+
+static struct kept *forecaster_kept(struct forecaster *f, const char *key)
+{
+    for (size_t i = 0; i < FORECAST_KEPT; i++)
+        if (strcmp(f->kept[i].key, key) == 0)
+            return &f->kept[i];
+    return NULL;
+}
+
+static void forecaster_keep(struct forecaster *f, const char *key, const struct node_forecast *a)
+{
+    struct kept *k = forecaster_kept(f, key);
+
+    if (k == NULL) {
+        k = &f->kept[f->next_kept];
+        f->next_kept = (f->next_kept + 1) % FORECAST_KEPT;
+    }
+    memcpy(k->key, key, sizeof(k->key));
+    k->answer = *a;
+}
+
+/* ---- the child ---- */
+
+static void forecaster_go(struct forecaster *f);
+
+static void run_on_closed(uv_handle_t *h)
+{
+    struct run *run = h->data;
+
+    rm_buf_clear(&run->out);
+    free(run);
+}
+
+static void run_on_late(uv_timer_t *t)
+{
+    struct run *run = t->data;
+
+    run->late = true;
+    child_kill(run->child);
+}
+
+static void run_on_out(void *arg, const char *bytes, size_t n)
+{
+    struct run *run = arg;
+
+    if (rm_buf_put(&run->out, bytes, n) < 0)
+        child_kill(run->child); /* nothing of ours prints that much */
+}
+
+static void run_judge(struct run *run, const struct child_end *end, struct node_forecast *a)
+{
+    struct end_facts facts = {.wait_status = end->wait_status, .log = end->log, .core_codes = true};
+    struct node_error why;
+
+    if (WIFEXITED(end->wait_status) && WEXITSTATUS(end->wait_status) == 0 &&
+        forecast_decode((struct rm_slice){run->out.data, run->out.len}, a) == 0)
+        return;
+    memset(a, 0, sizeof(*a));
+    cause_of_end(&facts, &why);
+    cause_copy_text(a->error, sizeof(a->error),
+                    rm_slice_of(run->late ? "the forecast took too long" : why.text), false);
+}
+
+static void run_on_end(void *arg, const struct child_end *end)
+{
+    struct run *run = arg;
+    struct forecaster *f = run->owner;
+    struct node_forecast a;
+
+    run_judge(run, end, &a);
+    for (size_t i = 0; i < FORECAST_CHILDREN; i++)
+        if (f->running[i] == run)
+            f->running[i] = NULL;
+    if (a.known)
+        forecaster_keep(f, run->q->key, &a);
+    question_answer(run->q, &a);
+    uv_close((uv_handle_t *)&run->limit, run_on_closed);
+    forecaster_go(f);
+}
+
+static int run_start(struct forecaster *f, struct question *q, struct run **out)
+{
+    static const struct child_ops ops = {run_on_out, run_on_end};
+    char slots[16], context[16], batch[16], layers[16];
+    const char *argv[] = {f->conf.core_path,
+                          "--forecast",
+                          "--json",
+                          "--model",
+                          q->file.path,
+                          "--slots",
+                          slots,
+                          "--context",
+                          context,
+                          "--kv",
+                          q->d.kv,
+                          "--batch",
+                          batch,
+                          "--gpu-layers",
+                          layers,
+                          NULL};
+    struct child_spec spec = {argv, "forecast", true};
+    struct run *run = calloc(1, sizeof(*run));
+    int r;
+
+    *out = NULL;
+    if (run == NULL)
+        return UV_ENOMEM;
+    snprintf(slots, sizeof(slots), "%u", q->d.slots);
+    snprintf(context, sizeof(context), "%u", q->d.context);
+    snprintf(batch, sizeof(batch), "%u", q->d.batch);
+    snprintf(layers, sizeof(layers), "%d", q->d.gpu_layers);
+    run->owner = f;
+    run->q = q;
+    rm_buf_init(&run->out, ANSWER_MAX);
+    if ((r = child_start(f->conf.supervisor, &spec, &ops, run, &run->child)) < 0) {
+        free(run);
+        return r;
+    }
+    uv_timer_init(f->conf.loop, &run->limit);
+    run->limit.data = run;
+    uv_timer_start(&run->limit, run_on_late, FORECAST_MS, 0);
+    *out = run;
+    return 0;
+}
+
+static bool is_running(const struct forecaster *f, const struct question *q, bool same_key)
+{
+    for (size_t i = 0; i < FORECAST_CHILDREN; i++)
+        if (f->running[i] != NULL &&
+            (f->running[i]->q == q || (same_key && strcmp(f->running[i]->q->key, q->key) == 0)))
+            return true;
+    return false;
+}
+
+/* The oldest question that has been looked up and needs a child of its own. */
+static struct question *forecaster_next(struct forecaster *f)
+{
+    for (struct question *q = f->questions; q != NULL; q = q->next)
+        if (!q->looking && !is_running(f, q, true))
+            return q;
+    return NULL;
+}
+
+/* Answers what is known, starts what there is room for. */
+static void forecaster_go(struct forecaster *f)
+{
+    struct question *q;
+    struct kept *k;
+    int r;
+
+    while (!f->closed && (q = forecaster_next(f)) != NULL) {
+        struct run **free_run = NULL;
+
+        if ((k = forecaster_kept(f, q->key)) != NULL) {
+            struct node_forecast a = k->answer;
+
+            question_answer(q, &a);
+            continue;
+        }
+        for (size_t i = 0; i < FORECAST_CHILDREN; i++)
+            if (f->running[i] == NULL)
+                free_run = &f->running[i];
+        if (free_run == NULL)
+            return;
+        if ((r = run_start(f, q, free_run)) < 0)
+            question_fail(q, rm_strerror(r));
+    }
+}
+
+/* ---- the look ---- */
+
+static void question_look(uv_work_t *work)
+{
+    struct question *q = work->data;
+
+    q->look_err = model_look(q->owner->conf.models_fd, q->owner->conf.models_dir, q->d.source, true,
+                             &q->file, q->why);
+}
+
+static void question_on_looked(uv_work_t *work, int status)
+{
+    struct question *q = work->data;
+    struct forecaster *f = q->owner;
+    struct desired_host same = q->d;
+    char revision[33];
+
+    q->looking = false;
+    if (f->closed) {
+        free(q);
+        forecaster_unref(f);
+        return;
+    }
+    same.threads = 0;
+    memset(same.role, 0, sizeof(same.role)); /* who asks does not matter, nor what it is called */
+    memset(same.model, 0, sizeof(same.model));
+    desired_host_revision(&same, revision);
+    snprintf(q->key, sizeof(q->key), "%s/%llu/%lld", revision, (unsigned long long)q->file.bytes,
+             (long long)q->file.mtime_ns);
+    if (status < 0)
+        question_fail(q, rm_strerror(status));
+    else if (q->look_err < 0)
+        question_fail(q, q->why);
+    else if (access(f->conf.core_path, X_OK) != 0)
+        question_fail(q, "this build has no inference core: run deploy/setup and build again");
+    forecaster_go(f);
+    forecaster_unref(f);
+}
+
+int forecaster_ask(struct forecaster *f, const struct desired_host *d,
+                   void (*on_answer)(void *arg, const struct node_forecast *a), void *arg)
+{
+    struct question *q, **at = &f->questions;
+    int r;
+
+    if (f->n_questions >= FORECAST_WAITING)
+        return RM_ERR_OVERLOAD;
+    if ((q = calloc(1, sizeof(*q))) == NULL)
+        return UV_ENOMEM;
+    q->owner = f;
+    q->d = *d;
+    q->on_answer = on_answer;
+    q->arg = arg;
+    q->work.data = q;
+    q->looking = true;
+    if ((r = uv_queue_work(f->conf.loop, &q->work, question_look, question_on_looked)) < 0) {
+        free(q);
+        return r;
+    }
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = q;
+    f->n_questions++;
+    f->refs++;
+    return 0;
+}
+
+void forecaster_drop(struct forecaster *f, void *arg)
+{
+    for (struct question *q = f->questions; q != NULL; q = q->next)
+        if (q->arg == arg)
+            q->on_answer = NULL;
+}
+
+int forecaster_new(const struct forecaster_conf *conf, struct forecaster **out)
+{
+    struct forecaster *f = calloc(1, sizeof(*f));
+
+    *out = f;
+    if (f == NULL)
+        return UV_ENOMEM;
+    f->conf = *conf;
+    f->refs = 1;
+    return 0;
+}
+
+void forecaster_close(struct forecaster *f)
+{
+    struct question *q, *next;
+
+    if (f == NULL)
+        return;
+    f->closed = true;
+    for (size_t i = 0; i < FORECAST_CHILDREN; i++)
+        if (f->running[i] != NULL) {
+            /* The supervisor is closed after us and ends the child without a callback. */
+            uv_timer_stop(&f->running[i]->limit);
+            uv_close((uv_handle_t *)&f->running[i]->limit, run_on_closed);
+        }
+    for (q = f->questions; q != NULL; q = next) {
+        next = q->next;
+        if (!q->looking)
+            free(q);
+    }
+    f->questions = NULL;
+    forecaster_unref(f);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* worker/memory/forecast.h - the bytes a model will need, asked of `rolemesh-core --forecast` in a
+ * throw-away child. The file is looked up first (in the thread pool); an answer is kept as long as
+ * path, size, time and the flags that matter stay the same. At most two children run at once, the
+ * others wait; a child has 30 s. Loop thread only; answers come from the loop. */
+#ifndef RM_MEMORY_FORECAST_H
+#define RM_MEMORY_FORECAST_H
+
+#include <uv.h>
+
+#include "proto/node/desired.h"
+
+enum { FORECAST_CHILDREN = 2, FORECAST_WAITING = 64, FORECAST_KEPT = 64, FORECAST_MS = 30000 };
+
+struct supervisor;
+struct forecaster;
+
+struct forecaster_conf {
+    uv_loop_t *loop;
+    struct supervisor *supervisor;
+    const char *core_path;
+    int models_fd; /* as for model_look */
+    const char *models_dir;
+}; /* all of it borrowed */
+
+RM_MUST_USE int forecaster_new(const struct forecaster_conf *conf, struct forecaster **out);
+
+/* Questions that are not answered yet are dropped without an answer. NULL is fine. */
+void forecaster_close(struct forecaster *f);
+
+/* Asks. on_answer comes once, from the loop; f->error says why there is none. arg is borrowed until
+ * then. Returns 0, RM_ERR_OVERLOAD (too many are waiting) or UV_ENOMEM. */
+RM_MUST_USE int forecaster_ask(struct forecaster *f, const struct desired_host *d,
+                               void (*on_answer)(void *arg, const struct node_forecast *a),
+                               void *arg);
+
+/* Forgets the questions of arg: no answer comes any more. */
+void forecaster_drop(struct forecaster *f, void *arg);
+
+/* Reads what the core prints. Returns 0 or RM_ERR_JSON or RM_ERR_FIELD. Pure. */
+RM_MUST_USE int forecast_decode(struct rm_slice json, struct node_forecast *out);
+
+#endif

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/worker.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "worker/host/supervise.h"
+#include "worker/memory/forecast.h"
+#include "worker/memory/meminfo.h"
+#include "worker/models/models.h"
+
+enum { SOCKET_NAME_ROOM = 12, UNIX_PATH_MAX = 107 };
+
+/* ---- state ---- */
+
+int worker_encode_state(struct worker *w, struct rm_buf *out)
+{
+    struct node_state s = {
+        .seq = w->seq,
+        .epoch = w->epoch,
+        .uptime_ms = rm_now_ms() - w->start_ms,
+        .draining = w->draining,
+        .memory = w->memory,
+        .n_hosts = w->n_hosts,
+    };
+    int r;
+
+    snprintf(s.node, sizeof(s.node), "%s", w->opt.node);
+    snprintf(s.version, sizeof(s.version), "%s", RM_VERSION);
+    memcpy(s.boot_id, w->boot_id, sizeof(s.boot_id));
+    if (w->n_hosts > 0 && (s.hosts = calloc(w->n_hosts, sizeof(*s.hosts))) == NULL)
+        return UV_ENOMEM;
+    for (uint32_t i = 0; i < w->n_hosts; i++) {
+        host_fill(w->hosts[i], &s.hosts[i]);
+        s.memory.committed += host_forecast_bytes(w->hosts[i]);
+    }
+    r = node_state_encode(&s, out);
+    node_state_clear(&s);
+    return r;
+}
+
+static void worker_changed(void *arg)
+{
+    struct worker *w = arg;
+
+    w->seq++;
+    watch_changed(w->watch);
+}
+
+static void worker_on_tick(uv_timer_t *t)
+{
+    struct worker *w = t->data;
+
+    supervisor_tick(w->supervisor);
+    if (memory_read(w->opt.reserve_bytes, &w->memory) < 0)
+        rm_debug("worker", "memory cannot be read");
+    for (uint32_t i = 0; i < w->n_hosts; i++)
+        host_tick(w->hosts[i]);
+    watch_tick(w->watch);
+}
+
+/* ---- hosts ---- */
+
+struct host *worker_find(struct worker *w, struct rm_slice role)
+{
+    for (uint32_t i = 0; i < w->n_hosts; i++)
+        if (rm_slice_eq(role, host_role(w->hosts[i])))
+            return w->hosts[i];
+    return NULL;
+}
+
+static int worker_take_epoch(struct worker *w, uint64_t epoch)
+{
+    if (epoch < w->epoch)
+        return RM_ERR_STALE;
+    if (epoch > w->epoch) {
+        w->epoch = epoch;
+        worker_changed(w);
+    }
+    return 0;
+}
+
+int worker_put_host(struct worker *w, const struct desired_host *d)
+{
+    struct host *h = worker_find(w, rm_slice_of(d->role));
+    int r;
+
+    if (w->draining)
+        return RM_ERR_DRAINING;
+    if ((r = worker_take_epoch(w, d->epoch)) < 0)
+        return r;
+    if (h == NULL) {
+        if (w->n_hosts == NODE_HOSTS_MAX)
+            return RM_ERR_OVERLOAD;
+        if ((r = host_new(&w->host_env, d->role, &h)) < 0)
+            return r;
+        w->hosts[w->n_hosts++] = h;
+    }
+    host_want(h, d);
+    return 0;
+}
+
+int worker_delete_host(struct worker *w, struct rm_slice role, bool has_epoch, uint64_t epoch)
+{
+    struct host *h = worker_find(w, role);
+    int r;
+
+    if (has_epoch && (r = worker_take_epoch(w, epoch)) < 0)
+        return r;
+    if (h == NULL)
+        return RM_ERR_NO_HOST;
+    host_remove(h, 0);
+    return 0;
+}
+
+static void worker_close(struct worker *w);
+
+static void worker_on_gone(void *arg, struct host *h)
+{
+    struct worker *w = arg;
+    uint32_t i = 0;
+
+    while (w->hosts[i] != h)
+        i++;
+    w->hosts[i] = w->hosts[--w->n_hosts];
+    worker_changed(w);
+    if (w->draining && w->n_hosts == 0)
+        worker_close(w);
+}
+
+/* ---- stop ---- */
+
+static void remove_run_dir(const char *path)
+{
+    DIR *d = opendir(path);
+    struct dirent *e;
+
+    while (d != NULL && (e = readdir(d)) != NULL)
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d != NULL)
+        closedir(d);
+    rmdir(path);
+}
+
+static void worker_on_server_closed(void *arg)
+{
+    struct worker *w = arg;
+
+    forecaster_close(w->forecaster);
+    supervisor_close(w->supervisor);
+    w->forecaster = NULL;
+    w->supervisor = NULL;
+    remove_run_dir(w->run_dir);
+    if (w->models_fd >= 0)
+        close(w->models_fd);
+    if (w->lock_fd >= 0)
+        close(w->lock_fd); /* ends the lock */
+    w->models_fd = w->lock_fd = -1;
+}
+
+/* Closes what is open, in any state of the start; the loop ends by itself afterwards. */
+static void worker_close(struct worker *w)
+{
+    if (w->closing)
+        return;
+    w->closing = true;
+    if (w->tick_open)
+        uv_close((uv_handle_t *)&w->tick, NULL);
+    if (w->signals_open) {
+        uv_close((uv_handle_t *)&w->on_term, NULL);
+        uv_close((uv_handle_t *)&w->on_int, NULL);
+    }
+    watch_close(w->watch);
+    w->watch = NULL;
+    if (w->server != NULL)
+        http_server_close(w->server, worker_on_server_closed, w);
+    else
+        worker_on_server_closed(w);
+}
+
+/* The first signal drains, the second one does not wait. */
+static void worker_on_signal(uv_signal_t *s, int sig)
+{
+    struct worker *w = s->data;
+    bool again = w->draining;
+
+    rm_info("worker", again ? "stopping at once" : "draining", RM_I("signal", sig),
+            RM_U("hosts", w->n_hosts));
+    w->draining = true;
+    worker_changed(w);
+    for (uint32_t i = w->n_hosts; i > 0; i--) { /* one that goes at once leaves the array */
+        if (i > w->n_hosts)
+            continue;
+        if (again)
+            host_kill(w->hosts[i - 1]);
+        else
+            host_remove(w->hosts[i - 1], (uint32_t)w->opt.drain_deadline_ms);
+    }
+    if (w->n_hosts == 0)
+        worker_close(w);
+}
+
+/* ---- start ---- */
+
+static int start_wrong(char *why, const char *what, const char *name, int err)
+{
+    snprintf(why, OPTIONS_WHY_MAX, "%s %.500s: %s", what, name, rm_strerror(err));
+    return err;
+}
+
+static int make_dirs(const char *path)
+{
+    char at[1024];
+
+    snprintf(at, sizeof(at), "%s", path);
+    for (char *p = at + 1; *p != '\0'; p++)
+        if (*p == '/') {
+            *p = '\0';
+            if (mkdir(at, 0700) < 0 && errno != EEXIST)
+                return uv_translate_sys_error(errno);
+            *p = '/';
+        }
+    return mkdir(at, 0700) < 0 && errno != EEXIST ? uv_translate_sys_error(errno) : 0;
+}
+
+static int default_state_dir(struct worker_options *o, char *why)
+{
+    const char *base = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    int n;
+
+    if (o->state_dir[0] != '\0')
+        return 0;
+    if (base != NULL && base[0] == '/')
+        n = snprintf(o->state_dir, sizeof(o->state_dir), "%s/rolemesh/%s", base, o->node);
+    else if (home != NULL && home[0] == '/')
+        n = snprintf(o->state_dir, sizeof(o->state_dir), "%s/.local/state/rolemesh/%s", home,
+                     o->node);
+    else
+        n = -1;
+    if (n > 0 && n < (int)sizeof(o->state_dir))
+        return 0;
+    snprintf(why, OPTIONS_WHY_MAX, "no place for the state: name one with --state-dir");
+    return RM_ERR_CONF;
+}
+
+/* The lock makes this the only worker with the directory: every run directory is a dead one's. */
+static int open_state_dir(struct worker *w, char *why)
+{
+    const char *dir = w->opt.state_dir;
+    char path[1300];
+    struct dirent *e;
+    DIR *d;
+    int r;
+
+    if ((r = make_dirs(dir)) < 0)
+        return start_wrong(why, "state directory", dir, r);
+    snprintf(path, sizeof(path), "%s/worker.lock", dir);
+    if ((w->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
+        return start_wrong(why, "state directory", dir, uv_translate_sys_error(errno));
+    if (flock(w->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        snprintf(why, OPTIONS_WHY_MAX, "state directory %.900s: another worker uses it", dir);
+        return UV_EBUSY;
+    }
+    for (d = opendir(dir); d != NULL && (e = readdir(d)) != NULL;)
+        if (strncmp(e->d_name, "run-", 4) == 0 &&
+            snprintf(path, sizeof(path), "%s/%s", dir, e->d_name) < (int)sizeof(path))
+            remove_run_dir(path);
+    if (d != NULL)
+        closedir(d);
+    r = snprintf(w->run_dir, sizeof(w->run_dir), "%s/run-%d", dir, (int)getpid());
+    if (r + SOCKET_NAME_ROOM > UNIX_PATH_MAX) {
+        snprintf(why, OPTIONS_WHY_MAX,
+                 "state directory %.300s: too long for sockets (at most %d bytes)", dir,
+                 UNIX_PATH_MAX - SOCKET_NAME_ROOM - 12);
+        return UV_ENAMETOOLONG;
+    }
+    if (mkdir(w->run_dir, 0700) < 0)
+        return start_wrong(why, "state directory", w->run_dir, uv_translate_sys_error(errno));
+    return 0;
+}
+
+static int find_core(struct worker_options *o, char *why)
+{
+    char self[1024];
+    size_t n = sizeof(self);
+    char *slash;
+
+    if (o->core[0] != '\0')
+        return 0;
+    if (uv_exepath(self, &n) < 0 || (slash = strrchr(self, '/')) == NULL ||
+        snprintf(o->core, sizeof(o->core), "%.*s/rolemesh-core", (int)(slash - self), self) >=
+            (int)sizeof(o->core)) {
+        snprintf(why, OPTIONS_WHY_MAX, "rolemesh-core: name it with --core");
+        return RM_ERR_CONF;
+    }
+    return 0;
+}
+
+static int make_boot_id(char out[37])
+{
+    unsigned char b[16];
+    int r = uv_random(NULL, NULL, b, sizeof(b), 0, NULL);
+
+    if (r < 0)
+        return r;
+    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40); /* RFC 9562 section 5.4 */
+    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
+    snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+             b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
+             b[14], b[15]);
+    return 0;
+}
+
+/* worker.addr: the first bound address, for scripts that asked for port 0. */
+static int write_addr(struct worker *w, const char *text, char *why)
+{
+    char path[1300], temp[1310];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/worker.addr", w->opt.state_dir);
+    snprintf(temp, sizeof(temp), "%s.new", path);
+    if ((f = fopen(temp, "we")) == NULL)
+        return start_wrong(why, "state directory", temp, uv_translate_sys_error(errno));
+    fprintf(f, "%s\n", text);
+    if (fclose(f) != 0 || rename(temp, path) < 0)
+        return start_wrong(why, "state directory", path, uv_translate_sys_error(errno));
+    return 0;
+}
+
+static int start_server(struct worker *w, char *why)
+{
+    struct http_server_conf conf = http_server_conf_default;
+    char text[HTTP_ADDRESS_TEXT];
+    int r;
+
+    conf.on_request = api_on_request;
+    conf.error_body = api_error_body;
+    conf.arg = w;
+    if ((r = http_server_new(w->loop, &conf, &w->server)) < 0)
+        return start_wrong(why, "server", "", r);
+    for (size_t i = 0; i < w->opt.n_listen; i++) {
+        struct http_address bound;
+
+        http_address_text(&w->opt.listen[i], text);
+        if ((r = http_server_listen(w->server, &w->opt.listen[i], &bound)) < 0)
+            return start_wrong(why, "cannot listen on", text, r);
+        http_address_text(&bound, text);
+        rm_info("worker", "listening", RM_S("address", text), RM_S("node", w->opt.node));
+        if (i == 0 && (r = write_addr(w, text, why)) < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int start_parts(struct worker *w, char *why)
+{
+    struct forecaster_conf fc;
+    int r;
+
+    if ((r = supervisor_open(w->loop, &w->supervisor)) < 0)
+        return start_wrong(why, "supervisor", "", r);
+    fc = (struct forecaster_conf){w->loop, w->supervisor, w->opt.core, w->models_fd,
+                                  w->opt.models_dir};
+    w->engines = (struct engine_env){.loop = w->loop,
+                                     .supervisor = w->supervisor,
+                                     .core_path = w->opt.core,
+                                     .run_dir = w->run_dir};
+    if ((r = forecaster_new(&fc, &w->forecaster)) < 0 || (r = watch_new(w, &w->watch)) < 0)
+        return start_wrong(why, "start", "", r);
+    w->host_env = (struct host_env){.loop = w->loop,
+                                    .engines = &w->engines,
+                                    .forecaster = w->forecaster,
+                                    .models_fd = w->models_fd,
+                                    .models_dir = w->opt.models_dir,
+                                    .start_ms = w->start_ms,
+                                    .on_change = worker_changed,
+                                    .on_gone = worker_on_gone,
+                                    .arg = w};
+    return 0;
+}
+
+static void start_clocks(struct worker *w)
+{
+    uv_timer_init(w->loop, &w->tick);
+    w->tick.data = w;
+    w->tick_open = true;
+    uv_timer_start(&w->tick, worker_on_tick, 0, WORKER_TICK_MS);
+    uv_signal_init(w->loop, &w->on_term);
+    uv_signal_init(w->loop, &w->on_int);
+    w->on_term.data = w->on_int.data = w;
+    w->signals_open = true;
+    uv_signal_start(&w->on_term, worker_on_signal, SIGTERM);
+    uv_signal_start(&w->on_int, worker_on_signal, SIGINT);
+}
+
+int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options *opt, char *why)
+{
+    int r;
+
+    memset(w, 0, sizeof(*w));
+    w->loop = loop;
+    w->opt = *opt;
+    w->lock_fd = w->models_fd = -1;
+    w->start_ms = rm_now_ms();
+    if ((r = w->models_fd = models_open_dir(w->opt.models_dir)) < 0) {
+        start_wrong(why, "models directory", w->opt.models_dir, r);
+        goto out;
+    }
+    if ((r = find_core(&w->opt, why)) < 0 || (r = default_state_dir(&w->opt, why)) < 0 ||
+        (r = open_state_dir(w, why)) < 0)
+        goto out;
+    if ((r = make_boot_id(w->boot_id)) < 0 ||
+        (r = memory_read(w->opt.reserve_bytes, &w->memory)) < 0) {
+        start_wrong(why, "this machine", "", r);
+        goto out;
+    }
+    if ((r = start_parts(w, why)) < 0 || (r = start_server(w, why)) < 0)
+        goto out;
+    start_clocks(w);
+    if (access(w->opt.core, X_OK) != 0)
+        rm_warn("worker", "no inference core: only attached engines can be hosted",
+                RM_S("core", w->opt.core));
+    return 0;
+out:
+    worker_close(w);
+    return r;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* worker/worker.h - the node's steward: start, drain and stop in order, and what its parts share.
+ * api.c answers the node protocol, run.c relays requests to engines, watch.c feeds the watchers,
+ * host/ keeps the engines. One worker per process; loop thread only. */
+#ifndef RM_WORKER_H
+#define RM_WORKER_H
+
+#include <uv.h>
+
+#include "proto/http/server.h"
+#include "proto/node/desired.h"
+#include "worker/engine/engine.h"
+#include "worker/host/host.h"
+#include "worker/options.h"
+
+enum { WORKER_STATE_MAX = 2 * 1024 * 1024, WORKER_BODY_MAX = 64 * 1024, WORKER_TICK_MS = 1000 };
+
+struct forecaster;
+struct supervisor;
+struct watch;
+
+struct worker {
+    uv_loop_t *loop;
+    struct worker_options opt;
+    struct supervisor *supervisor;
+    struct forecaster *forecaster;
+    struct engine_env engines;
+    struct host_env host_env;
+    struct host *hosts[NODE_HOSTS_MAX];
+    uint32_t n_hosts;
+    struct http_server *server;
+    struct watch *watch;
+    uv_timer_t tick;
+    uv_signal_t on_term, on_int;
+    bool tick_open, signals_open;
+    char boot_id[37];
+    uint64_t start_ms, seq, epoch;
+    struct node_memory memory;
+    bool draining, closing;
+    int lock_fd, models_fd;
+    char run_dir[1100];
+};
+
+/* Starts everything; afterwards the loop runs until the worker has stopped. why: OPTIONS_WHY_MAX
+ * bytes, one line. Returns 0 or an error; then nothing is left open. */
+RM_MUST_USE int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options *opt,
+                             char *why);
+
+/* What the state endpoint shows, from memory only. Returns as node_state_encode. */
+int worker_encode_state(struct worker *w, struct rm_buf *out);
+
+struct host *worker_find(struct worker *w, struct rm_slice role);
+
+/* The wish of a gateway with that epoch. Return 0, RM_ERR_STALE, RM_ERR_DRAINING, RM_ERR_OVERLOAD,
+ * RM_ERR_NO_HOST or UV_ENOMEM. */
+RM_MUST_USE int worker_put_host(struct worker *w, const struct desired_host *d);
+RM_MUST_USE int worker_delete_host(struct worker *w, struct rm_slice role, bool has_epoch,
+                                   uint64_t epoch);
+
+/* api.c: on_request and error_body of the server. */
+void api_on_request(void *arg, struct http_req *q);
+void api_error_body(void *arg, int err, const struct http_head *head, struct rm_buf *out);
+/* Answers with an error of the table, another status (0: the table's), Retry-After (0: none). */
+void api_reply_error(struct http_req *q, int err, int status, uint32_t retry_s,
+                     const char *message);
+
+/* run.c: takes a request for /node/v1/run/{role}/rest. */
+void run_on_request(struct worker *w, struct http_req *q, struct rm_slice role,
+                    struct rm_slice rest);
+
+/* watch.c */
+RM_MUST_USE int watch_new(struct worker *w, struct watch **out);
+void watch_add(struct watch *v, struct http_req *q); /* takes the request */
+void watch_changed(struct watch *v);                 /* tells everybody, soon */
+void watch_tick(struct watch *v);                    /* every second */
+void watch_close(struct watch *v);                   /* ends the streams; NULL is fine */
+
+#endif
