@@ -17,8 +17,10 @@ const struct http_limits http_limits_default = {
 
 const struct http_field *http_head_find(const struct http_head *h, const char *name)
 {
+    const size_t n = strlen(name);
+
     for (uint32_t i = 0; i < h->n_fields; i++)
-        if (rm_slice_ieq(h->fields[i].name, name))
+        if (h->fields[i].name.n == n && strncasecmp(h->fields[i].name.p, name, n) == 0)
             return &h->fields[i];
     return NULL;
 }
@@ -67,8 +69,11 @@ static bool list_has(struct rm_slice list, struct rm_slice token)
 
 static bool head_lists(const struct http_head *h, const char *name, struct rm_slice token)
 {
+    const size_t n = strlen(name);
+
     for (uint32_t i = 0; i < h->n_fields; i++)
-        if (rm_slice_ieq(h->fields[i].name, name) && list_has(h->fields[i].value, token))
+        if (h->fields[i].name.n == n && strncasecmp(h->fields[i].name.p, name, n) == 0 &&
+            list_has(h->fields[i].value, token))
             return true;
     return false;
 }

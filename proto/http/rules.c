@@ -5,22 +5,49 @@
 #include <string.h>
 #include <strings.h>
 
-/* Fields that a message may have once. A second one is how two readers come to see two messages. */
-static const char *const singletons[] = {"Authorization", "Content-Length",    "Content-Type",
-                                         "Host",          "Transfer-Encoding", "Expect",
-                                         "Origin",        "X-Api-Key"};
+/* Fields that a message may have once: a second one is how two readers come to see two messages. */
+enum once {
+    ONCE_AUTHORIZATION,
+    ONCE_CONTENT_LENGTH,
+    ONCE_CONTENT_TYPE,
+    ONCE_HOST,
+    ONCE_TRANSFER_ENCODING,
+    ONCE_EXPECT,
+    ONCE_ORIGIN,
+    ONCE_X_API_KEY,
+    ONCE_COUNT
+};
 
-static int check_singletons(const struct http_head *h)
+static const struct rm_slice once_names[ONCE_COUNT] = {
+    [ONCE_AUTHORIZATION] = {"Authorization", 13},
+    [ONCE_CONTENT_LENGTH] = {"Content-Length", 14},
+    [ONCE_CONTENT_TYPE] = {"Content-Type", 12},
+    [ONCE_HOST] = {"Host", 4},
+    [ONCE_TRANSFER_ENCODING] = {"Transfer-Encoding", 17},
+    [ONCE_EXPECT] = {"Expect", 6},
+    [ONCE_ORIGIN] = {"Origin", 6},
+    [ONCE_X_API_KEY] = {"X-Api-Key", 9},
+};
+
+/* Where each of them is, NULL when it is not. */
+struct found {
+    const struct http_field *at[ONCE_COUNT];
+};
+
+static int find_once(const struct http_head *h, struct found *found)
 {
-    uint32_t seen = 0;
+    *found = (struct found){{NULL}};
+    for (uint32_t i = 0; i < h->n_fields; i++) {
+        const struct http_field *f = &h->fields[i];
 
-    for (uint32_t i = 0; i < h->n_fields; i++)
-        for (size_t k = 0; k < RM_COUNT(singletons); k++)
-            if (rm_slice_ieq(h->fields[i].name, singletons[k])) {
-                if ((seen & 1u << k) != 0)
+        for (size_t k = 0; k < ONCE_COUNT; k++)
+            if (f->name.n == once_names[k].n &&
+                strncasecmp(f->name.p, once_names[k].p, f->name.n) == 0) {
+                if (found->at[k] != NULL)
                     return RM_ERR_HTTP_SYNTAX;
-                seen |= 1u << k;
+                found->at[k] = f;
             }
+    }
     return 0;
 }
 
@@ -74,10 +101,11 @@ static int read_length(struct rm_slice v, uint64_t *out)
 }
 
 /* Content-Length and Transfer-Encoding; `none` is the framing when neither stands there. */
-static int read_framing(struct http_head *h, bool response, enum http_framing none)
+static int read_framing(struct http_head *h, const struct found *found, bool response,
+                        enum http_framing none)
 {
-    const struct http_field *length = http_head_find(h, "Content-Length");
-    const struct http_field *coding = http_head_find(h, "Transfer-Encoding");
+    const struct http_field *length = found->at[ONCE_CONTENT_LENGTH];
+    const struct http_field *coding = found->at[ONCE_TRANSFER_ENCODING];
     int r;
 
     h->framing = none;
@@ -168,10 +196,8 @@ static bool authority_ok(struct rm_slice a)
     return a.p[n] == ':' && port_ok((struct rm_slice){a.p + n + 1, a.n - n - 1});
 }
 
-static int read_host(struct http_head *h)
+static int read_host(struct http_head *h, const struct http_field *f)
 {
-    const struct http_field *f = http_head_find(h, "Host");
-
     h->host = (struct rm_slice){"", 0};
     if (f == NULL)
         return h->minor == 0 ? 0 : RM_ERR_HTTP_SYNTAX;
@@ -236,19 +262,22 @@ static int read_target(struct http_head *h)
 
 int http_rules_request(struct http_head *h)
 {
+    struct found found;
+    const struct http_field *expect;
     int r;
 
     h->method = method_of(h->method_text);
-    if ((r = check_singletons(h)) < 0 || (r = read_host(h)) < 0 ||
-        (r = read_framing(h, false, HTTP_BODY_NONE)) < 0)
+    if ((r = find_once(h, &found)) < 0 || (r = read_host(h, found.at[ONCE_HOST])) < 0 ||
+        (r = read_framing(h, &found, false, HTTP_BODY_NONE)) < 0)
         return r;
     if (h->method == HTTP_CONNECT)
         return RM_ERR_METHOD;
     if ((r = read_target(h)) < 0)
         return r;
     read_persistence(h);
+    expect = found.at[ONCE_EXPECT];
     h->expect_continue =
-        h->minor == 1 && rm_slice_ieq(http_head_value(h, "Expect"), "100-continue");
+        h->minor == 1 && expect != NULL && rm_slice_ieq(expect->value, "100-continue");
     return 0;
 }
 
@@ -257,11 +286,12 @@ int http_rules_request(struct http_head *h)
 int http_rules_response(struct http_head *h, bool head_answer)
 {
     const bool bodiless = h->status < 200 || h->status == 204 || h->status == 304 || head_answer;
+    struct found found;
     int r;
 
     if (h->status == 101)
         return RM_ERR_HTTP_SYNTAX; /* nobody asked for another protocol */
-    if ((r = check_singletons(h)) < 0 || (r = read_framing(h, true, HTTP_BODY_EOF)) < 0)
+    if ((r = find_once(h, &found)) < 0 || (r = read_framing(h, &found, true, HTTP_BODY_EOF)) < 0)
         return r;
     read_persistence(h);
     if (bodiless)
