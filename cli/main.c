@@ -18,6 +18,7 @@ static const struct command {
      "tell every mistake in a role map (--worker: a worker's file)", cli_check},
     {"help", "", "this list", cli_help},
     {"keys", "--config [--worker]", "the reference of all configuration keys", cli_keys},
+    {"status", "[--gateway URL] [--json]", "nodes and roles as a gateway sees them", cli_status},
     {"version", "", "which rolemesh this is", cli_version},
 };
 

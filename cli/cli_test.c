@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* cli/cli_test.c - the command as people call it: what it prints and its exit code.
+ * The program is named by the environment (ROLEMESH). One row per behaviour. */
+#include "cli/cli.h"
+
+#include "proto/base/buf.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+
+static const struct row {
+    const char *name, *args;
+    int exit_code;
+    const char *says; /* must occur in stdout and stderr together */
+} rows[] = {
+    {"no command", "", CLI_BAD, "rolemesh COMMAND"},
+    {"help", "--help", CLI_OK, "Exit codes: 0"},
+    {"version", "version", CLI_OK, "rolemesh " RM_VERSION "\n"},
+    {"version as a flag", "--version", CLI_OK, "rolemesh " RM_VERSION "\n"},
+    {"version with an argument", "version now", CLI_BAD, "it takes no arguments"},
+    {"misspelt", "chekc x", CLI_BAD, "no such command; did you mean 'check'?"},
+    {"unknown", "frobnicate", CLI_BAD, "no such command; see 'rolemesh help'"},
+    {"good map", "check configs/role-map.yaml", CLI_OK,
+     "configs/role-map.yaml: ok: 2 nodes, 5 models, 5 roles\n"},
+    {"good map as JSON", "check --json configs/role-map.yaml", CLI_OK,
+     "{\"file\":\"configs/role-map.yaml\",\"ok\":true,\"mistakes\":[],\"more\":0}\n"},
+    {"good worker's file", "check --worker configs/worker.yaml", CLI_OK,
+     "configs/worker.yaml: ok\n"},
+    {"bad map", "check configs/worker.yaml", CLI_BAD,
+     "configs/worker.yaml:5:1: error: unknown key 'node' at top level; did you mean "
+     "'nodes'?\nnode: speed"},
+    {"bad map as JSON", "check --json configs/worker.yaml", CLI_BAD,
+     "\"ok\":false,\"mistakes\":[{\"line\":0,"},
+    {"no file", "check", CLI_BAD, "which file?"},
+    {"two files", "check a b", CLI_BAD, "one file at a time"},
+    {"absent file", "check nonexistent.yaml", CLI_BAD,
+     "nonexistent.yaml: error: cannot be opened: no such file"},
+    {"a file named like a flag", "check -- --json", CLI_BAD, "--json: error: cannot be opened"},
+    {"unknown flag", "check --jsn x", CLI_BAD, "unknown flag"},
+    {"keys", "keys --config", CLI_OK, "roles.NAME.context"},
+    {"keys of the worker", "keys --config --worker", CLI_OK, "models_dir"},
+    {"keys of what", "keys", CLI_BAD, "say --config"},
+    {"status of nothing", "status --gateway unix:/nonexistent/socket", CLI_FAILED,
+     "rolemesh status: unix:/nonexistent"},
+    {"status of nonsense", "status --gateway http://", CLI_BAD, "--gateway is http://HOST:PORT"},
+};
+
+static void run_row(void **state)
+{
+    const struct row *row = *state;
+    struct rm_buf out;
+    char command[512], bytes[4096];
+    size_t n;
+    FILE *pipe;
+    int status;
+
+    snprintf(command, sizeof command, "'%s' %s 2>&1", getenv("ROLEMESH"), row->args);
+    pipe = popen(command, "r");
+    assert_non_null(pipe);
+    rm_buf_init(&out, 1 << 20);
+    while ((n = fread(bytes, 1, sizeof bytes, pipe)) > 0)
+        assert_int_equal(rm_buf_put(&out, bytes, n), 0);
+    status = pclose(pipe);
+    assert_true(WIFEXITED(status));
+    if (out.data == NULL || strstr(out.data, row->says) == NULL)
+        fail_msg("expected: %s\nsaid: %s", row->says, out.data != NULL ? out.data : "");
+    assert_int_equal(WEXITSTATUS(status), row->exit_code);
+    rm_buf_clear(&out);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[RM_COUNT(rows)];
+
+    if (getenv("ROLEMESH") == NULL) {
+        fputs("ROLEMESH must name the program\n", stderr);
+        return 2;
+    }
+    for (size_t i = 0; i < RM_COUNT(rows); i++)
+        tests[i] = (struct CMUnitTest){rows[i].name, run_row, NULL, NULL, (void *)&rows[i]};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
