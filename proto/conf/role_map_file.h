@@ -19,7 +19,7 @@ extern const struct conf_table role_map_top, role_map_gateway, role_map_nodes, r
 /* Step three: what no single value shows. Resolves role->model; mistakes go to the report. */
 void role_map_check(struct conf_read *cf, struct role_map *map);
 
-/* "32Ki", "none"...: NULL when a mode may have this name, else what is wrong with it. */
+/* NULL when a mode may have this name, else what is wrong with it. */
 const char *role_map_mode_fault(struct rm_slice mode);
 
 #endif

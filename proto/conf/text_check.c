@@ -176,7 +176,7 @@ static bool text_is_forbidden(uint32_t c)
            || (c & 0xfffe) == 0xfffe;                                      /* no characters */
 }
 
-/* Looks at one character. Returns what to say about it, NULL for nothing; *n: its bytes. */
+/* Looks at one character; *n: its bytes. Returns true when something was said about it. */
 static bool text_say(struct conf_report *report, const char *p, size_t left, struct conf_at at,
                      size_t *n)
 {

@@ -50,8 +50,11 @@ static bool in_range(struct conf_read *cf, const struct conf_key *key,
 
     if (v >= key->min && v <= max)
         return true;
-    conf_say(cf, key, value, NULL, "must be %llu to %llu", (unsigned long long)key->min,
-             (unsigned long long)max);
+    if (key->min == max)
+        conf_say(cf, key, value, NULL, "must be %llu", (unsigned long long)max);
+    else
+        conf_say(cf, key, value, NULL, "must be %llu to %llu", (unsigned long long)key->min,
+                 (unsigned long long)max);
     return false;
 }
 
