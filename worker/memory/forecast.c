@@ -84,10 +84,8 @@ int forecast_decode(struct rm_slice json, struct node_forecast *out)
     out->compute = get_bytes(o, "compute_bytes", &missing);
     known = get_bytes(o, "context_train", &optional);
     out->context_train = known > UINT32_MAX ? UINT32_MAX : (uint32_t)known;
-    known =
-        out->weights + out->kv + out->compute; /* each at most 2^63 - 1; checked against total */
-    if (missing || out->weights > out->total || out->kv > out->total || out->compute > out->total ||
-        known > out->total)
+    if (__builtin_add_overflow(out->weights, out->kv, &known) ||
+        __builtin_add_overflow(known, out->compute, &known) || known > out->total)
         missing = true;
     out->other = out->total - known;
     if (missing)

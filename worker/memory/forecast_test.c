@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* worker/memory/forecast_test.c - forecast.c: what the core prints, by row. The child and its queue
+ * are tested with the real programs (tests/e2e/test_worker.py). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "worker/memory/forecast.h"
+
+static const struct row {
+    const char *name, *json;
+    int err;
+    uint64_t total, other;
+    uint32_t context_train;
+} rows[] = {
+    {"whole",
+     "{\"total_bytes\":100,\"weights_bytes\":50,\"kv_bytes\":20,\"compute_bytes\":10,\"context_"
+     "train\":4096,\"x\":[]}",
+     0, 100, 20, 4096},
+    {"without training context",
+     "{\"total_bytes\":80,\"weights_bytes\":50,\"kv_bytes\":20,\"compute_bytes\":10}", 0, 80, 0, 0},
+    {"parts over the sum",
+     "{\"total_bytes\":79,\"weights_bytes\":50,\"kv_bytes\":20,\"compute_bytes\":10}", RM_ERR_FIELD,
+     0, 0, 0},
+    {"no sum", "{\"weights_bytes\":50,\"kv_bytes\":20,\"compute_bytes\":10}", RM_ERR_FIELD, 0, 0,
+     0},
+    {"negative", "{\"total_bytes\":80,\"weights_bytes\":-1,\"kv_bytes\":20,\"compute_bytes\":10}",
+     RM_ERR_FIELD, 0, 0, 0},
+    {"fraction", "{\"total_bytes\":80.5,\"weights_bytes\":1,\"kv_bytes\":20,\"compute_bytes\":10}",
+     RM_ERR_FIELD, 0, 0, 0},
+    {"parts that wrap round",
+     "{\"total_bytes\":9223372036854775807,\"weights_bytes\":9223372036854775807,\"kv_bytes\":"
+     "9223372036854775807,\"compute_bytes\":3}",
+     RM_ERR_FIELD, 0, 0, 0},
+    {"cut", "{\"total_bytes\":80", RM_ERR_JSON, 0, 0, 0},
+    {"nothing", "", RM_ERR_JSON, 0, 0, 0},
+    {"an array", "[1]", RM_ERR_FIELD, 0, 0, 0},
+};
+
+static void run_row(void **state)
+{
+    const struct row *row = *state;
+    struct node_forecast f;
+
+    assert_int_equal(forecast_decode(rm_slice_of(row->json), &f), row->err);
+    assert_int_equal(f.known, row->err == 0);
+    assert_true(f.total == row->total);
+    assert_true(f.other == row->other);
+    assert_int_equal(f.context_train, row->context_train);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[RM_COUNT(rows)];
+
+    for (size_t i = 0; i < RM_COUNT(rows); i++)
+        tests[i] = (struct CMUnitTest){rows[i].name, run_row, NULL, NULL, (void *)&rows[i]};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
