@@ -121,8 +121,8 @@ static void test_pause(void **state)
 /* ---- uploads ---- */
 
 struct sink {
-    uint64_t hash;
-    int64_t bytes;
+    atomic_ullong hash;
+    atomic_llong bytes;
     atomic_int go; /* reads nothing before */
 };
 

@@ -57,17 +57,36 @@ static void serve_silent(void *arg, int fd, int index)
 
 /* ---- plain calls ---- */
 
-static char seen_head[4096];
+/* The last request, as the peer read it. */
+static struct {
+    pthread_mutex_t lock;
+    char head[4096];
+    uint64_t hash;
+} seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 static void serve_head_seen(void *arg, int fd, int index)
 {
+    char head[sizeof(seen.head)];
     uint64_t hash;
 
+    (void)arg;
     (void)index;
-    while (peer_read_request(fd, seen_head, sizeof(seen_head), &hash) >= 0) {
-        *(uint64_t *)arg = hash;
+    while (peer_read_request(fd, head, sizeof(head), &hash) >= 0) {
+        pthread_mutex_lock(&seen.lock);
+        memcpy(seen.head, head, sizeof(head));
+        seen.hash = hash;
+        pthread_mutex_unlock(&seen.lock);
         if (!peer_says(fd, OK_HI))
             return;
     }
+}
+
+static void assert_seen(const char *head, const char *body)
+{
+    pthread_mutex_lock(&seen.lock);
+    assert_string_equal(seen.head, head);
+    assert_true(seen.hash == peer_hash(PEER_HASH, body, strlen(body)));
+    pthread_mutex_unlock(&seen.lock);
 }
 
 static void test_request_bytes(void **state)
@@ -87,8 +106,7 @@ static void test_request_bytes(void **state)
 
     (void)state;
     for (int is_unix = 0; is_unix < 2; is_unix++) {
-        uint64_t hash = 0;
-        struct peer *peer = peer_open(is_unix, serve_head_seen, &hash);
+        struct peer *peer = peer_open(is_unix, serve_head_seen, NULL);
         struct probe p = {0};
         struct http_client *c;
         uv_loop_t loop;
@@ -102,8 +120,7 @@ static void test_request_bytes(void **state)
                  "POST /a?b=c HTTP/1.1\r\nHost: %s\r\nX-One: 1\r\nX-Two: a\tb \xc3\xa9\r\n"
                  "Content-Length: 6\r\n\r\n",
                  is_unix ? "localhost" : peer_address(peer));
-        assert_string_equal(seen_head, want);
-        assert_true(hash == peer_hash(PEER_HASH, "abcdef", 6));
+        assert_seen(want, "abcdef");
         assert_int_equal(p.status, 200);
         assert_string_equal(p.body, "hi");
         assert_int_equal(p.count[AT_END], 1);
@@ -117,7 +134,7 @@ static void test_request_bytes(void **state)
 static void test_no_length_without_body(void **state)
 {
     struct http_client_conf conf = http_client_conf_default;
-    struct peer *peer = peer_open(true, serve_head_seen, &(uint64_t){0});
+    struct peer *peer = peer_open(true, serve_head_seen, NULL);
     static const struct {
         const char *method, *head;
     } rows[] = {
@@ -138,7 +155,7 @@ static void test_no_length_without_body(void **state)
 
         assert_int_equal(probe_start(&p, c, &spec), 0);
         assert_true(probe_finish(&p, &loop));
-        assert_string_equal(seen_head, rows[i].head);
+        assert_seen(rows[i].head, "");
     }
     assert_int_equal(peer_accepted(peer), 1);
     http_client_close(c);
