@@ -453,6 +453,8 @@ void conn_settle(struct conn *c)
     }
     if (c->state == HC_CLOSING)
         return;
+    if (c->server->draining && c->state == HC_IDLE && http_parser_idle(c->parser))
+        conn_break(c, RM_ERR_DRAINING);
     if (c->broken == 0) {
         c->busy++;
         send_continue(c);

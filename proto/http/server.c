@@ -2,6 +2,8 @@
 /* proto/http/server.c - listeners, the list of connections, the sweep of deadlines, start and end
  * of a server. What happens on one connection is in conn.c. See server.h. */
 #include <assert.h>
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,18 +139,6 @@ static void server_add(struct http_server *s, struct conn *c)
     s->open_handles++;
 }
 
-static void conn_tune(const struct conn *c)
-{
-    const int lowat = (int)c->server->conf.notsent_lowat;
-    uv_os_fd_t fd;
-
-    if (!c->is_tcp || uv_fileno(&c->h.handle, &fd) < 0)
-        return;
-    uv_tcp_nodelay((uv_tcp_t *)&c->h.tcp, 1);
-    if (lowat > 0)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
-}
-
 /* Over the maximum: the first few get a 503, the rest is closed at once. */
 static void server_admit(struct http_server *s, struct conn *c)
 {
@@ -184,7 +174,6 @@ static void listener_accept(struct listener *l)
         conn_close(c);
         return;
     }
-    conn_tune(c);
     server_admit(s, c);
 }
 
@@ -210,6 +199,33 @@ static void listener_on_connection(uv_stream_t *stream, int status)
 }
 
 /* ---- listening ---- */
+
+/* On Linux an accepted socket begins with its listener's options: set once, no call per
+ * connection. Keep-alive finds a client whose machine is gone while nothing is being sent. */
+static int listener_tune(const struct listener *l)
+{
+    const struct http_server_conf *conf = &l->server->conf;
+    const struct {
+        int level, name;
+        int value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},
+        {IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)conf->notsent_lowat},
+        {IPPROTO_TCP, TCP_USER_TIMEOUT, (int)conf->write_stall_ms},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, 10},
+        {IPPROTO_TCP, TCP_KEEPINTVL, 5},
+        {IPPROTO_TCP, TCP_KEEPCNT, 3},
+    };
+    uv_os_fd_t fd;
+    int r = l->is_tcp ? uv_fileno(&l->h.handle, &fd) : 0;
+
+    for (size_t i = 0; l->is_tcp && r == 0 && i < RM_COUNT(options); i++)
+        if (options[i].value > 0 &&
+            setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)) < 0)
+            r = -errno;
+    return r;
+}
 
 /* 0 when nobody listens at path (a stale socket file is removed), else UV_EADDRINUSE. */
 static int unix_make_room(const char *path)
@@ -317,6 +333,8 @@ int http_server_listen(struct http_server *s, const struct http_address *a,
     s->open_handles++;
     r = l->is_tcp ? listen_tcp(l, a) : listen_unix(l, a);
     if (r == 0)
+        r = listener_tune(l);
+    if (r == 0)
         r = uv_listen(&l->h.stream, SERVER_BACKLOG, listener_on_connection);
     if (r < 0) {
         listener_close(l);
@@ -355,6 +373,15 @@ static uint32_t limit_from_fds(void)
     return n > 2 * SERVER_FDS_KEPT ? (uint32_t)n - SERVER_FDS_KEPT : SERVER_FDS_KEPT;
 }
 
+/* libuv writes with write(2): a peer that is gone must be an error of the call, not a signal. */
+static void ignore_sigpipe(void)
+{
+    struct sigaction now;
+
+    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        signal(SIGPIPE, SIG_IGN);
+}
+
 int http_server_new(uv_loop_t *loop, const struct http_server_conf *conf, struct http_server **out)
 {
     struct http_server *s = calloc(1, sizeof(*s));
@@ -363,6 +390,7 @@ int http_server_new(uv_loop_t *loop, const struct http_server_conf *conf, struct
     if (s == NULL)
         return UV_ENOMEM;
     assert(conf->on_request != NULL);
+    ignore_sigpipe();
     s->loop = loop;
     s->conf = *conf;
     s->max_connections = conf->max_connections != 0 ? conf->max_connections : limit_from_fds();

@@ -61,7 +61,8 @@ struct http_server_conf {
 };
 extern const struct http_server_conf http_server_conf_default;
 
-/* Copies conf. Returns 0 or a libuv code. */
+/* Copies conf. SIGPIPE is ignored in this process from here on, if it had its default action.
+ * Returns 0 or a libuv code. */
 RM_MUST_USE int http_server_new(uv_loop_t *loop, const struct http_server_conf *conf,
                                 struct http_server **out);
 

@@ -235,6 +235,27 @@ static void drain_lets_replies_finish(void **state)
     assert_int_equal(http_server_listen(rig.server, &a, NULL), 0); /* the port is free again */
 }
 
+static void refuse(struct rig *r, struct http_req *q)
+{
+    http_req_accept(q, &keep_ops, r);
+    http_reply_full(q, 401, NULL, 0, NULL, RM_LIT(""));
+}
+
+static void drain_waits_for_no_unwanted_body(void **state)
+{
+    (void)state;
+    rig_open(&rig, &http_server_conf_default, false);
+    rig.on_request = refuse;
+    peer_open(&peer, &rig);
+    peer_sends(&peer, &rig, "POST /a HTTP/1.1\r\nHost: gw\r\nContent-Length: 6\r\n\r\nabc");
+    rig_until(&rig, (peer_read(&peer), peer.ends == 1));
+    rig_until(&rig, rig.done == 1);
+    http_server_drain(rig.server);
+    peer_sends(&peer, &rig, "def");
+    wait_eof();
+    assert_int_equal(peer.ends, 1);
+}
+
 static void close_tells_every_handler(void **state)
 {
     (void)state;
@@ -470,6 +491,7 @@ int main(void)
         T(a_paused_body_may_take_its_time),
         T(a_reader_that_stalls_is_gone),
         T(drain_lets_replies_finish),
+        T(drain_waits_for_no_unwanted_body),
         T(close_tells_every_handler),
         T(a_request_nobody_accepts_is_answered),
         T(error_bodies_can_be_the_callers),

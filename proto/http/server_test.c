@@ -308,14 +308,17 @@ static void pipelined_requests_wait_their_turn(void **state)
 
 static void a_client_that_floods_is_not_read(void **state)
 {
+    static char flood[64 * (sizeof(GET_A) - 1)];
     size_t sent = 0;
 
     (void)state;
+    for (size_t i = 0; i < sizeof(flood); i += sizeof(GET_A) - 1)
+        memcpy(flood + i, GET_A, sizeof(GET_A) - 1);
     open_both(&http_server_conf_default, keep);
     peer_sends(&peer, &rig, GET_A);
     rig_until(&rig, seen.q != NULL);
     for (int quiet = 0; quiet < 200;) {
-        ssize_t n = send(peer.fd, GET_A, sizeof(GET_A) - 1, MSG_NOSIGNAL);
+        ssize_t n = send(peer.fd, flood, sizeof(flood), MSG_NOSIGNAL);
 
         sent += n > 0 ? (size_t)n : 0;
         quiet = n > 0 ? 0 : quiet + 1;
@@ -633,6 +636,26 @@ static void leave_test(void **state)
     teardown(NULL);
 }
 
+/* The handler's writes meet the reset before the loop reads it. */
+static void writes_after_a_reset_are_refused(void **state)
+{
+    const struct rm_slice hello = RM_LIT("hello");
+    int r = 0;
+
+    (void)state;
+    open_both(&http_server_conf_default, keep);
+    peer_sends(&peer, &rig, GET_A);
+    rig_until(&rig, seen.q != NULL);
+    assert_int_equal(http_reply_start(seen.q, 200, NULL, 0, -1), 0);
+    peer_reset(&peer);
+    for (int i = 0; i < 10 && r == 0; i++)
+        r = http_reply_write(seen.q, &hello, 1);
+    assert_int_equal(r, RM_ERR_GONE);
+    assert_int_equal(rig.gone, 0); /* never inside the call that asked */
+    rig_until(&rig, rig.done == 1);
+    assert_int_equal(rig.gone, 1);
+}
+
 int main(void)
 {
     static const struct CMUnitTest plain[] = {
@@ -656,6 +679,7 @@ int main(void)
         T(a_slow_reader_is_waited_for),
         T(who_ignores_the_wait_is_stopped),
         T(cut_leaves_no_last_chunk),
+        T(writes_after_a_reset_are_refused),
         T(a_reply_shorter_than_its_length_is_cut),
 #undef T
     };
