@@ -2,7 +2,7 @@
 /* worker/core/batch.c - see batch.h. */
 #include "batch.h"
 
-enum { BUDGET_MIN = 16, BUDGET_FIRST = 32, NOTE_MIN = 8 };
+enum { BUDGET_MIN = 16, NOTE_MIN = 8, TILE_PATIENCE = 4 };
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
 {
@@ -75,12 +75,17 @@ void batch_note(struct batch_pace *p, uint32_t prompt_tokens, uint32_t streams, 
     if (streams > 0) /* the streams' share of a mixed call, as far as it is known */
         prompt_ms -= p->decode_ms < 0.5 * ms ? p->decode_ms : 0.5 * ms;
     p->prefill_tps = average(p->prefill_tps, prompt_tokens * 1000.0 / prompt_ms, 0.3);
+    if (prompt_tokens >= BATCH_TILE)
+        p->tile_tps = average(p->tile_tps, prompt_tokens * 1000.0 / prompt_ms, 0.3);
 }
 
 uint32_t batch_budget(const struct batch_pace *p, uint32_t chunk_ms, uint32_t most)
 {
-    double tokens = p->prefill_tps > 0.0 ? p->prefill_tps * chunk_ms / 1000.0 : BUDGET_FIRST;
+    double tokens = p->prefill_tps > 0.0 ? p->prefill_tps * chunk_ms / 1000.0 : BATCH_TILE;
+    double tile_ms = p->tile_tps > 0.0 ? BATCH_TILE * 1000.0 / p->tile_tps : 0.0;
 
+    if (tokens < BATCH_TILE && tile_ms > 0.0 && tile_ms <= (double)TILE_PATIENCE * chunk_ms)
+        tokens = BATCH_TILE;
     if (tokens >= most)
         return most;
     return tokens > BUDGET_MIN ? (uint32_t)tokens : min_u32(BUDGET_MIN, most);

@@ -55,7 +55,7 @@ static void budget_before_anything_is_known(void **state)
     struct batch_pace p = {0};
 
     (void)state;
-    assert_int_equal(batch_budget(&p, 100, 512), 32);
+    assert_int_equal(batch_budget(&p, 100, 512), 64);
     assert_int_equal(batch_budget(&p, 100, 20), 20);
 }
 
@@ -86,6 +86,28 @@ static void budget_settles(void **state)
     assert_in_range(n, 155, 160);
 }
 
+/* Deep in a prompt a call below 64 tokens costs far more per token: the budget stays at 64, also
+ * after the short rest of a prompt, and gives 64 up when even that takes too long. */
+static void budget_keeps_to_the_tile(void **state)
+{
+    struct batch_pace p = {0};
+    uint32_t n = 0;
+
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        n = batch_budget(&p, 100, 512);
+        batch_note(&p, n, 0, n >= 64 ? 2.0 * n : 30.0 * n);
+    }
+    assert_int_equal(n, 64);
+    batch_note(&p, 15, 0, 800.0);
+    assert_int_equal(batch_budget(&p, 100, 512), 64);
+    for (int i = 0; i < 60; i++) {
+        n = batch_budget(&p, 100, 512);
+        batch_note(&p, n, 0, 20.0 * n);
+    }
+    assert_int_equal(n, 16);
+}
+
 static void notes_streams(void **state)
 {
     struct batch_pace p = {0};
@@ -102,7 +124,7 @@ static void notes_streams(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + 4];
+    struct CMUnitTest tests[RM_COUNT(rows) + 5];
     size_t n = RM_COUNT(rows);
 
     for (size_t i = 0; i < n; i++)
@@ -110,6 +132,7 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(budget_before_anything_is_known);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(budget_follows_the_speed);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(budget_settles);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(budget_keeps_to_the_tile);
     tests[n] = (struct CMUnitTest)cmocka_unit_test(notes_streams);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
