@@ -316,18 +316,15 @@ def test_body_too_large(core):
 def test_full_queue(directory):
     model = make_model(directory / "loop.gguf", embd=128, script=SCRIPT, loop=1)
     with running_core(directory, model, context=4096, slots=1, queue_max=1) as c:
-        streams = [c.open_stream()]
-        wait_for("a busy slot", lambda: c.state()["slots_busy"] == 1)
-        answer = c.chat(max_tokens=1)  # waits for the slot: the stream ends at the context
-        assert answer.status == 200
-        streams += [c.open_stream(), c.open_stream()]
-        wait_for("a full queue", lambda: c.state()["queue"] == 1)
+        streams = [c.open_stream(), c.open_stream()]  # each until the context is full: some seconds
+        wait_for("a busy slot and a full queue", lambda: (s := c.state())["slots_busy"] == 1 and s["queue"] == 1)
         refused = c.chat(max_tokens=1)
-        if refused.status != 200:  # else the first stream has ended meanwhile
-            assert refused.status == 429 and refused.json()["error"]["code"] == "queue_full"
-            assert 1 <= int(refused.headers["retry-after"]) <= 60
-        for s in streams:
-            s.close()
+        assert refused.status == 429 and refused.json()["error"]["code"] == "queue_full"
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        streams.pop(0).close()
+        wait_for("room in the queue", lambda: c.state()["queue"] == 0)
+        streams.pop(0).close()
+        assert c.text(max_tokens=1) == "Hello"
 
 
 # ---- clients that go away, or do not read ----
