@@ -160,8 +160,10 @@ int cluster_node_state(struct cluster *c, struct cluster_node *n, const struct n
             return UV_ENOMEM;
         if (h == NULL)
             continue;
-        if (new_boot || facts == NULL || facts->pid != h->facts.pid)
+        if (new_boot || facts == NULL || facts->pid != h->facts.pid) {
             health_init(&h->health, HEALTH_UP, now_ms); /* another engine: its record starts anew */
+            h->held_until_ms = 0;
+        }
         if (facts != NULL)
             h->facts = *facts;
         else
@@ -311,7 +313,7 @@ static bool passes(const struct cluster_host *h, const struct route_ask *ask, in
 }
 
 struct cluster_host *cluster_best(const struct cluster_role *role, const struct route_ask *ask,
-                                  struct score_terms *terms)
+                                  uint64_t now_ms, struct score_terms *terms)
 {
     const char *hash = role_hash(role);
     struct cluster_host *h, *best = NULL;
@@ -321,7 +323,8 @@ struct cluster_host *cluster_best(const struct cluster_role *role, const struct 
         {
             struct score_terms t;
 
-            if (!host_serves(h) || host_drifts(h, hash) || !passes(h, ask, pass) ||
+            if (now_ms < h->held_until_ms || !host_serves(h) || host_drifts(h, hash) ||
+                !passes(h, ask, pass) ||
                 h->in_flight >= (h->facts.slots_total > 0 ? h->facts.slots_total : 1))
                 continue;
             t = host_score(h, ask);
@@ -387,6 +390,11 @@ void cluster_why(const struct cluster_role *role, char *out, size_t n)
         snprintf(out, n, "%s is %s on %s, %d %%", role->name,
                  node_host_state_name(best->facts.state), best->node->name,
                  (int)(best->facts.progress * 100));
+}
+
+void cluster_hold(struct cluster_host *h, uint64_t now_ms)
+{
+    h->held_until_ms = now_ms + CLUSTER_HOLD_MS;
 }
 
 void cluster_note_prefix(struct cluster_host *h, uint64_t key, uint32_t tokens)

@@ -12,7 +12,7 @@
 #include "gateway/route/route.h"
 #include "gateway/route/score.h"
 
-enum { CLUSTER_PREFIXES = 64 };
+enum { CLUSTER_PREFIXES = 64, CLUSTER_HOLD_MS = 500 };
 
 struct cluster_node {
     char name[NODE_NAME_MAX];
@@ -34,8 +34,9 @@ struct cluster_host {
         facts; /* copied from the state; HOST_ABSENT when it names the role no longer */
     char target[NODE_NAME_MAX + 24];
     struct health health;
-    uint32_t in_flight; /* our leases */
-    double service_s;   /* moving average of a lease's length */
+    uint32_t in_flight;     /* our leases */
+    uint64_t held_until_ms; /* after a loss: no lease before this, unless another engine shows */
+    double service_s;       /* moving average of a lease's length */
     struct {
         uint64_t key;
         uint32_t tokens;
@@ -78,10 +79,15 @@ void cluster_sweep(struct cluster *c); /* frees what is gone and not in use */
 bool cluster_host_usable(const struct cluster_host *h);
 bool cluster_host_free(const struct cluster_host *h); /* usable, and a slot is not taken by us */
 
+/* A request was lost there or sent back. The worker sees an engine's death within 100 ms and says
+ * so; until then, or for CLUSTER_HOLD_MS, the host gets no other request that would only be lost as
+ * well. */
+void cluster_hold(struct cluster_host *h, uint64_t now_ms);
+
 /* The best free host by score for a prompt, or NULL. avoid: names of nodes to pass over, unless
  * nobody else is there. */
 struct cluster_host *cluster_best(const struct cluster_role *role, const struct route_ask *ask,
-                                  struct score_terms *terms);
+                                  uint64_t now_ms, struct score_terms *terms);
 uint32_t cluster_usable(const struct cluster_role *role);
 
 /* True when no host of the role can become ready by itself: all have failed for good. */

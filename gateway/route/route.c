@@ -149,6 +149,8 @@ static void lease_end(struct route_ticket *t, enum route_outcome how,
                     RM_S("node", h->node->name),
                     RM_S("health", health_state_name(h->health.state)));
     }
+    if (how == ROUTE_LOST || how == ROUTE_BUSY)
+        cluster_hold(h, now);
     TAILQ_REMOVE(&t->route->leased, t, link);
     role_map_unref(t->map);
     route_wake(t->route); /* a slot is free */
@@ -284,7 +286,7 @@ static void serve_role(struct cluster_role *role)
         return;
     for (t = TAILQ_FIRST(&role->waiting); t != NULL; t = next) {
         next = TAILQ_NEXT(t, link);
-        h = cluster_best(role, &t->ask, &terms);
+        h = cluster_best(role, &t->ask, rm_now_ms(), &terms);
         if (h == NULL)
             return; /* no slot for the oldest: none for the others */
         ticket_lease(t, h);

@@ -14,17 +14,18 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
-static const char map_text[] = "version: 1\n"
-                               "gateway: { listen: [\"127.0.0.1:0\"] }\n"
-                               "nodes:\n"
-                               "  a: { address: \"127.0.0.1:1\" }\n"
-                               "  b: { address: \"127.0.0.1:2\" }\n"
-                               "models:\n"
-                               "  m: { source: /models/m.gguf }\n"
-                               "roles:\n"
-                               "  code: { modes: [code], model: m, slots: 1, replicas: 2, queue_max: "
-                               "2, queue_deadline: 30s, fallback: [ask] }\n"
-                               "  ask: { modes: [ask], model: m, slots: 2 }\n";
+static const char map_text[] =
+    "version: 1\n"
+    "gateway: { listen: [\"127.0.0.1:0\"] }\n"
+    "nodes:\n"
+    "  a: { address: \"127.0.0.1:1\" }\n"
+    "  b: { address: \"127.0.0.1:2\" }\n"
+    "models:\n"
+    "  m: { source: /models/m.gguf }\n"
+    "roles:\n"
+    "  code: { modes: [code], model: m, slots: 1, replicas: 2, queue_max: "
+    "2, queue_deadline: 30s, fallback: [ask] }\n"
+    "  ask: { modes: [ask], model: m, slots: 2 }\n";
 
 struct rig {
     uv_loop_t loop;
@@ -394,7 +395,24 @@ static void a_silent_node_loses_its_leases(void **state)
     route_close(q.t, ROUTE_LOST, NULL);
     ask(g, &next, "code");
     assert_int_equal(next.leases, 0);
+    g->now_us += 1000000;
     tell(g, "a", &code_ready, 1);
+    assert_int_equal(next.leases, 1);
+    route_close(next.t, ROUTE_DONE, NULL);
+}
+
+static void after_a_loss_the_host_is_left_alone_for_a_moment(void **state)
+{
+    struct rig *g = *state;
+    struct asked q, next;
+
+    tell(g, "a", &code_ready, 1);
+    ask(g, &q, "code");
+    route_close(q.t, ROUTE_LOST, NULL);
+    ask(g, &next, "code");
+    assert_int_equal(next.leases, 0);
+    g->now_us += 600 * 1000;
+    settle(g);
     assert_int_equal(next.leases, 1);
     route_close(next.t, ROUTE_DONE, NULL);
 }
@@ -459,6 +477,7 @@ int main(void)
         ROW(a_fallback_serves_what_failed),
         ROW(a_restart_is_waited_for),
         ROW(a_silent_node_loses_its_leases),
+        ROW(after_a_loss_the_host_is_left_alone_for_a_moment),
         ROW(a_role_that_left_the_map_ends_its_queue),
         ROW(draining_refuses_new_work_only),
     };
