@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""deploy/demo with the real programs: the table and the exit status of --check, the life of a --detach, and that
-nothing of it stays behind. Only in the release build, which is the one that the demo makes."""
+"""deploy/demo with the real programs: the table and the exit status of --check, the life of a --detach, that nothing
+of it stays behind, and the official openai clients against it. Only in the release build, which the demo makes."""
 
+import json
 import os
 import pathlib
+import re
+import shutil
 import socket
 import subprocess
 
@@ -38,11 +41,10 @@ def free_base():
     return 0
 
 
-@pytest.fixture(name="demo")
-def demo_fixture(tmp_path):
-    """A function that runs deploy/demo with ports and a folder of its own, and ends what it left at the end."""
+def demo_in(folder):
+    """A function that runs deploy/demo with ports and a folder of its own."""
     base = free_base()
-    env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
 
     def demo(*argv):
         return subprocess.run(
@@ -54,8 +56,25 @@ def demo_fixture(tmp_path):
             check=False,
         )
 
-    demo.folder = tmp_path / f"rolemesh-demo-{os.getuid()}-{base}"
+    demo.folder = folder / f"rolemesh-demo-{os.getuid()}-{base}"
     demo.url = f"http://127.0.0.1:{base}"
+    return demo
+
+
+@pytest.fixture(name="demo")
+def demo_fixture(tmp_path):
+    """A demo that is not started yet; what a test leaves running is ended."""
+    demo = demo_in(tmp_path)
+    yield demo
+    demo("--stop")
+
+
+@pytest.fixture(name="running_demo", scope="module")
+def running_demo_fixture(tmp_path_factory):
+    """One demo in the background for all tests of the clients."""
+    demo = demo_in(tmp_path_factory.mktemp("demo"))
+    done = demo("--detach")
+    assert done.returncode == 0, done.stderr
     yield demo
     demo("--stop")
 
@@ -99,3 +118,64 @@ def test_detach_second_start_stop(demo):
     assert demo("--stop").returncode == 0
     assert running(pids) == []
     assert not demo.folder.exists()
+
+
+def script_of(mode):
+    """What the tiny model of a mode knows: the text in deploy/demo."""
+    found = re.search(rf"^    \[{mode}\]='(.*)'$", (TOP / "deploy/demo").read_text(), re.M)
+    return found[1].replace("\\n", "\n")
+
+
+def python_chat(url, mode, how, prompt):
+    """One chat with the official Python package."""
+    openai = pytest.importorskip("openai", reason="the openai package is not installed (deploy/setup --with-tests)")
+    client = openai.OpenAI(base_url=f"{url}/{mode}/v1", api_key="any", max_retries=0, timeout=60)
+    body = {"model": mode, "messages": [{"role": "user", "content": prompt}], "max_tokens": 256, "temperature": 0}
+    with client:
+        if how == "whole":
+            answer = client.chat.completions.create(**body)
+            choice = answer.choices[0]
+            text, finish, usage = choice.message.content, choice.finish_reason, answer.usage
+        else:
+            text, finish, usage = "", None, None
+            for chunk in client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **body):
+                for choice in chunk.choices:
+                    text += choice.delta.content or ""
+                    finish = choice.finish_reason or finish
+                usage = chunk.usage or usage
+    return {"text": text, "finish": finish, "usage": usage.model_dump()}
+
+
+def npm_chat(url, mode, how, prompt):
+    """One chat with the official npm package."""
+    node = shutil.which("node")
+    modules = os.environ.get("NODE_PATH", "")
+    if node is None or not (pathlib.Path(modules) / "openai").is_dir():
+        pytest.skip("the openai npm package is not installed (deploy/setup --with-tests)")
+    done = subprocess.run(
+        [node, str(TOP / "tests/clients/openai_chat.cjs"), f"{url}/{mode}/v1", mode, how, prompt],
+        text=True,
+        capture_output=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("how", ["whole", "stream"])
+@pytest.mark.parametrize("mode", ["ask", "code", "architect"])
+@pytest.mark.parametrize("chat", [python_chat, npm_chat])
+def test_official_clients(running_demo, chat, mode, how):
+    prompt = f"{chat.__name__} asks {mode} for a {how} answer, with words enough that a prefix is worth keeping."
+    first = chat(running_demo.url, mode, how, prompt)
+    assert first["text"].rstrip("\n") == script_of(mode).rstrip("\n")
+    assert first["finish"] == "stop"
+    usage = first["usage"]
+    assert usage["prompt_tokens"] > 10
+    assert usage["completion_tokens"] > 10
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    again = chat(running_demo.url, mode, how, prompt)
+    assert again["text"] == first["text"]
+    cached = again["usage"]["prompt_tokens_details"]["cached_tokens"]
+    assert usage["prompt_tokens"] // 2 < cached < usage["prompt_tokens"]
