@@ -4,6 +4,7 @@ set-up after a finished one changes nothing. Nothing here needs the network."""
 
 import os
 import pathlib
+import re
 import subprocess
 import time
 
@@ -65,6 +66,14 @@ def test_second_run_does_nothing(tmp_path):
     assert time.monotonic() - start < 2
     assert (stamp.stat().st_mtime_ns, stamp.read_text()) == (made, text)
     assert "-DROLEMESH_LLAMA=OFF" in text
+
+
+def test_setup_knows_every_library_of_the_build():
+    """A library that CMake requires is one that set-up looks for; a machine with everything would not show it."""
+    required = re.findall(r"pkg_check_modules\(\w+ REQUIRED IMPORTED_TARGET ([\w.-]+)", (TOP / "CMakeLists.txt").read_text())
+    wanted = re.search(r"pkg-config --exists (.*) \|\|", (TOP / "deploy/setup").read_text())[1]
+    assert required
+    assert [name for name in required if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", wanted)] == []
 
 
 def test_cache_that_cannot_be_written(tmp_path):
