@@ -71,7 +71,7 @@ def test_second_run_does_nothing(tmp_path):
 def test_setup_knows_every_library_of_the_build():
     """A library that CMake requires is one that set-up looks for; a machine with everything would not show it."""
     required = re.findall(r"pkg_check_modules\(\w+ REQUIRED IMPORTED_TARGET ([\w.-]+)", (TOP / "CMakeLists.txt").read_text())
-    wanted = re.search(r"pkg-config --exists (.*) \|\|", (TOP / "deploy/setup").read_text())[1]
+    wanted = re.search(r"pkg-config --exists ('libuv.*) \|\|", (TOP / "deploy/setup").read_text())[1]
     assert required
     assert [name for name in required if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", wanted)] == []
 
