@@ -56,6 +56,15 @@ def wait_ready(base, mode, seconds):
             time.sleep(0.2)
 
 
+def model_of(base, mode):
+    """The name in the role map of the model that serves this mode."""
+    url = urllib.parse.urlsplit(base)
+    with contextlib.closing(http.client.HTTPConnection(url.hostname, url.port, timeout=10)) as conn:
+        conn.request("GET", "/api/v1/roles")
+        roles = json.loads(conn.getresponse().read())["roles"]
+    return next((role["model"] for role in roles if mode in role["modes"]), "?")
+
+
 def events(answer):
     """The JSON of each `data:` line up to [DONE]; a stream that just stops raises."""
     for line in answer:
@@ -83,10 +92,9 @@ def stream(base, mode, prompt, timeout):
     }
     sent = time.monotonic()
     conn, answer = post(base, mode, body, timeout)
-    text, first, last, model, usage, timings = "", None, sent, mode, {}, {}
+    text, first, last, usage, timings = "", None, sent, {}, {}
     with contextlib.closing(conn):
         for chunk in events(answer):
-            model = chunk.get("model") or model
             usage = chunk.get("usage") or usage
             timings = chunk.get("timings") or timings
             for choice in chunk.get("choices") or []:
@@ -101,7 +109,7 @@ def stream(base, mode, prompt, timeout):
     rate = timings.get("predicted_per_second") or (tokens / (last - first) if last > first else 0)
     return {
         "node": answer.getheader("x-rolemesh-node") or "?",
-        "model": model,
+        "model": model_of(base, mode),
         "text": text,
         "first_ms": round((first - sent) * 1000, 1),
         "tokens": tokens,

@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 
 import pytest
 
@@ -62,21 +63,25 @@ def demo_in(folder):
 
 
 @pytest.fixture(name="demo")
-def demo_fixture(tmp_path):
+def demo_fixture():
     """A demo that is not started yet; what a test leaves running is ended."""
-    demo = demo_in(tmp_path)
-    yield demo
-    demo("--stop")
+    with tempfile.TemporaryDirectory(prefix="rm-demo-") as folder:  # tmp_path is too long for sockets
+        demo = demo_in(pathlib.Path(folder))
+        yield demo
+        demo("--stop")
 
 
 @pytest.fixture(name="running_demo", scope="module")
-def running_demo_fixture(tmp_path_factory):
+def running_demo_fixture():
     """One demo in the background for all tests of the clients."""
-    demo = demo_in(tmp_path_factory.mktemp("demo"))
-    done = demo("--detach")
-    assert done.returncode == 0, done.stderr
-    yield demo
-    demo("--stop")
+    with tempfile.TemporaryDirectory(prefix="rm-demo-") as folder:
+        demo = demo_in(pathlib.Path(folder))
+        done = demo("--detach")
+        try:
+            assert done.returncode == 0, done.stderr
+            yield demo
+        finally:
+            demo("--stop")
 
 
 def running(pids):
