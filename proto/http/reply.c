@@ -253,6 +253,20 @@ static int seal(struct http_req *q)
 
 /* ---- the body ---- */
 
+/* "1f\r\n"; returns its bytes. */
+static unsigned chunk_size(char *out, size_t n)
+{
+    unsigned digits = 1;
+
+    while (digits < 16 && n >> (4 * digits) != 0)
+        digits++;
+    for (unsigned i = digits; i-- > 0; n >>= 4)
+        out[i] = "0123456789abcdef"[n & 15];
+    out[digits] = '\r';
+    out[digits + 1] = '\n';
+    return digits + 2;
+}
+
 /* Sends the head if it is still here, then pieces as one chunk. */
 static int send_pieces(struct http_req *q, const struct rm_slice *pieces, size_t n, size_t total,
                        bool last)
@@ -270,7 +284,7 @@ static int send_pieces(struct http_req *q, const struct rm_slice *pieces, size_t
         bufs[k++] = uv_buf_init(c->head.data, (unsigned)c->head.len);
     }
     if (q->chunked && total > 0)
-        bufs[k++] = uv_buf_init(size, (unsigned)snprintf(size, sizeof(size), "%zx\r\n", total));
+        bufs[k++] = uv_buf_init(size, chunk_size(size, total));
     for (size_t i = 0; i < n && total > 0; i++)
         if (pieces[i].n > 0)
             bufs[k++] = uv_buf_init((char *)pieces[i].p, (unsigned)pieces[i].n);

@@ -366,11 +366,12 @@ const char *server_date(struct http_server *s)
 static uint32_t limit_from_fds(void)
 {
     struct rlimit lim;
+    const uint64_t kept = SERVER_FDS_KEPT;
     uint64_t n = SERVER_FDS_MAX;
 
     if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < SERVER_FDS_MAX)
         n = lim.rlim_cur;
-    return n > 2 * SERVER_FDS_KEPT ? (uint32_t)n - SERVER_FDS_KEPT : SERVER_FDS_KEPT;
+    return (uint32_t)(n > 2 * kept ? n - kept : kept);
 }
 
 /* libuv writes with write(2): a peer that is gone must be an error of the call, not a signal. */

@@ -27,11 +27,12 @@ struct http_req_ops {
     void (*on_end)(struct http_req *q);
     /* The reply queue fell below the low mark after http_reply_write had said RM_WAIT. */
     void (*on_writable)(struct http_req *q);
-    /* The client is gone (EOF, half-close, reset, a stalled or damaged body): why < 0. Called at
-     * most once and only before the reply was ended; the handler stops its work; reply calls after
-     * it do nothing and return RM_ERR_GONE. For errors that have a status (RM_ERR_BODY_TOO_LARGE,
-     * RM_ERR_HTTP_SYNTAX in a chunk, ...) the handler may still answer if it has not yet; else the
-     * server does. */
+    /* The request will not go on: the client is gone (EOF, half-close, reset, stalled), or its body
+     * is damaged, too slow or too large: why < 0. Called at most once and only before the reply was
+     * ended; the handler stops its work; reply calls after it do nothing and return RM_ERR_GONE.
+     * Where why has a status for the client (RM_ERR_BODY_TOO_LARGE, RM_ERR_HTTP_SYNTAX in a chunk,
+     * RM_ERR_HTTP_TIMEOUT) and no reply was started, the handler may answer inside this call with
+     * http_reply_full; else the server does. */
     void (*on_gone)(struct http_req *q, int why);
     /* The last callback: everything is written or given up; q is invalid afterwards. */
     void (*on_done)(struct http_req *q);
@@ -85,7 +86,11 @@ struct http_server_stats {
 };
 void http_server_stats(const struct http_server *s, struct http_server_stats *out);
 
-/* ---- one request ---- */
+/* ---- one request ----
+ * Some the server answers itself and no handler sees: what the parser refuses, `OPTIONS *` (204), a
+ * POST without length (411, the connection stays), an Expect other than 100-continue (417). A reply
+ * that begins while the request body is unread keeps the connection only if the rest is at most
+ * 256 KiB and its sender does not wait for a 100; that rest is read and dropped. */
 
 /* Takes the request: from now on ops are called. Must be called inside on_request. arg is what
  * http_req_arg returns. */
@@ -116,7 +121,7 @@ int http_reply_write(struct http_req *q, const struct rm_slice *pieces, size_t n
 int http_reply_flush(struct http_req *q);            /* sends the head now */
 size_t http_reply_queued(const struct http_req *q);  /* bytes held in user space */
 bool http_reply_started(const struct http_req *q);   /* http_reply_start was called */
-bool http_reply_committed(const struct http_req *q); /* head bytes were handed to the kernel */
+bool http_reply_committed(const struct http_req *q); /* head bytes went out or wait to */
 void http_reply_end(
     struct http_req *q); /* the body is complete; on_done follows when it is written */
 void http_reply_close_after(

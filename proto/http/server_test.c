@@ -188,6 +188,32 @@ static void many_pieces_are_one_chunk(void **state)
     assert_int_equal(peer.body.len, 400);
 }
 
+static void chunk_sizes_of_every_length(void **state)
+{
+    static const size_t sizes[] = {1, 9, 10, 15, 16, 17, 255, 256, 4095, 4096, 65535, 65536};
+    static char bytes[65536];
+    size_t total = 0;
+
+    (void)state;
+    memset(bytes, 'x', sizeof(bytes));
+    open_both(&http_server_conf_default, keep);
+    peer_sends(&peer, &rig, GET_A);
+    rig_until(&rig, seen.q != NULL);
+    assert_int_equal(http_reply_start(seen.q, 200, NULL, 0, -1), 0);
+    for (size_t i = 0; i < RM_COUNT(sizes); i++) {
+        const struct rm_slice s = {bytes, sizes[i]};
+        char text[32];
+
+        assert_int_equal(http_reply_write(seen.q, &s, 1), 0);
+        total += sizes[i];
+        snprintf(text, sizeof(text), "\r\n%zx\r\nx", sizes[i]);
+        rig_until(&rig, (peer_read(&peer), peer.body.len == total));
+        assert_true(raw_has(text));
+    }
+    http_reply_end(seen.q);
+    wait_ends(1);
+}
+
 static void http_1_0_gets_no_chunks(void **state)
 {
     const struct rm_slice hello = RM_LIT("hello");
@@ -663,6 +689,7 @@ int main(void)
         T(a_whole_answer),
         T(chunks_as_they_are_written),
         T(many_pieces_are_one_chunk),
+        T(chunk_sizes_of_every_length),
         T(http_1_0_gets_no_chunks),
         T(a_head_request_gets_no_body),
         T(hostile_reply_fields_are_refused),
