@@ -11,6 +11,7 @@
 enum {
     AVOID_MAX = 4,               /* as in struct route_ask */
     SKIM_AT_ONCE = 64 * 1024,    /* bodies up to this are read when they are whole */
+    RESERVE_MAX = 1024 * 1024,   /* room that a Content-Length alone is believed for */
     DRAIN_MAX = 4 * 1024 * 1024, /* a bad body up to this is read to its end before the answer */
     ERROR_BODY_MAX = 64 * 1024,  /* of a worker's error answer */
     SEND_STEP = 64 * 1024,       /* bytes of a whole answer per write */
@@ -37,7 +38,7 @@ struct freq {
 
     struct rm_buf body;
     struct rm_skim *skim; /* of a large body */
-    uint64_t body_left;   /* Content-Length, 0: unknown */
+    uint64_t body_left;   /* Content-Length; 0: unknown */
     struct dialect_ask ask;
     uint64_t session_key;
     struct rm_slice wanted; /* the model's name for the client, raw JSON; in body or names */

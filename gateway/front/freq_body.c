@@ -52,6 +52,9 @@ static int freq_hold(struct freq *r, const char *bytes, size_t n)
     if (f->held_bytes + n > r->map->gateway.body_memory_bytes)
         return fault_set(&f->fault, RM_ERR_OVERLOAD,
                          "too many request bodies are held; try again soon");
+    if (r->body.cap == 0 && r->body_left > n && r->body_left <= RESERVE_MAX &&
+        (err = rm_buf_reserve(&r->body, r->body_left)) < 0)
+        return fault_set(&f->fault, err, NULL);
     if ((err = rm_buf_put(&r->body, bytes, n)) < 0)
         return fault_set(&f->fault, err == RM_ERR_TOO_BIG ? RM_ERR_BODY_TOO_LARGE : err, NULL);
     f->held_bytes += n;
