@@ -88,6 +88,8 @@ static void let_sweep(void)
 
     while (rig_real_ms() < end)
         rig_turn(&rig);
+    for (int i = 0; i < 3; i++) /* however late the machine woke us, the timer is due now */
+        rig_turn(&rig);
 }
 
 /* ---- deadlines ---- */
