@@ -3,7 +3,9 @@
  * One http_client per upstream address holds its idle connections; a call borrows one or opens one.
  * The response goes through the same strict parser as everything else; redirects are never followed
  * (the caller sees the status). A stale kept connection that dies before a response byte is retried
- * once on a new one, silently, if the body can be sent again. Loop thread only; callbacks come from
+ * once on a new one, silently, if the body can be sent again. A connection on which bytes came that
+ * no request of ours was waiting for is never used again (those that come after the next request
+ * has left cannot be told from its answer). Loop thread only; callbacks come from
  * the loop. */
 #ifndef RM_HTTP_CLIENT_H
 #define RM_HTTP_CLIENT_H
