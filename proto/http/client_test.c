@@ -263,6 +263,39 @@ static void test_framings(void **state)
     }
 }
 
+/* Nobody asked to switch protocols, and an answer needs a status line of ours. */
+static void test_refused_answers(void **state)
+{
+    static const char *const answers[] = {
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        "HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        "HTTP/2 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        "\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        "HTTP/1.1 200 OK\nContent-Length: 2\n\nhi",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < RM_COUNT(answers); i++) {
+        struct peer *peer = peer_open(i % 2, serve_stay, (void *)(uintptr_t)answers[i]);
+        struct probe p = {0};
+        struct http_client *c;
+        uv_loop_t loop;
+
+        uv_loop_init(&loop);
+        c = probe_client(&loop, peer_address(peer), NULL);
+        assert_int_equal(probe_get(&p, c), 0);
+        assert_true(probe_finish(&p, &loop));
+        if (p.count[AT_FAIL] != 1)
+            print_message("taken: %s\n", answers[i]);
+        assert_int_equal(p.count[AT_FAIL], 1);
+        assert_int_equal(p.count[AT_HEAD], 0);
+        http_client_close(c);
+        loop_done(&loop);
+        peer_close(peer);
+    }
+}
+
 /* ---- the pool ---- */
 
 static void test_pool_limits(void **state)
@@ -752,6 +785,7 @@ int main(void)
         cmocka_unit_test(test_no_length_without_body),
         cmocka_unit_test(test_refused_specs),
         cmocka_unit_test(test_framings),
+        cmocka_unit_test(test_refused_answers),
         cmocka_unit_test(test_pool_limits),
         cmocka_unit_test(test_stale_retry),
         cmocka_unit_test(test_one_retry_only),

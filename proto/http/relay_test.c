@@ -397,6 +397,25 @@ static void test_head_leaves_at_once(void **state)
     peer_close(peer);
 }
 
+/* What one read of the upstream brought leaves as one chunk, in one write. */
+static void test_one_write_per_read(void **state)
+{
+    struct up up = {.answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                              "3\r\nabc\r\n3\r\ndef\r\n3\r\nghi\r\n0\r\n\r\n"};
+    struct peer *peer = peer_open(true, up_watch, &up);
+    struct probe p = {0};
+    struct rig rig;
+
+    (void)state;
+    rig_open(&rig, true, peer_address(peer));
+    assert_int_equal(probe_get(&p, rig.down), 0);
+    assert_true(probe_finish(&p, &rig.loop));
+    assert_string_equal(p.body, "abcdefghi");
+    assert_int_equal(p.count[AT_BODY], 1); /* a chunk is one call of on_body */
+    rig_close(&rig);
+    peer_close(peer);
+}
+
 /* ---- back-pressure ---- */
 
 /* Reads for a while, then rests: the reader of a slow line. */
@@ -763,6 +782,7 @@ int main(void)
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_fields),
         cmocka_unit_test(test_head_leaves_at_once),
+        cmocka_unit_test(test_one_write_per_read),
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_upload),
         cmocka_unit_test(test_upstream_dies),
