@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The watch stream: every watcher gets whole states, at once on a change (changes within a few
- * milliseconds together) and at least every second. A watcher that does not read is cut. */
+ * milliseconds together) and a second after the last one. A watcher that does not read is cut. */
 #include <stdlib.h>
 
 #include "proto/base/clock.h"
@@ -8,7 +8,7 @@
 #include "proto/http/sse.h"
 #include "worker/worker.h"
 
-enum { WATCHERS_MAX = 64, QUEUED_MAX = 256 * 1024, GATHER_MS = 10, QUIET_MS = 900 };
+enum { WATCHERS_MAX = 64, QUEUED_MAX = 256 * 1024, GATHER_MS = 10, QUIET_MS = 1000 };
 
 struct watcher {
     struct watch *owner; /* NULL: the worker closes */
@@ -18,7 +18,8 @@ struct watcher {
 
 struct watch {
     struct worker *w;
-    uv_timer_t gather;
+    uv_timer_t next; /* when the next state is due */
+    bool soon;       /* because of a change */
     struct watcher *first;
     unsigned n;
     uint64_t sent_ms;
@@ -61,14 +62,18 @@ static void watcher_send(struct watcher *x, const struct rm_buf *frame)
     http_reply_cut(q);
 }
 
+static void watch_on_next(uv_timer_t *t);
+
 static void watch_send(struct watch *v)
 {
     struct watcher *x, *next;
     struct rm_buf frame;
 
     v->sent_ms = rm_now_ms();
+    v->soon = false;
     if (v->first == NULL)
         return;
+    uv_timer_start(&v->next, watch_on_next, QUIET_MS, 0);
     if (watch_frame(v, &frame) == 0)
         for (x = v->first; x != NULL; x = next) {
             next = x->next;
@@ -77,22 +82,18 @@ static void watch_send(struct watch *v)
     rm_buf_clear(&frame);
 }
 
-static void watch_on_gather(uv_timer_t *t)
+static void watch_on_next(uv_timer_t *t)
 {
     watch_send(t->data);
 }
 
 void watch_changed(struct watch *v)
 {
-    if (v != NULL && !uv_is_active((uv_handle_t *)&v->gather))
-        uv_timer_start(&v->gather, watch_on_gather,
-                       rm_now_ms() - v->sent_ms >= GATHER_MS ? 0 : GATHER_MS, 0);
-}
-
-void watch_tick(struct watch *v)
-{
-    if (rm_now_ms() - v->sent_ms >= QUIET_MS)
-        watch_send(v);
+    if (v == NULL || v->soon)
+        return;
+    v->soon = true;
+    uv_timer_start(&v->next, watch_on_next, rm_now_ms() - v->sent_ms >= GATHER_MS ? 0 : GATHER_MS,
+                   0);
 }
 
 /* ---- one watcher ---- */
@@ -148,6 +149,8 @@ void watch_add(struct watch *v, struct http_req *q)
     if (watch_frame(v, &frame) == 0)
         watcher_send(x, &frame);
     rm_buf_clear(&frame);
+    if (!uv_is_active((uv_handle_t *)&v->next))
+        uv_timer_start(&v->next, watch_on_next, QUIET_MS, 0);
 }
 
 /* ---- all ---- */
@@ -160,8 +163,8 @@ int watch_new(struct worker *w, struct watch **out)
     if (v == NULL)
         return UV_ENOMEM;
     v->w = w;
-    uv_timer_init(w->loop, &v->gather);
-    v->gather.data = v;
+    uv_timer_init(w->loop, &v->next);
+    v->next.data = v;
     return 0;
 }
 
@@ -174,11 +177,12 @@ void watch_close(struct watch *v)
 {
     if (v == NULL)
         return;
+    watch_send(v); /* the last words: draining, nothing hosted */
     while (v->first != NULL) {
         struct watcher *x = v->first;
 
         watcher_unlink(x);
         http_reply_end(x->q);
     }
-    uv_close((uv_handle_t *)&v->gather, watch_on_closed);
+    uv_close((uv_handle_t *)&v->next, watch_on_closed);
 }

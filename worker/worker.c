@@ -66,7 +66,6 @@ static void worker_on_tick(uv_timer_t *t)
         rm_debug("worker", "memory cannot be read");
     for (uint32_t i = 0; i < w->n_hosts; i++)
         host_tick(w->hosts[i]);
-    watch_tick(w->watch);
 }
 
 /* ---- hosts ---- */

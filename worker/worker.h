@@ -72,7 +72,6 @@ void run_on_request(struct worker *w, struct http_req *q, struct rm_slice role,
 RM_MUST_USE int watch_new(struct worker *w, struct watch **out);
 void watch_add(struct watch *v, struct http_req *q); /* takes the request */
 void watch_changed(struct watch *v);                 /* tells everybody, soon */
-void watch_tick(struct watch *v);                    /* every second */
 void watch_close(struct watch *v);                   /* ends the streams; NULL is fine */
 
 #endif

@@ -34,10 +34,8 @@ struct host {
     struct desired_host wanted;
     struct desired_host serving; /* what the engine that lives was started for */
     char role[NODE_NAME_MAX];
-    struct look *look;             /* under way: for CHECKING, or for a changed file */
-    struct model_file file;        /* of the last good look */
-    struct model_file failed_file; /* as it was when the host failed */
-    bool failed_known;
+    struct look *look;      /* under way: for CHECKING, or for a changed file */
+    struct model_file file; /* as the last check found it, good or not */
     uint64_t forecast_bytes;
     struct engine *engine;
     struct engine_measure measure;
@@ -103,15 +101,12 @@ static bool same_file(const struct model_file *a, const struct model_file *b)
     return a->bytes == b->bytes && a->mtime_ns == b->mtime_ns && a->files == b->files;
 }
 
-/* A look made because the host had failed: is the file another one now? */
+/* A look made because the host had failed: is it another file now, and a good one? */
 static void host_looked_again(struct host *h, const struct look *l)
 {
     struct host_event ev = {.type = HOST_EV_RETRY};
-    bool other = h->failed_known && !same_file(&l->file, &h->failed_file);
 
-    h->failed_file = l->file;
-    h->failed_known = true;
-    if (other && l->err == 0 && h->sm.phase == HOST_PH_FAILED) {
+    if (l->err == 0 && !same_file(&l->file, &h->file) && h->sm.phase == HOST_PH_FAILED) {
         rm_info("host", "the model file has changed, trying again", RM_S("role", h->role));
         host_step(h, &ev);
     }
@@ -171,7 +166,6 @@ static void host_do_check(struct host *h)
     int r = 0;
 
     host_drop_look(h);
-    h->failed_known = false;
     if (h->wanted.engine == ENGINE_CORE && (r = host_start_look(h, true)) == 0)
         return;
     memset(&h->file, 0, sizeof(h->file));
