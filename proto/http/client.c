@@ -30,7 +30,8 @@ enum {
     KEEPALIVE_EVERY_S = 5,
     KEEPALIVE_PROBES = 3,
     TRIM_MS = 1000,
-    USER_TIMEOUT_MS = 75 * 1000 /* above the server side's, see relay.h */
+    USER_TIMEOUT_MS =
+        75 * 1000 /* above the server side's 60 s, or a slow reader would cost its upstream */
 };
 
 const struct http_client_conf http_client_conf_default = {
