@@ -64,7 +64,7 @@ size_t rm_json_utf8_put(uint32_t code, unsigned char out[4])
     return 4;
 }
 
-/* "uXXXX" at p, or -1. */
+/* "u" and four hexadecimal digits at p, or -1. */
 static int32_t unit_at(const unsigned char *p, size_t n)
 {
     int32_t unit = 0;
