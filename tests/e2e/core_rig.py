@@ -196,5 +196,6 @@ def running_core(directory, model, **flags):
     try:
         core.wait_ready()
         yield core
+        assert core.stop() == 0, core.log()  # a sanitizer that found something makes another code
     finally:
         core.kill()
