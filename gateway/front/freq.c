@@ -225,8 +225,7 @@ static struct rm_slice freq_engine_model(struct freq *r, const struct route_leas
     r->names.len = r->names_kept;
     if (rm_json_quote(&r->names, rm_slice_of(role->model->attached)) < 0)
         return (struct rm_slice){NULL, 0};
-    if (r->names_kept > 0)
-        r->wanted.p = r->names.data; /* may have moved */
+    r->wanted.p = r->names.data; /* may have moved */
     return (struct rm_slice){r->names.data + r->names_kept, r->names.len - r->names_kept};
 }
 

@@ -41,8 +41,8 @@ struct freq {
     uint64_t body_left;   /* Content-Length; 0: unknown */
     struct dialect_ask ask;
     uint64_t session_key;
-    struct rm_slice wanted; /* the model's name for the client, raw JSON; in body or names */
-    struct rm_buf names;    /* the mode, quoted, then the engine's own name, quoted */
+    struct rm_slice wanted; /* the model's name for the client, raw JSON; in names */
+    struct rm_buf names;    /* that name, then the engine's own for it, both raw JSON */
     uint16_t names_kept;    /* bytes of the first */
 
     struct route_ticket *ticket;

@@ -33,10 +33,16 @@ static int sink_flush(void *arg)
     return relay_flush(r->relay);
 }
 
+/* The first part of an answer: from here on the request is never sent again, so that its body can
+ * go as soon as the worker has all of it. */
 static void freq_first_part(struct freq *r)
 {
+    const struct http_call *call = relay_call(r->relay);
+
     r->first_ms = uv_now(r->f->loop);
     route_first_byte(r->ticket);
+    if (call != NULL && http_call_was_sent(call))
+        freq_drop_body(r);
 }
 
 static int freq_filter_stream(struct freq *r, const char *bytes, size_t n)

@@ -88,14 +88,17 @@ static int freq_find_role(struct freq *r)
     struct rm_buf name;
     int err = 0;
 
+    if (r->ask.has_model && r->ask.model.len > NAME_MAX_BYTES)
+        return fault_field(&r->f->fault, "model", "'model' may have at most %d bytes",
+                           NAME_MAX_BYTES);
     if (r->ask.has_model)
-        r->wanted = rm_span_of(body, r->ask.model);
-    if (r->role != NULL && !r->ask.has_model) {
-        if ((err = rm_json_quote(&r->names, r->mode)) < 0)
-            return fault_set(&r->f->fault, err, NULL);
-        r->names_kept = (uint16_t)r->names.len;
-        r->wanted = (struct rm_slice){r->names.data, r->names.len};
-    }
+        err = rm_buf_put(&r->names, body.p + r->ask.model.offset, r->ask.model.len);
+    else if (r->role != NULL)
+        err = rm_json_quote(&r->names, r->mode);
+    if (err < 0)
+        return fault_set(&r->f->fault, err, NULL);
+    r->names_kept = (uint16_t)r->names.len;
+    r->wanted = (struct rm_slice){r->names.data, r->names.len};
     if (r->role != NULL)
         return 0;
     if (!r->ask.has_model)

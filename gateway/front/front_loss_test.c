@@ -364,6 +364,48 @@ static void test_body_limits(void **state)
     free(answer);
 }
 
+/* Bodies that are held leave no room for another's. */
+static void test_body_memory(void **state)
+{
+    static const char map[] =
+        "version: 1\n"
+        "gateway: { listen: [\"127.0.0.1:8080\"], body_max: 1MiB, body_memory: 1MiB }\n"
+        "nodes: { n0: { address: \"127.0.0.1:7070\" } }\n"
+        "models: { m: { source: \"/m.gguf\" } }\n"
+        "roles: { ask: { modes: [ask], model: m, context: 4Ki } }\n";
+    static const char head[] = "POST /ask/v1/chat/completions HTTP/1.1\r\nHost: gw\r\n"
+                               "Content-Length: 1000000\r\n\r\n";
+    struct rig_conf conf = {.map = map};
+    struct rig *rig = rig_open(&conf);
+    uint64_t until = peer_now_ms() + 5000;
+    char *most = malloc(980000), *answer = NULL;
+    int fd = rig_connect(rig);
+
+    (void)state;
+    assert_non_null(most);
+    memset(most, ' ', 980000);
+    rig_send(fd, head, sizeof(head) - 1);
+    rig_send(fd, most, 980000);
+    do { /* until what was sent has been read */
+        free(answer);
+        answer = rig_post(rig, NULL, RIG_WHOLE);
+    } while (strstr(answer, "overloaded") == NULL && peer_now_ms() < until);
+    assert_int_equal(rig_status(answer), 503);
+    assert_non_null(strstr(answer, "Retry-After: "));
+    free(answer);
+    close(fd);
+    until = peer_now_ms() + 5000;
+    answer = NULL;
+    do { /* the room is given back */
+        free(answer);
+        answer = rig_post(rig, NULL, RIG_WHOLE);
+    } while (strstr(answer, "overloaded") != NULL && peer_now_ms() < until);
+    assert_non_null(strstr(answer, "no_host"));
+    free(answer);
+    free(most);
+    rig_close(rig);
+}
+
 int main(void)
 {
     static const struct CMUnitTest plain[] = {
@@ -371,7 +413,7 @@ int main(void)
         cmocka_unit_test(test_all_lost),           cmocka_unit_test(test_node_lost),
         cmocka_unit_test(test_worker_error_event), cmocka_unit_test(test_end_without_end),
         cmocka_unit_test(test_route_refuses),      cmocka_unit_test(test_bad_json),
-        cmocka_unit_test(test_body_limits),
+        cmocka_unit_test(test_body_limits),        cmocka_unit_test(test_body_memory),
     };
     struct CMUnitTest tests[RM_COUNT(plain) + RM_COUNT(losses) + RM_COUNT(refusals)];
     size_t n = RM_COUNT(plain);

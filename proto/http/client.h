@@ -62,7 +62,8 @@ struct http_call_spec {
                                             Connection are the client's */
     size_t n_fields;
     const struct rm_slice *body; /* whole body as pieces, not copied: the bytes stay valid until
-                                    on_done (the array itself is copied) */
+                                    on_done, or until http_call_was_sent and http_call_got_bytes
+                                    are both true (the array itself is copied) */
     size_t n_body;
     int64_t stream_length; /* with n_body 0: bytes that http_call_write will send, -1: chunked, 0:
                               no body */

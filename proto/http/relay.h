@@ -37,7 +37,7 @@ struct relay_ops {
 };
 
 /* Starts the call and relays its response into q. Returns as http_call_start. spec's body must stay
- * valid until on_finish or relay_abort. */
+ * valid until on_finish or relay_abort, or until the call was sent and answered; see client.h. */
 RM_MUST_USE int relay_start(struct http_client *c, const struct http_call_spec *spec,
                             struct http_req *q, const struct relay_ops *ops, void *arg,
                             struct relay **out);

@@ -337,6 +337,7 @@ def test_a_client_that_leaves_mid_stream(gw):
         data = b""
         while b'"a"' not in data:
             data += sock.recv(4096)
+        assert gw.metric("rolemesh_requests_active") == 1 and gw.metric("rolemesh_request_body_bytes") == 0
         left = time.monotonic()
     wait_for("the worker to see it", lambda: gone, 5)
     assert gone[0] is not None and time.monotonic() - left < 0.5
