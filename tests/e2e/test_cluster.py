@@ -25,7 +25,7 @@ ROLES = {
     "architect": "modes: [architect], model: plan, context: 2Ki, slots: 1, nodes: [reasoning]",
 }
 # Says the same words for ever: streams that last until they are ended.
-ENDLESS = {"talk": {"script": "round and round it goes", "loop": 1, "embd": 128, "layers": 4}}
+ENDLESS = {"talk": {"script": "round and round it goes", "loop": 1, "layers": 1, "heads": 2}}
 TALK = {"talk": "modes: [talk], model: talk, context: 32Ki, slots: 2, nodes: [speed]"}
 
 
@@ -221,7 +221,7 @@ def test_a_frozen_node_is_out_within_ten_seconds_and_back_within_three(tmp_path)
 def test_a_reload_touches_only_what_changed(tmp_path):
     with cluster(tmp_path, ["speed", "reasoning"], {**MODELS, **ENDLESS}, {**ROLES, **TALK}) as c:
         pids = {r: c.host(r)["pid"] for r in c.roles}
-        stream = c.stream("talk", max_tokens=8000)
+        stream = c.stream("talk", max_tokens=6000)
         events = stream.events()
         seen = first_token(events, "before the reload")
         good = c.map.read_text()

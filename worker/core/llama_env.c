@@ -20,9 +20,10 @@ static struct {
     pthread_mutex_t lock;
     char line[LINE_MAX_BYTES]; /* the line being put together */
     size_t n;
-    enum ggml_log_level level; /* of that line */
-    char last[LINE_MAX_BYTES]; /* the last error or warning */
-    enum ggml_log_level last_level;
+    enum ggml_log_level level;  /* of that line */
+    char cause[LINE_MAX_BYTES]; /* the first of the worst lines since the reset: what follows from
+                                   it is told later */
+    enum ggml_log_level cause_level;
 } logged = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* A finished line: errors are kept for the user, everything goes to the debug log (libllama logs no
@@ -35,9 +36,9 @@ static void log_line(void)
     logged.n = 0;
     if (logged.line[0] == '\0')
         return;
-    if (logged.level >= GGML_LOG_LEVEL_WARN && logged.level >= logged.last_level) {
-        memcpy(logged.last, logged.line, sizeof(logged.last));
-        logged.last_level = logged.level;
+    if (logged.level >= GGML_LOG_LEVEL_WARN && logged.level > logged.cause_level) {
+        memcpy(logged.cause, logged.line, sizeof(logged.cause));
+        logged.cause_level = logged.level;
     }
     if (logged.level == GGML_LOG_LEVEL_ERROR)
         rm_warn("llama", logged.line, RM_S("level", "error"));
@@ -64,18 +65,18 @@ static void on_log(enum ggml_log_level level, const char *text, void *user)
     pthread_mutex_unlock(&logged.lock);
 }
 
-void llama_env_last_error(char *text, size_t n)
+void llama_env_first_error(char *text, size_t n)
 {
     pthread_mutex_lock(&logged.lock);
-    snprintf(text, n, "%s", logged.last);
+    snprintf(text, n, "%s", logged.cause);
     pthread_mutex_unlock(&logged.lock);
 }
 
 void llama_env_reset_error(void)
 {
     pthread_mutex_lock(&logged.lock);
-    logged.last[0] = '\0';
-    logged.last_level = GGML_LOG_LEVEL_NONE;
+    logged.cause[0] = '\0';
+    logged.cause_level = GGML_LOG_LEVEL_NONE;
     pthread_mutex_unlock(&logged.lock);
 }
 

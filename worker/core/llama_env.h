@@ -21,9 +21,9 @@ RM_MUST_USE int llama_env_init(char *why, size_t n_why);
 /* Do two versions agree in major.minor? "0.5.0-dev" and "0.5.2" do. Pure. */
 int llama_env_same_release(const char *a, const char *b);
 
-/* What libllama said last at level error (or warning), without newline; "" if nothing since the
- * reset. Any thread. */
-void llama_env_last_error(char *text, size_t n);
+/* The first thing libllama said at level error (else warning), without newline; "" if nothing since
+ * the reset. Any thread. */
+void llama_env_first_error(char *text, size_t n);
 void llama_env_reset_error(void);
 
 /* Cores this process may use, minus one for the daemons; at least 1. */

@@ -80,9 +80,10 @@ static int load_model(const struct decoder_conf *conf, bool dry, struct loaded *
     }
     llama_env_reset_error();
     if ((l->model = shim_model_load(conf->model_path, p)) == NULL) {
-        llama_env_last_error(why, n_why);
-        if (why[0] == '\0')
-            snprintf(why, n_why, "libllama cannot load the model: %s", shim_what());
+        char said[512];
+
+        llama_env_first_error(said, sizeof said);
+        snprintf(why, n_why, "%s: %s", conf->model_path, said[0] != '\0' ? said : shim_what());
         return RM_ERR_MODEL_FILE;
     }
     if (llama_model_has_encoder(l->model) || !llama_model_has_decoder(l->model) ||
@@ -134,7 +135,7 @@ int loader_open(const struct decoder_conf *conf, bool dry, struct loaded *out, c
         (r = context_params(conf, &l, &p, why, n_why)) < 0)
         goto out;
     if ((l.ctx = shim_context_new(l.model, p)) == NULL) {
-        llama_env_last_error(why, n_why);
+        llama_env_first_error(why, n_why);
         if (why[0] == '\0')
             snprintf(why, n_why, "no memory for the context (%s)", shim_what());
         r = UV_ENOMEM;
