@@ -377,6 +377,32 @@ def test_cancel_in_the_queue(slow_core):
     wait_for("free slots", lambda: slow_core.state()["slots_busy"] == 0)
 
 
+def test_cancel_while_a_big_body_is_prepared(core):
+    """Reading and tokenizing happens beside the loop, two at once; who goes away is forgotten."""
+    messages = [{"role": "user", "content": "some words in many lines\n" * 40000} for _ in range(20)]
+    body = json.dumps({"messages": messages}).encode()
+    assert len(body) > 20_000_000
+    clients = [core.connect() for _ in range(4)]
+    for c in clients:
+        c.request("POST", "/v1/chat/completions", body)
+    assert core.state()["requests"] > 0
+    times = []
+    for _ in range(20):
+        began = time.monotonic()
+        assert core.get("/health").status == 200
+        times.append(time.monotonic() - began)
+    assert sorted(times)[10] < 0.05 * SLOW
+    for c in clients[1:]:
+        c.close()
+    answer = clients[0].getresponse()
+    error = json.loads(answer.read())["error"]
+    assert answer.status == 400 and error["code"] == "context_length_exceeded"
+    assert int(error["message"].split("resulted in ")[1].split()[0]) > 1_000_000
+    clients[0].close()
+    wait_for("no request is left", lambda: core.state()["requests"] == 0, seconds=60)
+    assert core.text() == ANSWER
+
+
 def test_state_answers_at_once_while_a_prompt_is_read(slow_core):
     connection = slow_core.open_stream("state " + LONG)
     wait_for("prefill", lambda: slow_core.state()["slots_prefill"] == 1)

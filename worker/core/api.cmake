@@ -18,6 +18,7 @@ rm_program(rolemesh-core SOURCES main.c LIBS rm_core_api)
 
 rm_unit_test(core_request_test SOURCES request_test.c LIBS rm_core_api)
 rm_unit_test(core_openai_test SOURCES openai_test.c LIBS rm_core_api)
+rm_unit_test(core_options_test SOURCES options_test.c LIBS rm_core_api)
 
 # Models for the tests below, made at build time.
 if(ROLEMESH_TESTS AND TARGET LlamaEngine::ggml_base)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <llama.h>
 #include <signal.h>
 #include <stdio.h>
@@ -284,6 +285,7 @@ int main(int argc, char **argv)
         ready_fail(&c.pipe, "usage", why);
         return CORE_EXIT_USAGE;
     }
+    json_object_seed(0); /* before there are threads */
     switch (c.options.mode) {
     case CORE_HELP:
         fputs(core_options_help(), stdout);

@@ -20,6 +20,9 @@ enum {
     PREPARE_TOKEN_BYTES = 16                /* no real text has more bytes per token on average */
 };
 
+/* A count above this many tokens need not be exact. */
+#define ENOUGH(env) ((size_t)(env)->context * 4)
+
 /* ---- text to tokens ---- */
 
 struct token_list {
@@ -100,8 +103,11 @@ static size_t piece_end(struct rm_slice text, size_t from)
     return end;
 }
 
-/* Tokens of a text without holding more than one piece's. */
-static int count_in_pieces(const struct llama_vocab *vocab, struct rm_slice text, size_t *count)
+/* Tokens of a text without holding more than one piece's. Exact up to `enough`; from there on the
+ * rest is taken to have as many per byte, so that a text of 64 MiB does not keep a thread for half
+ * a minute only to be refused. */
+static int count_in_pieces(const struct llama_vocab *vocab, struct rm_slice text, size_t enough,
+                           size_t *count)
 {
     struct token_list l = {NULL, 0, 0};
     int r = 0;
@@ -114,6 +120,10 @@ static int count_in_pieces(const struct llama_vocab *vocab, struct rm_slice text
         r = list_tokenize(&l, vocab, (struct rm_slice){text.p + at, end - at}, at == 0, true);
         *count += l.n;
         at = end;
+        if (*count > enough && at < text.n) {
+            *count = (size_t)((double)*count / (double)at * (double)text.n);
+            break;
+        }
     }
     free(l.v);
     return r;
@@ -136,7 +146,7 @@ static int prepare_text(const struct prepare_env *env, struct rm_slice text, str
     int r;
 
     if (text.n > (size_t)env->context * PREPARE_TOKEN_BYTES + PREPARE_PIECE) {
-        if ((r = count_in_pieces(env->vocab, text, &n)) < 0)
+        if ((r = count_in_pieces(env->vocab, text, ENOUGH(env), &n)) < 0)
             return r;
         if (n >= env->context)
             return fault_context(env, n, fault);
@@ -211,8 +221,8 @@ static int prepare_fim(const struct prepare_env *env, const struct request *q, s
         return RM_ERR_NOT_SUPPORTED;
     }
     if (q->prompts[0].text.n + q->suffix.n > most) {
-        if ((r = count_in_pieces(v, q->prompts[0].text, &a)) < 0 ||
-            (r = count_in_pieces(v, q->suffix, &b)) < 0)
+        if ((r = count_in_pieces(v, q->prompts[0].text, ENOUGH(env), &a)) < 0 ||
+            (r = count_in_pieces(v, q->suffix, ENOUGH(env), &b)) < 0)
             return r;
         if (a + b + 3 >= env->context)
             return fault_context(env, a + b + 3, fault);

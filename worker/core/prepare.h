@@ -30,8 +30,9 @@ struct prepared {
 };
 
 /* *out is whole, or cleared; prepared_clear in both cases. Returns 0, what request_parse returns,
- * RM_ERR_CONTEXT (fault->why is the sentence that clients look for), RM_ERR_NOT_SUPPORTED (a
- * suffix, and the model has no fill-in-the-middle tokens) or UV_ENOMEM. */
+ * RM_ERR_CONTEXT (fault->why is the sentence that clients look for; its
+ * number of tokens is exact up to four times the context, an estimate above), RM_ERR_NOT_SUPPORTED
+ * (a suffix, and the model has no fill-in-the-middle tokens) or UV_ENOMEM. */
 RM_MUST_USE int prepare_run(const struct prepare_env *env, enum request_kind kind,
                             struct rm_slice body, struct prepared *out,
                             struct request_fault *fault);
