@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,7 +20,14 @@
 #include "worker/memory/meminfo.h"
 #include "worker/models/models.h"
 
-enum { SOCKET_NAME_ROOM = 12, UNIX_PATH_MAX = 107 };
+enum {
+    SOCKET_NAME_ROOM = 12,
+    UNIX_PATH_MAX = 107,
+    /* Longer than a gateway waits for its own client (60 s): else a slow editor would make us cut a
+     * stream that the gateway still wants. */
+    WRITE_STALL_MS = 75000,
+    FILES_MAX = 65536
+};
 
 /* ---- state ---- */
 
@@ -343,6 +351,7 @@ static int start_server(struct worker *w, char *why)
     char text[HTTP_ADDRESS_TEXT];
     int r;
 
+    conf.write_stall_ms = WRITE_STALL_MS;
     conf.on_request = api_on_request;
     conf.error_body = api_error_body;
     conf.arg = w;
@@ -389,6 +398,18 @@ static int start_parts(struct worker *w, char *why)
     return 0;
 }
 
+/* Every relayed request takes two descriptors. */
+static void raise_file_limit(void)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= FILES_MAX)
+        return;
+    r.rlim_cur = r.rlim_max < FILES_MAX ? r.rlim_max : FILES_MAX;
+    if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+        rm_debug("worker", "limit of open files stays");
+}
+
 static void start_clocks(struct worker *w)
 {
     uv_timer_init(w->loop, &w->tick);
@@ -412,6 +433,7 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
     w->opt = *opt;
     w->lock_fd = w->models_fd = -1;
     w->start_ms = rm_now_ms();
+    raise_file_limit();
     if ((r = w->models_fd = models_open_dir(w->opt.models_dir)) < 0) {
         start_wrong(why, "models directory", w->opt.models_dir, r);
         goto out;

@@ -2,6 +2,7 @@
 """rolemesh-worker as a gateway and an operator see it: hosts, requests, endings of every kind, the watch stream."""
 import json
 import os
+import pathlib
 import signal
 import socket
 import statistics
@@ -310,6 +311,36 @@ def test_crash_loop_backs_off_and_fails(tmp_path, make_model):
         assert host["retry_ms"] <= 1200
         host = worker.wait_state("code", "failed", seconds=40)  # 1 + 2 + 4 + 8 s
         assert host["restarts"] == 4 and host["retry_ms"] > 500_000
+
+
+@pytest.fixture
+def small_group():
+    """A memory group (cgroup v1) of 160 MiB."""
+    group = pathlib.Path(f"/sys/fs/cgroup/memory/rolemesh-test-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(160 << 20))
+    except OSError as e:
+        pytest.skip(f"no memory group can be made here: {e}")
+    yield group
+    wait_until("the group is empty", lambda: not (group / "tasks").read_text())
+    group.rmdir()
+
+
+@pytest.mark.skipif(SLOW > 1, reason="a sanitizer's own memory is over the limit")
+def test_out_of_memory_is_told_as_such(tmp_path, tiny, make_model, small_group):
+    big = make_model("big", embd=512, layers=4, ctx=32768)
+    with Worker(tmp_path) as worker:
+        (small_group / "tasks").write_text(str(worker.process.pid))  # engines start in its group
+        small = worker.host_ready("small", tiny)
+        worker.add_model("big", big)
+        worker.put("big", context=32768, slots=4)  # 512 MiB of KV memory, written when it is made
+        wait_until("the kernel has killed it", lambda: (worker.host("big")["last_error"] or {}).get("code") == 9)
+        error = worker.host("big")["last_error"]
+        assert error["cause"] == "oom" and "out of memory" in error["text"]
+        worker.delete("big")
+        assert worker.process.running and worker.host("small")["pid"] == small["pid"]
+        assert text_of(worker.chat("small")) == ANSWER
 
 
 def test_sigkill_of_the_worker_leaves_nothing(tmp_path, tiny):

@@ -58,7 +58,8 @@ static struct rm_slice last_line(const char *log)
 void cause_of_end(const struct end_facts *f, struct node_error *out)
 {
     char head[96];
-    struct rm_slice tail;
+    struct rm_slice tail = rm_slice_of(f->said);
+    bool from_outside = false; /* then its last line says nothing of the reason */
     struct rm_buf text;
 
     memset(out, 0, sizeof(*out));
@@ -70,6 +71,7 @@ void cause_of_end(const struct end_facts *f, struct node_error *out)
                          ? CAUSE_OOM
                          : CAUSE_SIGNAL;
         out->code = sig;
+        from_outside = sig == SIGKILL || sig == SIGTERM;
         snprintf(head, sizeof(head), "the engine was killed by SIG%s%s", name != NULL ? name : "?",
                  out->cause == CAUSE_OOM ? ": out of memory" : "");
     } else {
@@ -77,7 +79,8 @@ void cause_of_end(const struct end_facts *f, struct node_error *out)
         out->cause = f->core_codes ? core_cause(out->code, f->said_cause) : CAUSE_EXIT;
         snprintf(head, sizeof(head), "the engine ended with exit code %d", (int)out->code);
     }
-    tail = f->said != NULL ? rm_slice_of(f->said) : last_line(f->log);
+    if (f->said == NULL && !from_outside)
+        tail = last_line(f->log);
     rm_buf_init(&text, 2 * NODE_TEXT_MAX + sizeof(head));
     rm_buf_puts(&text, head);
     if (tail.n > 0)

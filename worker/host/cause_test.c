@@ -75,7 +75,7 @@ static const struct row {
      SIGSEGV,
      "the engine was killed by SIGSEGV"},
     {"killed by somebody",
-     {SIGKILL, false, 4, 4, NULL, NULL, "", true},
+     {SIGKILL, false, 4, 4, NULL, NULL, "info: all is well", true},
      CAUSE_SIGNAL,
      SIGKILL,
      "the engine was killed by SIGKILL"},

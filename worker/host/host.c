@@ -65,8 +65,13 @@ static double host_random(void)
 
 static void host_note_error(struct host *h, const struct node_error *e)
 {
+    bool again = e->cause == CAUSE_UNREACHABLE && h->sm.misses > 0 &&
+                 strcmp(e->text, h->last_error.text) == 0;
+
     h->last_error = *e;
     h->last_error.at_ms = rm_now_ms() - h->env->start_ms;
+    if (again) /* asked every few seconds: told once */
+        return;
     rm_warn("host", "engine ended", RM_S("role", h->role), RM_S("cause", node_cause_name(e->cause)),
             RM_I("code", e->code), RM_S("why", e->text));
 }
