@@ -134,11 +134,12 @@ static void what_a_child_inherits(void **state)
 
     (void)state;
     signal(SIGPIPE, SIG_IGN);
-    start(&s,
-          "(ls /proc/$$/fd >&3); cat | wc -c >&3; grep -E '^Sig(Ign|Blk)' "
-          "/proc/$$/status >&3; cat /proc/$$/oom_score_adj >&3; ps -o pgid= -p $$ >/dev/null 2>&1;"
-          " test $(cut -d' ' -f5 /proc/$$/stat) = $$ && echo leader >&3",
-          false);
+    start(
+        &s,
+        "(ls /proc/$$/fd >&3); cat | wc -c >&3; grep -E '^Sig(Ign|Blk)' "
+        "/proc/self/status >&3; cat /proc/$$/oom_score_adj >&3; ps -o pgid= -p $$ >/dev/null 2>&1;"
+        " test $(cut -d' ' -f5 /proc/$$/stat) = $$ && echo leader >&3",
+        false);
     wait_for(&s, NULL);
     signal(SIGPIPE, SIG_DFL);
     close(fd);
@@ -227,7 +228,7 @@ static void stops_when_told(void **state)
     struct seen s;
 
     (void)state;
-    start(&s, "trap 'echo bye >&2; exit 0' TERM; echo go >&3; while :; do sleep 0.01; done", false);
+    start(&s, "trap 'echo bye >&2; exit 0' TERM; echo go >&3; while :; do :; done", false);
     s.stop_on = "go";
     wait_for(&s, NULL);
     assert_true(s.end.told_to_end);
