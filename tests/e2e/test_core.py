@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import threading
@@ -492,6 +493,10 @@ def test_ready_line(directory):
         parts = [line["progress"] for line in core.pipe.seen if "progress" in line]
         assert parts == sorted(parts) and all(0 <= p <= 1 for p in parts)
         assert os.getpgid(core.process.pid) == core.process.pid
+        proc = pathlib.Path("/proc") / str(core.process.pid)
+        limits = (proc / "limits").read_text()
+        assert [line.split()[4:6] for line in limits.splitlines() if line.startswith("Max core")] == [["0", "0"]]
+        assert int((proc / "oom_score_adj").read_text()) == 800  # the kernel takes an engine first
         assert core.stop() == 0
     finally:
         core.kill()
