@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/core/decoder.c - see decoder.h. The decode thread's turn, read downwards in
- * decoder_turn(): jobs and cancels in -> queue -> slots (kvcache chooses the sequence) -> one batch
- * (batch.c plans it)
- *   -> llama_decode -> sample (sampling.c), text (job.c, textout.c), events (mailbox.c)
+/* worker/core/decoder.c - see decoder.h. The decode thread's turn, read in decoder_turn():
+ *   jobs and cancels in -> queue -> slots (kvcache.c chooses the sequence)
+ *   -> one batch (batch.c plans it) -> llama_decode
+ *   -> sample (sampling.c), text (job.c, textout.c), events (mailbox.c)
  * A slot is a sequence of the KV memory with a job on it; slot numbers are sequence ids. Whatever a
  * job has not decoded yet is fed, be it the prompt, the last sampled token or, after a preemption,
  * all of it again; a token is sampled when everything is fed. Cancels are seen between two decode
- * calls only: to abort a call would spoil the window and recurrent state of every sequence in it.
- */
+ * calls: to abort a call spoils the window and recurrent state of every sequence in it. Only a call
+ * with nothing but one job's prompt is aborted; it may therefore be longer than the chunks that
+ * streams have to wait for. */
 #include "decoder.h"
 
 #include <assert.h>
@@ -27,7 +28,14 @@
 #include "worker/core/mailbox.h"
 #include "worker/core/shim.h"
 
-enum { QUEUE_DEFAULT = 64, CHUNK_MS_DEFAULT = 100 };
+enum {
+    QUEUE_DEFAULT = 64,
+    CHUNK_MS_DEFAULT = 100,
+    LONE_CHUNKS = 4,      /* a prompt alone is read in longer chunks: nobody waits for them */
+    LONE_TOKENS_MIN = 64, /* below that many tokens the kernels are less efficient */
+    DECODE_FULL = 1,      /* llama_decode's results, llama.h */
+    DECODE_ABORTED = 2,
+};
 
 struct decoder {
     struct loaded llama;
@@ -46,6 +54,7 @@ struct decoder {
     struct job *queue;                   /* oldest first, by next */
     uint64_t arrivals;
     uint32_t n_busy;
+    const struct job *lone; /* the only one in the decode call at hand, else NULL */
     struct batch_pace pace;
     struct decoder_stats stats;
 };
@@ -207,11 +216,23 @@ static bool preempt_youngest(struct decoder *d)
 
 /* ---- one decode call ---- */
 
+/* Prompt tokens for the next call; only: the one job there is, NULL: several. */
+static uint32_t prompt_budget(const struct decoder *d, const struct job *only, uint32_t capacity)
+{
+    uint32_t lone;
+
+    if (only == NULL)
+        return batch_budget(&d->pace, d->chunk_ms, capacity);
+    lone = batch_budget(&d->pace, LONE_CHUNKS * d->chunk_ms, capacity);
+    if (d->pace.prefill_tps > 0.0 && lone < LONE_TOKENS_MIN)
+        lone = LONE_TOKENS_MIN;
+    return lone < capacity ? lone : capacity;
+}
+
 static void plan_turn(struct decoder *d, struct turn *t, uint32_t capacity)
 {
-    uint32_t budget = batch_budget(&d->pace, d->chunk_ms, capacity);
-
     *t = (struct turn){0};
+    d->lone = NULL;
     for (uint32_t i = 0; i < d->llama.slots; i++) {
         const struct job *j = d->slots[i];
         uint32_t done = kv_length(d->kv, i);
@@ -221,8 +242,10 @@ static void plan_turn(struct decoder *d, struct turn *t, uint32_t capacity)
         t->want[i].remaining = j->n_tokens - done;
         t->want[i].most = kv_next_stop(d->kv, i, j->n_tokens) - done;
         t->want[i].age = j->age;
+        if (d->n_busy == 1 && t->want[i].remaining > 1)
+            d->lone = j;
     }
-    batch_plan(t->want, d->llama.slots, budget, capacity, t->take);
+    batch_plan(t->want, d->llama.slots, prompt_budget(d, d->lone, capacity), capacity, t->take);
     for (uint32_t i = 0; i < d->llama.slots; i++) {
         if (t->want[i].remaining == 1)
             t->n_streams += t->take[i];
@@ -335,6 +358,23 @@ static void fail_turn(struct decoder *d, const struct turn *t, int rc)
     }
 }
 
+/* llama.cpp asks after each graph node, on the decode thread. */
+static bool on_abort(void *arg)
+{
+    struct decoder *d = arg;
+
+    return d->lone != NULL && mailbox_is_unwanted(&d->mail, d->lone);
+}
+
+/* The lone job was cancelled inside the call; drop_cancelled takes it off its slot next. */
+static void rewind_aborted(struct decoder *d, const struct turn *t)
+{
+    for (uint32_t i = 0; i < d->llama.slots; i++) {
+        if (t->take[i] > 0)
+            kv_rewind(d->kv, i);
+    }
+}
+
 /* Plans and makes one decode call. While the KV memory is full: first caches go, then the youngest
  * job, and at last the batch of the only job is halved. */
 static void decode_once(struct decoder *d)
@@ -347,9 +387,9 @@ static void decode_once(struct decoder *d)
     for (;;) {
         plan_turn(d, &t, capacity);
         fill_batch(d, &t);
-        while ((rc = shim_decode(d->llama.ctx, d->batch)) == 1 && kv_drop_oldest(d->kv))
+        while ((rc = shim_decode(d->llama.ctx, d->batch)) == DECODE_FULL && kv_drop_oldest(d->kv))
             ;
-        if (rc != 1)
+        if (rc != DECODE_FULL)
             break;
         if (!preempt_youngest(d)) {
             if (d->batch.n_tokens <= 1)
@@ -357,7 +397,12 @@ static void decode_once(struct decoder *d)
             capacity = (uint32_t)d->batch.n_tokens / 2;
         }
     }
+    d->lone = NULL;
     d->stats.decode_calls++;
+    if (rc == DECODE_ABORTED) {
+        rewind_aborted(d, &t);
+        return;
+    }
     if (rc != 0) {
         fail_turn(d, &t, rc);
         return;
@@ -471,6 +516,7 @@ int decoder_open(const struct decoder_conf *conf, struct decoder **out, char *wh
         snprintf(why, n_why, "the model loads but does not decode");
         goto fail;
     }
+    llama_set_abort_callback(d->llama.ctx, on_abort, d);
     publish(d);
     if ((r = start_thread(d)) < 0)
         goto fail;

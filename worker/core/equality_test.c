@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/core/equality_test.c - the same greedy tokens with prefix reuse, interleaved and alone.
  * Each architecture gets a model with random F32 weights. What is right comes from a plain loop
- * over llama.h in a fresh context: no slots, no caches, the whole prompt at once. Different batch
- * shapes change the last bits of a logit, which may turn a tie between two tokens; so prompts are
- * used whose reference answer has no two logits near each other at any step (the smallest gap is
- * far above that noise, and far below what a wrong cache does), and on these every token must be
- * the same. */
+ * over llama.h in a fresh context: no slots, no caches.
+ *
+ * llama.cpp's logits depend a little on the shape of the batches (f16 cells, other kernels from 64
+ * queries on): the plain loop itself, fed in chunks of other sizes, differs by up to 0.03. Where
+ * two logits are nearer than that, either token is right; and where two experts tie, the noise
+ * chooses one. So prompts are taken whose answer in the plain loop has a gap of twice the noise at
+ * every step and is the same for several chunk sizes; each run measures the noise and fails if it
+ * is larger. On these prompts every token must be the same. A wrong cache moves logits by whole
+ * units. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,8 +25,8 @@
 #include "worker/core/llama_env.h"
 #include "worker/core/test_jobs.h"
 
-enum { CONTEXT = 2048, ANSWER = 24, ANSWER_MIN = 6, TRIES = 200, PROMPT_MAX = 1600 };
-static const float gap_min = 0.01f;
+enum { CONTEXT = 2048, ANSWER = 8, ANSWER_MIN = 4, TRIES = 400, PROMPT_MAX = 1600 };
+static const float gap_min = 0.06f;
 
 /* A prompt and its right answer. */
 struct sample {
@@ -62,31 +67,88 @@ static int32_t best_of(const float *logits, int32_t n, float *gap)
     return best;
 }
 
-/* Decodes s->tokens in a fresh context and then greedily. Returns the smallest gap, 0: too short an
- * answer. */
-static float reference_answer(struct sample *s)
+/* A fresh context that has read the prompt in chunks, with a memory that drops nothing. */
+static struct llama_context *reference_read(const struct sample *s, int32_t chunk)
 {
     struct llama_context_params p = llama_context_default_params();
-    float smallest = 1e30f, gap;
     struct llama_context *ctx;
-    llama_token token;
 
     p.n_ctx = p.n_batch = CONTEXT;
     p.n_threads = p.n_threads_batch = 1;
-    p.swa_full = true; /* nothing is ever dropped: the plainest memory there is */
+    p.swa_full = true;
     ctx = llama_init_from_model(reference, p);
     assert_non_null(ctx);
-    assert_int_equal(llama_decode(ctx, llama_batch_get_one(s->tokens, (int32_t)s->n)), 0);
+    for (int32_t at = 0; at < (int32_t)s->n; at += chunk) {
+        int32_t n = (int32_t)s->n - at < chunk ? (int32_t)s->n - at : chunk;
+
+        assert_int_equal(
+            llama_decode(ctx, llama_batch_get_one((int32_t *)(uintptr_t)s->tokens + at, n)), 0);
+    }
+    return ctx;
+}
+
+/* The greedy answer to s->tokens, read in chunks, into s->answer. False: too short, or a tie. */
+static bool reference_answer(struct sample *s, int32_t chunk)
+{
+    struct llama_context *ctx = reference_read(s, chunk);
+    float gap = gap_min;
+
     for (s->n_answer = 0; s->n_answer < ANSWER;) {
-        token = best_of(llama_get_logits_ith(ctx, -1), llama_vocab_n_tokens(vocab), &gap);
-        smallest = gap < smallest ? gap : smallest;
-        if (llama_vocab_is_eog(vocab, token) || smallest < gap_min)
+        llama_token token =
+            best_of(llama_get_logits_ith(ctx, -1), llama_vocab_n_tokens(vocab), &gap);
+
+        if (llama_vocab_is_eog(vocab, token) || gap < gap_min)
             break;
         s->answer[s->n_answer++] = token;
         assert_int_equal(llama_decode(ctx, llama_batch_get_one(&token, 1)), 0);
     }
     llama_free(ctx);
-    return s->n_answer < ANSWER_MIN ? 0.0f : smallest;
+    return gap >= gap_min && s->n_answer >= ANSWER_MIN;
+}
+
+/* Is the answer the same however the prompt is cut? */
+static bool is_clear(struct sample *s)
+{
+    static const int32_t chunks[] = {7, 33, 64};
+    struct sample other = *s;
+
+    if (!reference_answer(s, CONTEXT))
+        return false;
+    for (size_t i = 0; i < RM_COUNT(chunks); i++) {
+        if (!reference_answer(&other, chunks[i]) || other.n_answer != s->n_answer ||
+            memcmp(other.answer, s->answer, s->n_answer * sizeof(*s->answer)) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* The logits after the prompt, fed in chunks; n_vocab of them. */
+static void reference_logits(const struct sample *s, int32_t chunk, float *to)
+{
+    struct llama_context *ctx = reference_read(s, chunk);
+
+    memcpy(to, llama_get_logits_ith(ctx, -1), (size_t)llama_vocab_n_tokens(vocab) * sizeof(*to));
+    llama_free(ctx);
+}
+
+/* How far the plain loop's logits move with the shape of its batches. */
+static float batch_noise(const struct sample *s)
+{
+    static const int32_t chunks[] = {7, 33, 64};
+    int32_t n = llama_vocab_n_tokens(vocab);
+    float *whole = calloc((size_t)n, sizeof(*whole)), *cut = calloc((size_t)n, sizeof(*cut));
+    float worst = 0.0f;
+
+    assert_true(whole != NULL && cut != NULL);
+    reference_logits(s, (int32_t)s->n, whole);
+    for (size_t c = 0; c < RM_COUNT(chunks); c++) {
+        reference_logits(s, chunks[c], cut);
+        for (int32_t i = 0; i < n; i++)
+            worst = fabsf(whole[i] - cut[i]) > worst ? fabsf(whole[i] - cut[i]) : worst;
+    }
+    free(whole);
+    free(cut);
+    return worst;
 }
 
 /* A prompt that begins with `prefix` and goes on with n_more random tokens, such that its answer
@@ -100,7 +162,7 @@ static void pick(struct sample *s, const int32_t *prefix, size_t n_prefix, size_
             memcpy(s->tokens, prefix, n_prefix * sizeof(*prefix));
         for (s->n = n_prefix; s->n < n_prefix + n_more;)
             s->tokens[s->n++] = (int32_t)(next_random(&seed) % 300);
-        if (reference_answer(s) >= gap_min)
+        if (is_clear(s))
             return;
     }
     fail_msg("no prompt without near ties in %d tries", TRIES);
@@ -139,23 +201,23 @@ static void run_together(struct decoder *d, struct sample *const *s, int n)
 
 /* The prompts of one architecture: a long one, what may follow it, and others. */
 struct set {
-    struct sample base, extended, diverging, other[6], branch[4];
+    struct sample base, extended, diverging, other[4], branch[4];
 };
 
 static void pick_set(struct set *set)
 {
     int32_t talk[PROMPT_MAX];
-    size_t n = 700;
+    size_t n = 520;
 
     pick(&set->base, NULL, 0, n, 1);
     memcpy(talk, set->base.tokens, n * sizeof(*talk));
     memcpy(talk + n, set->base.answer, set->base.n_answer * sizeof(*talk));
     pick(&set->extended, talk, n + set->base.n_answer, 60, 2);
-    pick(&set->diverging, set->base.tokens, 400, 200, 3);
-    for (uint32_t i = 0; i < 6; i++)
-        pick(&set->other[i], NULL, 0, 40 + 190 * i, 10 + i);
+    pick(&set->diverging, set->base.tokens, 280, 200, 3);
     for (uint32_t i = 0; i < 4; i++)
-        pick(&set->branch[i], set->base.tokens, 550, 30 + 20 * i, 20 + i);
+        pick(&set->other[i], NULL, 0, 40 + 150 * i, 10 + i);
+    for (uint32_t i = 0; i < 4; i++)
+        pick(&set->branch[i], set->base.tokens, 400, 30 + 20 * i, 20 + i);
 }
 
 /* What reuse has to give: a test that never hits a cache would prove nothing. */
@@ -169,11 +231,32 @@ static void check_reuse(struct decoder *d, const struct set *set)
     assert_int_equal(run(d, &set->base), n - 1);
     cached = run(d, &set->extended); /* the last token of an answer may not have been decoded */
     assert_in_range(cached, talk - 1, talk);
-    cached = run(d, &set->diverging); /* at 400; without going back from the checkpoint at 256 */
-    assert_in_range(cached, 256, goes_back ? 400 : 256);
+    cached = run(d, &set->diverging); /* at 280; without going back from the checkpoint at 256 */
+    assert_in_range(cached, 256, goes_back ? 280 : 256);
     if (goes_back && llama_model_n_swa(reference) == 0)
-        assert_int_equal(cached, 400);
+        assert_int_equal(cached, 280);
     assert_int_equal(run(d, &set->base), n - 1); /* less than half was shared: it was left alone */
+}
+
+/* Prompts that are cancelled somewhere on their way must leave nothing wrong behind. */
+static void cancel_some(struct decoder *d, const struct set *set)
+{
+    const struct sample *who[] = {&set->other[3], &set->base, &set->extended};
+    struct decoder_stats s, begin;
+
+    for (uint32_t i = 0; i < 12; i++) {
+        const struct sample *c = who[i % 3];
+        struct job_spec spec = test_greedy(c->tokens, c->n, ANSWER);
+
+        decoder_stats(d, &begin);
+        assert_int_equal(test_submit(d, &spec, &story[0]), 0);
+        do { /* at another point each time */
+            decoder_stats(d, &s);
+        } while (s.ticks < begin.ticks + 2 + i && (s.slots_busy > 0 || s.queued > 0));
+        decoder_cancel(d, story[0].id);
+        test_forget(&story[0]);
+        run(d, who[(i + 1) % 3]);
+    }
 }
 
 static void one_architecture(void **state)
@@ -190,12 +273,12 @@ static void one_architecture(void **state)
     assert_non_null(reference);
     vocab = llama_model_get_vocab(reference);
     pick_set(set);
+    assert_true(2.0f * batch_noise(&set->base) <= gap_min);
     conf.model_path = path;
     d = test_open(&conf);
     check_reuse(d, set);
-    for (int round = 0; round < 2;
-         round++) { /* many others, some of them evicting what was there */
-        for (int i = 0; i < 6; i++)
+    for (int round = 0; round < 2; round++) { /* many others, which evict what was there */
+        for (int i = 0; i < 4; i++)
             run(d, &set->other[i]);
         run(d, &set->base);
         run(d, &set->extended);
@@ -205,10 +288,11 @@ static void one_architecture(void **state)
     run_together(d, four, 4); /* all four continue one cached beginning */
     run_together(d, four, 4);
     mixed[0] = &set->base;
-    mixed[1] = &set->other[5];
+    mixed[1] = &set->other[3];
     mixed[2] = &set->diverging;
     mixed[3] = &set->other[0];
     run_together(d, mixed, 4);
+    cancel_some(d, set);
     test_close(d);
     d = test_open(&conf); /* four at once on a cold memory */
     run_together(d, mixed, 4);

@@ -291,6 +291,16 @@ void kv_note(struct kvcache *kv, uint32_t seq, const int32_t *tokens, uint32_t n
     s->n += n;
 }
 
+void kv_rewind(struct kvcache *kv, uint32_t seq)
+{
+    llama_seq_id id = (llama_seq_id)seq;
+    llama_pos n = (llama_pos)kv->seqs[seq].n;
+
+    if (kv->kind != PREFIX_ATTENTION || !llama_memory_seq_rm(kv->memory, id, n, -1) ||
+        llama_memory_seq_pos_max(kv->memory, id) != n - 1)
+        kv_drop(kv, seq);
+}
+
 uint32_t kv_length(const struct kvcache *kv, uint32_t seq)
 {
     return kv->seqs[seq].n;

@@ -44,6 +44,10 @@ void kv_return(struct kvcache *kv, uint32_t seq);
 /* Tokens that llama_decode has put into the sequence. */
 void kv_note(struct kvcache *kv, uint32_t seq, const int32_t *tokens, uint32_t n);
 
+/* Undoes what an aborted llama_decode may have left in the sequence. Only plain attention can: it
+ * keeps what was noted; everything else begins anew. */
+void kv_rewind(struct kvcache *kv, uint32_t seq);
+
 uint32_t kv_length(const struct kvcache *kv, uint32_t seq);
 
 /* Keeps the state at the current length, if this model needs checkpoints and there is room. */

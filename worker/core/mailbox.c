@@ -172,6 +172,16 @@ bool mailbox_is_cancelled(struct mailbox *m, const struct job *j)
     return cancelled;
 }
 
+bool mailbox_is_unwanted(struct mailbox *m, const struct job *j)
+{
+    bool unwanted;
+
+    pthread_mutex_lock(&m->lock);
+    unwanted = j->cancelled || m->stopping;
+    pthread_mutex_unlock(&m->lock);
+    return unwanted;
+}
+
 /* A copy of the event with its texts, or NULL. */
 static struct mail_event *copy_event(const struct job_event *e)
 {

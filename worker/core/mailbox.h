@@ -60,6 +60,7 @@ void mailbox_stop(struct mailbox *m); /* mailbox_wait returns false from now on 
  * next, oldest first). Returns false when the thread shall end. */
 bool mailbox_wait(struct mailbox *m, bool idle, struct job **jobs);
 bool mailbox_is_cancelled(struct mailbox *m, const struct job *j);
+bool mailbox_is_unwanted(struct mailbox *m, const struct job *j); /* cancelled, or all stops */
 
 /* Copies the event with its text and stop word. A last event (DONE, FAILED) that finds no memory is
  * sent as FAILED with UV_ENOMEM. Returns 0 or UV_ENOMEM. */
