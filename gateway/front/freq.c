@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "gateway/front/freq.h"
+#include "gateway/front/inflate.h"
 #include "proto/base/clock.h"
 #include "proto/base/json_write.h"
 #include "proto/base/log.h"
@@ -59,6 +60,8 @@ void freq_drop_skim(struct freq *r)
         free(r->skim);
         r->skim = NULL;
     }
+    inflater_free(r->inflater);
+    r->inflater = NULL;
 }
 
 void freq_drop_call(struct freq *r)
@@ -378,13 +381,14 @@ void freq_start(struct front *f, struct http_req *q, const struct dialect *diale
     struct freq *r = calloc(1, sizeof(*r));
     struct head_facts facts;
 
-    if (r == NULL) {
+    head_facts_read(head, &facts);
+    if (r == NULL || (facts.gzip && inflater_new(&r->inflater) < 0)) {
+        free(r);
         fault_set(&f->fault, UV_ENOMEM, NULL);
         f->fault.close = true;
         reply_fault(f, q, &f->fault, NULL);
         return;
     }
-    head_facts_read(head, &facts);
     r->f = f;
     r->q = q;
     r->dialect = dialect;

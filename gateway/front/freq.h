@@ -21,33 +21,40 @@ enum {
     AFTER_DONE_MS = 1000     /* how long a worker may take to end its answer after the end mark */
 };
 
+struct inflater;
+
 enum freq_state { FR_BODY, FR_WAIT, FR_CALL, FR_STREAM, FR_WHOLE, FR_REFUSED, FR_SEND, FR_OVER };
 
 struct freq {
+    /* what every event touches stands together */
     struct front *f;
     struct http_req *q;
-    struct freq *prev, *next;
     enum freq_state state;
-    enum metrics_outcome outcome;
+    bool gone, bad, was_lost, lost_in_stream;
     const struct dialect *dialect;
+    struct dialect_stream *stream;
+    struct relay *relay;
+    struct route_ticket *ticket;
+    uint64_t start_ms, sent_ms, first_ms, last_ms, done_ms; /* uv_now; 0: not yet */
+    struct freq *prev, *next;
+
     struct role_map *map; /* the one it began with; a reference */
     const struct map_role *role;
     struct rm_slice mode, origin; /* of the head */
+    enum metrics_outcome outcome;
     char id[FRONT_ID_BYTES + 1];
     char node[NODE_NAME_MAX]; /* of the lease, "" without one */
 
     struct rm_buf body;
-    struct rm_skim *skim; /* of a large body */
-    uint64_t body_left;   /* Content-Length; 0: unknown */
+    struct rm_skim *skim;      /* of a large body */
+    struct inflater *inflater; /* of one that comes as gzip */
+    uint64_t body_left;        /* Content-Length; 0: unknown */
     struct dialect_ask ask;
     uint64_t session_key;
     struct rm_slice wanted; /* the model's name for the client, raw JSON; in names */
     struct rm_buf names;    /* that name, then the engine's own for it, both raw JSON */
     uint16_t names_kept;    /* bytes of the first */
 
-    struct route_ticket *ticket;
-    struct relay *relay;
-    struct dialect_stream *stream;
     struct rm_buf answer; /* whole answer or error body */
     struct rm_slice pieces[DIALECT_PIECES_MAX];
     uint8_t n_pieces, piece;
@@ -58,10 +65,7 @@ struct freq {
 
     uint8_t tries, n_avoid;
     char avoid[AVOID_MAX][NODE_NAME_MAX];
-    bool gone, bad, was_lost, lost_in_stream;
     struct fault *lost; /* with bad or was_lost: what the client will be told */
-
-    uint64_t start_ms, sent_ms, first_ms, last_ms, done_ms; /* uv_now; 0: not yet */
 };
 
 /* ---- freq.c ---- */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/front/inflate.h"
 #include "proto/base/json_write.h"
 
 void freq_refuse(struct freq *r)
@@ -52,13 +53,34 @@ static int freq_hold(struct freq *r, const char *bytes, size_t n)
     if (f->held_bytes + n > r->map->gateway.body_memory_bytes)
         return fault_set(&f->fault, RM_ERR_OVERLOAD,
                          "too many request bodies are held; try again soon");
-    if (r->body.cap == 0 && r->body_left > n && r->body_left <= RESERVE_MAX &&
-        (err = rm_buf_reserve(&r->body, r->body_left)) < 0)
+    if (r->body.cap == 0 && r->inflater == NULL && r->body_left > n &&
+        r->body_left <= RESERVE_MAX && (err = rm_buf_reserve(&r->body, r->body_left)) < 0)
         return fault_set(&f->fault, err, NULL);
     if ((err = rm_buf_put(&r->body, bytes, n)) < 0)
         return fault_set(&f->fault, err == RM_ERR_TOO_BIG ? RM_ERR_BODY_TOO_LARGE : err, NULL);
     f->held_bytes += n;
     return freq_skim_more(r, bytes, n);
+}
+
+static int freq_put_inflated(void *arg, const char *bytes, size_t n)
+{
+    return freq_hold(arg, bytes, n);
+}
+
+static int freq_take(struct freq *r, const char *bytes, size_t n)
+{
+    struct fault *fault = &r->f->fault;
+    int err;
+
+    if (r->inflater == NULL)
+        return freq_hold(r, bytes, n);
+    fault->err = 0;
+    err = inflater_feed(r->inflater, bytes, n, freq_put_inflated, r);
+    if (err < 0 && fault->err == 0) /* not what freq_hold has worded already */
+        fault_set(fault, err,
+                  err == RM_ERR_FIELD ? "the body is not valid gzip"
+                                      : "the body grows too much when it is inflated");
+    return err;
 }
 
 void freq_on_body(struct http_req *q, const char *bytes, size_t n)
@@ -67,7 +89,7 @@ void freq_on_body(struct http_req *q, const char *bytes, size_t n)
 
     if (r->state != FR_BODY || r->bad)
         return;
-    if (freq_hold(r, bytes, n) == 0)
+    if (freq_take(r, bytes, n) == 0)
         return;
     if (r->f->fault.err == RM_ERR_JSON && r->body_left <= DRAIN_MAX) {
         freq_keep_lost(r, &r->f->fault); /* told when the rest has been read: the connection stays
@@ -123,6 +145,8 @@ static int freq_read(struct freq *r)
     struct rm_slice body = {r->body.data, r->body.len};
     int err;
 
+    if (r->inflater != NULL && inflater_end(r->inflater) < 0)
+        return fault_set(&f->fault, RM_ERR_FIELD, "the body's gzip is cut short");
     err = r->skim != NULL ? rm_skim_end(skim) : rm_json_check(body, skim);
     if (err < 0)
         return freq_bad_json(r, skim, err);

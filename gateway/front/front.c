@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "gateway/front/dialects/openai.h"
+#include "gateway/front/inflate.h"
 #include "proto/base/clock.h"
 
 enum { KEEPALIVE_MAX_MS = 15000, TICK_MIN_MS = 5, TICK_MAX_MS = 1000, TEXT_MAX = 4 * 1024 * 1024 };
@@ -207,8 +208,10 @@ static int front_check_head(struct front *f, const struct http_head *head, uint6
     head_facts_read(head, &facts);
     if (!media_is_json(facts.content_type))
         return fault_set(why, RM_ERR_MEDIA_TYPE, "the body must be application/json");
-    if (facts.content_encoding.n > 0 && !rm_slice_ieq(facts.content_encoding, "identity"))
-        return fault_set(why, RM_ERR_MEDIA_TYPE, "the body must come without Content-Encoding");
+    if (facts.content_encoding.n > 0 && !rm_slice_ieq(facts.content_encoding, "identity") &&
+        !(facts.gzip && inflate_available()))
+        return fault_set(why, RM_ERR_MEDIA_TYPE, "Content-Encoding may be %sidentity",
+                         inflate_available() ? "gzip or " : "");
     if (head->framing == HTTP_BODY_LENGTH && head->content_length > body_max)
         return fault_set(why, RM_ERR_BODY_TOO_LARGE, "the body may have at most %llu bytes",
                          (unsigned long long)body_max);

@@ -37,6 +37,7 @@ struct front {
 /* What matters of a request's head; slices of the head. */
 struct head_facts {
     struct rm_slice origin, content_type, content_encoding, cors_headers;
+    bool gzip;      /* Content-Encoding says so */
     bool anthropic; /* anthropic-version is there */
     uint64_t session_key;
 };

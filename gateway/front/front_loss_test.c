@@ -260,7 +260,7 @@ static const struct refusal {
     {"brotli",
      "POST /ask/v1/chat/completions HTTP/1.1\r\n$Content-Encoding: br\r\nContent-Length: "
      "2\r\n\r\n{}",
-     415, "Content-Encoding"},
+     415, "Content-Encoding may be"},
     {"65 MiB", "POST /ask/v1/chat/completions HTTP/1.1\r\n$Content-Length: 68157440\r\n\r\n", 413,
      "request_too_large"},
     {"5 MiB of completions",

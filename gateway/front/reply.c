@@ -60,8 +60,10 @@ void head_facts_read(const struct http_head *head, struct head_facts *out)
             }
             break;
         case 16:
-            if (rm_slice_ieq(name, "content-encoding"))
+            if (rm_slice_ieq(name, "content-encoding")) {
                 out->content_encoding = value;
+                out->gzip = rm_slice_ieq(value, "gzip") || rm_slice_ieq(value, "x-gzip");
+            }
             break;
         case 17:
             if (rm_slice_ieq(name, "anthropic-version"))

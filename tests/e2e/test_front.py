@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The real gateway before scripted workers: faults that must come at an exact place, seen raw and through the official openai SDK."""
+import gzip
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -373,6 +375,29 @@ def test_chunked_body_and_expect(gw):
             data += piece
     assert data.startswith(b"HTTP/1.1 200 ")
     assert gw.requests[0].body["messages"] == MESSAGES
+
+
+def gzipped(gw, data):
+    head = f"POST /ask/v1/chat/completions HTTP/1.1\r\nHost: gw\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: {len(data)}\r\n\r\n"
+    answer = gw.talk(head.encode() + data)
+    if b"may be identity" in answer:
+        pytest.skip("built without zlib")
+    return int(answer.split(b" ", 2)[1]), answer
+
+
+def test_gzip_body(gw):
+    gw.script(lambda c: c.good("ok"))
+    text = random.Random(1).randbytes(200_000).hex()
+    data = gzip.compress(json.dumps({"messages": [{"role": "user", "content": text}]}).encode())
+    assert gzipped(gw, data)[0] == 200
+    assert gw.requests[0].body["messages"][0]["content"] == text
+    assert "Content-Encoding" not in str(gw.requests[0].raw[:20])
+    gw.script(lambda c: c.good("ok"))
+    for damaged in (data[:-9], data + b"x", b"{}", data[:50] + b"\0" * 50 + data[100:]):
+        assert gzipped(gw, damaged)[0] == 400
+    status, answer = gzipped(gw, gzip.compress(b" " * 30_000_000))
+    assert status == 413 and b"request_too_large" in answer
+    assert gw.requests == []
 
 
 @pytest.mark.parametrize(
