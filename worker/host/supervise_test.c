@@ -233,7 +233,7 @@ static void stops_when_told(void **state)
     wait_for(&s, NULL);
     assert_true(s.end.told_to_end);
     assert_true(WIFEXITED(s.end.wait_status));
-    assert_string_equal(s.log, "bye");
+    assert_non_null(strstr(s.log, "bye")); /* the shell may say that its sleep was terminated */
     rm_buf_clear(&s.channel);
 }
 
