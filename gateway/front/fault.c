@@ -221,6 +221,8 @@ enum fault_advice fault_from_answer(struct fault *f, int status, struct rm_slice
         fault_context(f, &said);
         return FAULT_TELL;
     }
+    if (status == 404 && rm_json_string_eq(said.code, "no_host"))
+        status = 503; /* the role has just left that worker, which is well */
     switch (status) {
     case 400:
     case 413:
@@ -237,7 +239,7 @@ enum fault_advice fault_from_answer(struct fault *f, int status, struct rm_slice
         fault_set(f, RM_ERR_NO_HOST, NULL);
         advice = FAULT_BUSY;
         break;
-    case 404: /* the role has just left that worker */
+    case 404:
     case 500:
     case 502:
     case 504:

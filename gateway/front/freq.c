@@ -159,7 +159,8 @@ int freq_start_reply(struct freq *r, int status, const char *type, int64_t lengt
     if (r->node[0] != '\0')
         reply_fields_add(&rf, "x-rolemesh-node", rm_slice_of(r->node));
     if (r->role != NULL)
-        reply_fields_add(&rf, "x-rolemesh-role", rm_slice_of(r->role->name));
+        reply_fields_add(&rf, "x-rolemesh-role",
+                         rm_slice_of(r->served != NULL ? r->served->name : r->role->name));
     if (status == 200 && r->ask.stream) {
         reply_fields_add(&rf, "Cache-Control", RM_LIT("no-cache, no-transform"));
         reply_fields_add(&rf, "X-Accel-Buffering", RM_LIT("no"));
@@ -219,10 +220,10 @@ void freq_fail(struct freq *r, const struct fault *fault, bool in_stream)
 /* The name that goes to the engine, as raw JSON; "": what the body says is right. */
 static struct rm_slice freq_engine_model(struct freq *r, const struct route_lease *lease)
 {
-    const struct map_role *role = role_map_role(r->map, rm_slice_of(lease->role));
+    const struct map_role *role;
 
-    if (role == NULL)
-        role = r->role;
+    r->served = role_map_role(r->map, rm_slice_of(lease->role));
+    role = r->served != NULL ? r->served : r->role;
     if (role->engine.kind == MAP_ENGINE_CORE || role->model->attached == NULL)
         return r->ask.has_model ? (struct rm_slice){NULL, 0} : r->wanted;
     r->names.len = r->names_kept;

@@ -38,9 +38,9 @@ struct freq {
     uint64_t start_ms, sent_ms, first_ms, last_ms, done_ms; /* uv_now; 0: not yet */
     struct freq *prev, *next;
 
-    struct role_map *map; /* the one it began with; a reference */
-    const struct map_role *role;
-    struct rm_slice mode, origin; /* of the head */
+    struct role_map *map;                 /* the one it began with; a reference */
+    const struct map_role *role, *served; /* asked for; of the lease: maybe a fallback of it */
+    struct rm_slice mode, origin;         /* of the head */
     enum metrics_outcome outcome;
     char id[FRONT_ID_BYTES + 1];
     char node[NODE_NAME_MAX]; /* of the lease, "" without one */

@@ -201,6 +201,74 @@ static void test_nul_and_huge(void **state)
     openai_stream_close(s);
 }
 
+/* True when text is nothing but frames of one JSON object each, the end mark last if at all. */
+static bool frames_are_good(const char *text, struct rm_skim *skim)
+{
+    while (*text != '\0') {
+        const char *end = strstr(text, "\n\n");
+        struct rm_slice data;
+
+        if (strncmp(text, "data: ", 6) != 0 || end == NULL)
+            return false;
+        data = (struct rm_slice){text + 6, (size_t)(end - text - 6)};
+        text = end + 2;
+        if (rm_slice_eq(data, "[DONE]"))
+            return *text == '\0';
+        if (memchr(data.p, '\n', data.n) != NULL || rm_json_check(data, skim) < 0)
+            return false;
+    }
+    return true;
+}
+
+/* Whatever a worker sends, however it is torn: the same comes out, and it is good frames. */
+static void test_mutations(void **state)
+{
+    static const char good[] = ": ping\n\n" D(
+        C("a")) "event: x\r\ndata: {\"choices\":[]," U "}\r\n\r\n" D("{\"choices\":[{}]," U "}")
+        D("{\"error\":{\"message\":\"x\"}}") "data: {\"choices\":\ndata: []}\n\n" END;
+    static const char bytes[] = "\n\r\0:{}[]\",x \xff\xc3"
+                                "d";
+    struct rm_skim skim;
+
+    (void)state;
+    rm_skim_init(&skim);
+    srand(7);
+    for (int round = 0; round < 10000; round++) {
+        char text[sizeof(good)];
+        struct sink out[2] = {{.n = 0}, {.n = 0}};
+        int err[2];
+
+        memcpy(text, good, sizeof(good));
+        for (int k = rand() % 4; k >= 0; k--) {
+            size_t at = (size_t)rand() % (sizeof(good) - 1), n = (size_t)rand() % 30;
+
+            if (rand() % 3 > 0)
+                text[at] = bytes[(size_t)rand() % (sizeof(bytes) - 1)];
+            else if (at + n < sizeof(good) - 1) /* a part twice, another lost */
+                memmove(text + at, text + (size_t)rand() % (sizeof(good) - 1 - n), n);
+        }
+        for (int i = 0; i < 2; i++) {
+            struct dialect_ask ask = {.stream = true, .include_usage = round % 2 == 0};
+            struct dialect_stream *s = openai_stream_open(&ask, RM_LIT("\"ask\""));
+
+            rm_buf_init(&out[i].out, 1 << 16);
+            err[i] = feed(s, text, sizeof(good) - 1, i == 0 ? sizeof(good) : 0, &out[i]);
+            assert_true(openai_stream_progress(s)->usage.completion_tokens < 1000000000);
+            openai_stream_close(s);
+        }
+        assert_int_equal(err[0], err[1]);
+        assert_int_equal(out[0].out.len, out[1].out.len);
+        if (out[0].out.len > 0) {
+            assert_memory_equal(out[0].out.data, out[1].out.data, out[0].out.len);
+            if (!frames_are_good(out[0].out.data, &skim))
+                fail_msg("round %d: %s", round, out[0].out.data);
+        }
+        rm_buf_clear(&out[0].out);
+        rm_buf_clear(&out[1].out);
+    }
+    rm_skim_clear(&skim);
+}
+
 static void test_whole(void **state)
 {
     static const struct {
@@ -251,12 +319,13 @@ static void test_whole(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + 2];
+    struct CMUnitTest tests[RM_COUNT(rows) + 3];
     size_t n = 0;
 
     for (; n < RM_COUNT(rows); n++)
         tests[n] = (struct CMUnitTest){rows[n].name, test_stream, NULL, NULL, (void *)&rows[n]};
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_nul_and_huge);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_mutations);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_whole);
     return _cmocka_run_group_tests("openai_answer", tests, n, NULL, NULL);
 }
