@@ -29,9 +29,9 @@ const char *options_help(void)
            "  --reserve SIZE      memory that hosts leave free, e.g. 12GiB (default: the larger "
            "of\n"
            "                      8 % and 6 GiB)\n"
-           "  --insecure-listen   listen on other addresses than loopback although nobody is "
-           "asked\n"
-           "                      for a key\n"
+           "  --listen-without-keys\n"
+           "                      listen on other addresses than loopback although nobody is\n"
+           "                      asked for a key\n"
            "  --log-level LEVEL   error, warn, info or debug\n"
            "  --config FILE       the same as YAML; flags win over it\n"
            "  --help, --version\n";
@@ -130,7 +130,7 @@ static int take_conf(const struct worker_conf *c, struct worker_options *o, char
         r = put_path(o->core, c->core, "core", why);
     if (r == 0 && c->models_dir == NULL)
         r = put_path(o->models_dir, "/", "models_dir", why);
-    o->insecure_listen = c->listen_without_keys;
+    o->listen_without_keys = c->listen_without_keys;
     o->reserve_bytes = c->reserve_bytes;
     o->drain_deadline_ms = c->drain_deadline_ms;
     o->log_level = c->log_level;
@@ -189,7 +189,7 @@ static int take_flag(struct worker_options *o, const char *flag, const char *val
 
 static bool is_alone(const char *flag)
 {
-    return strcmp(flag, "--insecure-listen") == 0 || strcmp(flag, "--help") == 0 ||
+    return strcmp(flag, "--listen-without-keys") == 0 || strcmp(flag, "--help") == 0 ||
            strcmp(flag, "--version") == 0;
 }
 
@@ -220,11 +220,11 @@ static int check(const struct worker_options *o, char *why)
     if (o->models_dir[0] == '\0')
         return wrong(why, "--models-dir is missing", "");
     for (size_t i = 0; i < o->n_listen; i++)
-        if (!o->insecure_listen && !http_address_is_loopback(&o->listen[i])) {
+        if (!o->listen_without_keys && !http_address_is_loopback(&o->listen[i])) {
             http_address_text(&o->listen[i], text);
             return wrong(why,
                          "refused to listen without keys on an address that others can reach "
-                         "(--insecure-listen allows it)",
+                         "(--listen-without-keys allows it)",
                          text);
         }
     return 0;
@@ -242,8 +242,8 @@ int options_parse(int argc, char **argv, struct worker_options *out, char *why)
     if ((r = parse_config(argc, argv, out, &from_file, why)) < 0 || out->mode != OPTIONS_SERVE)
         return r;
     for (int i = 1; r == 0 && i < argc; i++) {
-        if (strcmp(argv[i], "--insecure-listen") == 0) {
-            out->insecure_listen = true;
+        if (strcmp(argv[i], "--listen-without-keys") == 0) {
+            out->listen_without_keys = true;
             continue;
         }
         if (i + 1 >= argc && !is_alone(argv[i]))

@@ -16,7 +16,7 @@ struct worker_options {
     char node[NODE_NAME_MAX];
     struct http_address listen[OPTIONS_LISTEN_MAX];
     size_t n_listen;
-    bool insecure_listen;   /* other addresses than loopback are allowed without keys */
+    bool listen_without_keys;   /* other addresses than loopback are allowed without keys */
     char models_dir[1024];  /* absolute */
     char state_dir[1024];   /* absolute; "": the default of the node */
     char core[1024];        /* "": beside the worker's own program */

@@ -27,7 +27,7 @@ static const struct row {
      NULL},
     {"unix socket", {"--node", "n", "--listen", "unix:/x", "--models-dir", "/m"}, NULL},
     {"wildcard, allowed",
-     {"--node", "n", "--listen", "0.0.0.0:1", "--models-dir", "/m", "--insecure-listen"},
+     {"--node", "n", "--listen", "0.0.0.0:1", "--models-dir", "/m", "--listen-without-keys"},
      NULL},
     {"nothing", {NULL}, "--node is missing"},
     {"no listen", {"--node", "n", "--models-dir", "/m"}, "--listen is missing"},
@@ -110,7 +110,7 @@ static void help_and_version(void **state)
     assert_int_equal(o.mode, OPTIONS_HELP);
     assert_int_equal(parse(version, &o, why), 0);
     assert_int_equal(o.mode, OPTIONS_VERSION);
-    assert_non_null(strstr(options_help(), "--insecure-listen"));
+    assert_non_null(strstr(options_help(), "--listen-without-keys"));
 }
 
 static void flags_over_the_file(void **state)
