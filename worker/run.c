@@ -95,6 +95,8 @@ static int run_on_head(struct relay *relay, const struct http_head *head)
     r->traffic.first_us = rm_now_us();
     type.n = type.n > sizeof(sse) - 1 ? sizeof(sse) - 1 : type.n; /* without parameters */
     r->events = rm_slice_ieq(type, sse);
+    if (!r->host_run.engine->ended) /* a slot was taken, or is free again */
+        r->host_run.engine->kind->measure(r->host_run.engine);
     return relay_copy_head(relay, head);
 }
 

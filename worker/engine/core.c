@@ -26,6 +26,7 @@ struct core {
     struct rm_buf line, state;
     struct ready_line failed; /* its {"error":..} line */
     bool loaded, ready;
+    bool ask_again; /* asked while an answer was under way: it may be older than the question */
     char socket[108];
 };
 
@@ -233,11 +234,15 @@ static void core_on_state_end(struct http_call *k)
         c->ev->on_measure(c->arg, &m);
 }
 
+static void core_measure(struct engine *e);
+
 static void core_on_state_done(struct http_call *k)
 {
     struct core *c = http_call_arg(k);
 
     c->asking = NULL;
+    if (c->ask_again)
+        core_measure(&c->e);
     engine_unref(&c->e);
 }
 
@@ -248,6 +253,7 @@ static void core_measure(struct engine *e)
     struct http_call_spec spec = {.method = "GET", .target = RM_LIT("/core/state")};
     struct core *c = (struct core *)e;
 
+    c->ask_again = c->asking != NULL;
     if (c->asking != NULL || c->asker == NULL || e->ended)
         return;
     c->state.len = 0;
