@@ -21,7 +21,7 @@ enum { RM_OK = 0, RM_AGAIN = 1, RM_WAIT = 2 };
     X(RM_ERR_HTTP_FIELDS, -10003, 431, "bad_request", "header fields too many or too large")       \
     X(RM_ERR_HTTP_LENGTH, -10004, 411, "bad_request", "a POST needs Content-Length or chunked")    \
     X(RM_ERR_HTTP_TARGET, -10005, 414, "bad_request", "the request target is over its limit")      \
-    X(RM_ERR_HTTP_TIMEOUT, -10006, 408, "timeout", "the request took too long to arrive")          \
+    X(RM_ERR_HTTP_TIMEOUT, -10006, 408, "timeout", "the request did not arrive in time")           \
     X(RM_ERR_MISDIRECTED, -10007, 421, "bad_request", "this server is not the one named")          \
     X(RM_ERR_EXPECT, -10008, 417, "bad_request", "expectation not supported")                      \
     X(RM_ERR_BODY_TOO_LARGE, -10009, 413, "request_too_large", "request body too large")           \

@@ -218,9 +218,60 @@ static void test_errors(void **state)
     rm_buf_clear(&b);
 }
 
+/* Whatever of a body is left to be read: what goes to a worker is valid JSON and holds nothing but
+ * what is honoured. */
+static void test_mutations(void **state)
+{
+    static const char good[] = "{\"id_slot\":3 , \"model\":\"ask\",\"zz\":{\"a\":[1,{}]}," MSG
+                               ",\"max_tokens\":99999,\"n\":1,\"user\":\"u,}\",\"stream\":true , "
+                               "\"prompt_cache_key\":\"k\",\"max_completion_tokens\":-1}";
+    static const char bytes[] = "{}[]\",: 019-enu\\d\n";
+    struct rm_skim skim, scratch;
+    int sent = 0;
+
+    (void)state;
+    rm_skim_init(&skim);
+    rm_skim_init(&scratch);
+    srand(11);
+    for (int round = 0; round < 100000; round++) {
+        struct rm_slice pieces[DIALECT_PIECES_MAX], all;
+        struct dialect_ask ask;
+        struct fault why;
+        struct rm_buf body, out;
+        char note[64];
+        size_t n;
+
+        rm_buf_init(&body, 4096);
+        rm_buf_init(&out, 8192);
+        rm_buf_puts(&body, good);
+        for (int k = rand() % 3; k >= 0; k--)
+            body.data[(size_t)rand() % body.len] = bytes[(size_t)rand() % (sizeof(bytes) - 1)];
+        if (rm_json_check((struct rm_slice){body.data, body.len}, &skim) == 0 &&
+            openai_chat.read(&body, &skim, &scratch, &ask, &why) == 0) {
+            n = openai_chat.pieces(&ask, (struct rm_slice){body.data, body.len}, RM_LIT("\"e\""),
+                                   4096, note, pieces);
+            for (size_t i = 0; i < n; i++)
+                rm_buf_put(&out, pieces[i].p, pieces[i].n);
+            all = (struct rm_slice){out.data, out.len};
+            if (rm_json_check(all, &scratch) < 0)
+                fail_msg("%s became %s", good, out.data);
+            assert_non_null(rm_skim_member(&scratch, all, "model"));
+            assert_null(rm_skim_member(&scratch, all, "id_slot"));
+            assert_null(rm_skim_member(&scratch, all, "user"));
+            assert_true(scratch.n_members <= 6);
+            sent++;
+        }
+        rm_buf_clear(&body);
+        rm_buf_clear(&out);
+    }
+    assert_true(sent > 1000);
+    rm_skim_clear(&skim);
+    rm_skim_clear(&scratch);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + 4];
+    struct CMUnitTest tests[RM_COUNT(rows) + 5];
     size_t n = 0;
 
     for (; n < RM_COUNT(rows); n++)
@@ -229,5 +280,6 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_prefix_key);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_completions);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_errors);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_mutations);
     return _cmocka_run_group_tests("openai", tests, n, NULL, NULL);
 }
