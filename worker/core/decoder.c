@@ -24,6 +24,7 @@
 #include "worker/core/batch.h"
 #include "worker/core/job.h"
 #include "worker/core/kvcache.h"
+#include "worker/core/llama_env.h"
 #include "worker/core/loader.h"
 #include "worker/core/mailbox.h"
 #include "worker/core/shim.h"
@@ -349,7 +350,11 @@ static void harvest(struct decoder *d, const struct turn *t)
 /* The call failed for good: nothing that was in it can be trusted any more. */
 static void fail_turn(struct decoder *d, const struct turn *t, int rc)
 {
-    rm_error("core", "a decode call failed", RM_I("code", rc), RM_S("exception", shim_what()));
+    char said[256];
+
+    llama_env_first_error(said, sizeof(said));
+    rm_error("core", "a decode call failed", RM_I("code", rc), RM_S("llama", said),
+             RM_S("exception", shim_what()));
     for (uint32_t i = 0; i < d->llama.slots; i++) {
         if (t->take[i] > 0) {
             job_fail(d, slot_leave(d, i), RM_ERR_ENGINE);
@@ -384,6 +389,7 @@ static void decode_once(struct decoder *d)
     struct turn t;
     int rc;
 
+    llama_env_reset_error();
     for (;;) {
         plan_turn(d, &t, capacity);
         fill_batch(d, &t);

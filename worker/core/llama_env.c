@@ -26,8 +26,8 @@ static struct {
     enum ggml_log_level cause_level;
 } logged = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* A finished line: errors are kept for the user, everything goes to the debug log (libllama logs no
- * prompts). */
+/* A finished line: errors are kept for whoever decides what they mean; all goes to the debug log
+ * (libllama logs no prompts). */
 static void log_line(void)
 {
     while (logged.n > 0 && (logged.line[logged.n - 1] == '\n' || logged.line[logged.n - 1] == ' '))
@@ -40,10 +40,7 @@ static void log_line(void)
         memcpy(logged.cause, logged.line, sizeof(logged.cause));
         logged.cause_level = logged.level;
     }
-    if (logged.level == GGML_LOG_LEVEL_ERROR)
-        rm_warn("llama", logged.line, RM_S("level", "error"));
-    else
-        rm_debug("llama", logged.line);
+    rm_debug("llama", logged.line);
 }
 
 /* Text comes in parts; a part of level CONT goes on at the level of the part before it. */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/bench/core/main.c - core-bench MODEL.gguf [PROMPT [ANSWER [ROUNDS]]]: the decoder beside
- * the plainest loop over llama.h with the same flags (own thread pool, threads = cores - 1),
- * interleaved in one process; medians and ratios. Then how long a cancelled prefill still holds its
- * slot. */
+/* tests/bench/core/main.c - core-bench MODEL.gguf [PROMPT [ANSWER [ROUNDS]]]
+ * The decoder beside the plainest loop over llama.h with the same flags (own thread pool, threads =
+ * cores - 1), interleaved in one process; medians and ratios. Then how long a cancelled prefill
+ * still holds its slot. */
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "llama.h"
@@ -36,7 +37,16 @@ static int32_t prompt_token(int id, int k)
 
 struct speed {
     double prefill, decode; /* tokens/s */
+    double cpu_ms;          /* of the whole process; steadier than the clock on a busy machine */
 };
+
+static double cpu_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
 
 /* ---- the plain loop ---- */
 
@@ -46,6 +56,7 @@ static struct speed plain_run(struct loaded *l, int id)
     int32_t n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(l->model));
     uint64_t t0, t1, t2;
     llama_token token = 0;
+    double cpu = cpu_ms();
 
     llama_memory_clear(llama_get_memory(l->ctx), false);
     t0 = rm_now_us();
@@ -76,7 +87,7 @@ static struct speed plain_run(struct loaded *l, int id)
     t2 = rm_now_us();
     llama_batch_free(b);
     return (struct speed){n_prompt * 1e6 / (double)(t1 - t0),
-                          (n_answer - 1) * 1e6 / (double)(t2 - t1)};
+                          (n_answer - 1) * 1e6 / (double)(t2 - t1), cpu_ms() - cpu};
 }
 
 /* ---- the decoder ---- */
@@ -141,7 +152,7 @@ static uint64_t submit(struct decoder *d, int id, int n, int answer)
 /* n streams at once; the sum of their decode speeds, the first one's prefill speed. */
 static struct speed decoder_run(struct decoder *d, int id, int n)
 {
-    struct speed s = {0};
+    struct speed s = {.cpu_ms = -cpu_ms()};
 
     n_done = 0;
     memset(ids, 0, sizeof(ids));
@@ -152,6 +163,7 @@ static struct speed decoder_run(struct decoder *d, int id, int n)
     s.prefill = n_prompt * 1e3 / last[0].prompt_ms;
     for (int i = 0; i < n; i++)
         s.decode += (last[i].generated - 1) * 1e3 / last[i].predicted_ms;
+    s.cpu_ms += cpu_ms();
     return s;
 }
 
@@ -194,11 +206,71 @@ static double at_part(double *v, int n, double part)
     return v[(int)(part * (n - 1))];
 }
 
+/* Who is measured: the loop; a decoder whose memory holds nothing else; one whose other slots hold
+ * caches, which every attention call of a unified KV memory has to step over. */
+enum { PLAIN, ALONE, CACHES, SUBJECTS };
+static const char *const subject_names[SUBJECTS] = {"plain loop", "decoder", "decoder, caches"};
+
+struct figures {
+    double prefill[SUBJECTS][ROUNDS_MAX], decode[SUBJECTS][ROUNDS_MAX], cpu[SUBJECTS][ROUNDS_MAX];
+    double together[ROUNDS_MAX];
+};
+
+static void note(struct figures *f, int who, int round, struct speed s)
+{
+    f->prefill[who][round] = s.prefill;
+    f->decode[who][round] = s.decode;
+    f->cpu[who][round] = s.cpu_ms;
+}
+
+static void print_figures(struct figures *f)
+{
+    double plain[3] = {0}, one = 0.0;
+
+    printf("%-16s %22s %22s %22s\n", "", "prefill tokens/s", "decode tokens/s", "CPU ms in all");
+    for (int who = 0; who < SUBJECTS; who++) {
+        double v[3] = {at_part(f->prefill[who], rounds, 0.5), at_part(f->decode[who], rounds, 0.5),
+                       at_part(f->cpu[who], rounds, 0.5)};
+
+        printf("%-16s", subject_names[who]);
+        for (int k = 0; k < 3; k++) {
+            plain[k] = who == PLAIN ? v[k] : plain[k];
+            printf(" %12.1f (%.3f x)", v[k], v[k] / plain[k]);
+        }
+        printf("\n");
+        one = v[1];
+    }
+    printf("%d streams together: %.1f tokens/s, %.2f x one\n", STREAMS,
+           at_part(f->together, rounds, 0.5), at_part(f->together, rounds, 0.5) / one);
+}
+
+static void bench_cancel(struct decoder *d)
+{
+    double ms[CANCELS];
+
+    for (int i = 0; i < CANCELS; i++)
+        ms[i] = cancel_once(d, 300 + i);
+    printf("cancel of a %u-token prefill: slot free after %.1f ms (median), %.1f ms (worst)\n",
+           (unsigned)decoder_context(d) - 8, at_part(ms, CANCELS, 0.5), at_part(ms, CANCELS, 1.0));
+}
+
+static struct decoder *open_decoder(uint32_t slots)
+{
+    struct decoder_conf c = conf;
+    struct decoder *d;
+    char why[512];
+    int r;
+
+    c.slots = slots;
+    if ((r = decoder_open(&c, &d, why, sizeof(why))) < 0)
+        die(rm_err_name(r), why);
+    return d;
+}
+
 int main(int argc, char **argv)
 {
-    double pp[2][ROUNDS_MAX], tg[2][ROUNDS_MAX], four[ROUNDS_MAX], cancels[CANCELS];
-    double a, b;
-    struct decoder *d;
+    static struct figures f;
+    struct decoder *alone, *caches;
     struct loaded plain;
     char why[512];
     int r;
@@ -214,37 +286,23 @@ int main(int argc, char **argv)
     conf.context =
         (uint32_t)(n_prompt + n_answer + 64) > 4096 ? (uint32_t)(n_prompt + n_answer + 64) : 4096;
     conf.wake = on_wake;
-    if ((r = loader_open(&conf, false, &plain, why, sizeof(why))) < 0 ||
-        (r = decoder_open(&conf, &d, why, sizeof(why))) < 0)
+    if ((r = loader_open(&conf, false, &plain, why, sizeof(why))) < 0)
         die(rm_err_name(r), why);
-    plain_run(&plain, 900); /* warm both */
-    decoder_run(d, 901, 1);
+    alone = open_decoder(1);
+    caches = open_decoder(STREAMS);
+    plain_run(&plain, 900); /* warm all three, and fill the caches */
+    decoder_run(alone, 901, 1);
+    decoder_run(caches, 902, STREAMS);
     for (int i = 0; i < rounds; i++) {
-        struct speed p = plain_run(&plain, 2 * i), q = decoder_run(d, 2 * i + 1, 1);
-
-        pp[0][i] = p.prefill;
-        tg[0][i] = p.decode;
-        pp[1][i] = q.prefill;
-        tg[1][i] = q.decode;
-        four[i] = decoder_run(d, 100 + i, STREAMS).decode;
+        note(&f, PLAIN, i, plain_run(&plain, 3 * i));
+        note(&f, ALONE, i, decoder_run(alone, 3 * i + 1, 1));
+        note(&f, CACHES, i, decoder_run(caches, 3 * i + 2, 1));
+        f.together[i] = decoder_run(caches, 100 + i, STREAMS).decode;
     }
-    a = at_part(pp[0], rounds, 0.5);
-    b = at_part(pp[1], rounds, 0.5);
-    printf("prefill  %d tokens   plain %.1f  decoder %.1f tokens/s  ratio %.3f\n", n_prompt, a, b,
-           b / a);
-    a = at_part(tg[0], rounds, 0.5);
-    b = at_part(tg[1], rounds, 0.5);
-    printf("decode   %d tokens   plain %.1f  decoder %.1f tokens/s  ratio %.3f\n", n_answer, a, b,
-           b / a);
-    a = at_part(four, rounds, 0.5);
-    printf("decode   %d streams   %.1f tokens/s together  %.2f x one\n", STREAMS, a, a / b);
-    for (int i = 0; i < CANCELS; i++)
-        cancels[i] = cancel_once(d, 300 + i);
-    a = at_part(cancels, CANCELS, 0.5);
-    b = at_part(cancels, CANCELS, 1.0);
-    printf("cancel   of a %u-token prefill: slot free after %.1f ms (median), %.1f ms (worst)\n",
-           (unsigned)decoder_context(d) - 8, a, b);
-    decoder_close(d);
+    print_figures(&f);
+    bench_cancel(alone);
+    decoder_close(alone);
+    decoder_close(caches);
     loader_close(&plain);
     return 0;
 }
