@@ -29,7 +29,7 @@ endfunction()
 # rm_unit_test(NAME SOURCES x_test.c LIBS lib ... [LABELS l ...] [ENV K=V ...]): a cmocka program that ctest runs
 # from the source root, so that tests/data/... is where it looks.
 function(rm_unit_test name)
-  if(NOT ROLEMESH_TESTS OR NOT CMOCKA_FOUND)
+  if(NOT ROLEMESH_UNIT_TESTS)
     return()
   endif()
   cmake_parse_arguments(A "" "" "SOURCES;LIBS;LABELS;ENV" ${ARGN})

@@ -21,7 +21,7 @@ rm_unit_test(core_openai_test SOURCES openai_test.c LIBS rm_core_api)
 rm_unit_test(core_options_test SOURCES options_test.c LIBS rm_core_api)
 
 # Models for the tests below, made at build time.
-if(ROLEMESH_TESTS AND CMOCKA_FOUND AND TARGET LlamaEngine::ggml_base)
+if(ROLEMESH_UNIT_TESTS AND TARGET LlamaEngine::ggml_base)
   set(CORE_TEST_MODELS ${CMAKE_BINARY_DIR}/tests/models)
   set(_files "")
   foreach(t chatml hermes think)
