@@ -265,7 +265,10 @@ int cli_status(int argc, char **argv)
         rm_buf_init(&s.body[i], STATUS_MAX);
     r = status_ask(&s, &address);
     if (r < 0)
-        fprintf(stderr, "rolemesh status: %s: %s\n", gateway, rm_strerror(r));
+        fprintf(
+            stderr,
+            "rolemesh status: %s: %s; start rolemesh-gateway, or name another with --gateway URL\n",
+            gateway, rm_strerror(r));
     else if (s.http != 200)
         fprintf(stderr, "rolemesh status: %s%s answered %d\n", gateway, paths[s.at], s.http);
     r = r < 0 || s.http != 200 ? CLI_FAILED : status_print(&s, json);
