@@ -172,7 +172,8 @@ void freq_pump(struct freq *r)
     }
 }
 
-static void freq_send_whole(struct freq *r)
+/* False: it is none, and the request has failed. */
+static bool freq_send_whole(struct freq *r)
 {
     struct rm_slice body = {r->answer.data, r->answer.len};
     size_t total = 0, n = 0;
@@ -181,7 +182,7 @@ static void freq_send_whole(struct freq *r)
         r->dialect->whole(&r->ask, body, r->wanted, &r->f->scratch, r->pieces, &n, &r->usage) < 0) {
         freq_invalid(r, r->ask.stream ? "the worker did not answer with a stream"
                                       : "the worker's answer is not one");
-        return;
+        return false;
     }
     for (size_t i = 0; i < n; i++)
         total += r->pieces[i].n;
@@ -192,9 +193,11 @@ static void freq_send_whole(struct freq *r)
         (void)freq_start_reply(r, 200, r->dialect->whole_type, (int64_t)total, NULL);
     freq_to(r, FR_SEND);
     freq_pump(r);
+    return true;
 }
 
-static void freq_read_refusal(struct freq *r)
+/* False: such an answer does not exist in this protocol. */
+static bool freq_read_refusal(struct freq *r)
 {
     struct rm_slice body = {r->answer.data, r->answer.len};
     struct fault *fault = &r->f->fault;
@@ -218,8 +221,9 @@ static void freq_read_refusal(struct freq *r)
     case FAULT_BROKEN:
         freq_close_ticket(r, ROUTE_INVALID);
         freq_fail(r, fault, false);
-        break;
+        return false;
     }
+    return true;
 }
 
 /* A head or framing that no HTTP reader may accept, as opposed to a worker that went away. */
@@ -268,9 +272,11 @@ static void freq_on_finish(struct relay *relay, int err)
     } else if (r->state == FR_STREAM) {
         freq_stream_finished(r, err);
     } else if (r->state == FR_REFUSED) {
-        freq_read_refusal(r); /* even when cut short: the status is enough */
+        if (!freq_read_refusal(r)) /* even when cut short: the status is enough */
+            relay_drop_connection(relay);
     } else if (err == 0 && r->state == FR_WHOLE) {
-        freq_send_whole(r);
+        if (!freq_send_whole(r))
+            relay_drop_connection(relay);
     } else if (err_is_damage(r, err, got_bytes)) {
         freq_invalid(r, "the worker's answer is damaged");
     } else {

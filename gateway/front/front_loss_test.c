@@ -89,6 +89,47 @@ static void test_loss(void **state)
     free(answer);
 }
 
+/* Says something that is no answer, in good framing, and keeps the connection open. */
+struct no_answer {
+    const char *says;
+    atomic_int again; /* requests that came on a connection after the first */
+};
+
+static void serve_no_answer(void *arg, int fd, int index)
+{
+    struct no_answer *a = arg;
+
+    (void)index;
+    for (int n = 0; peer_read_request(fd, NULL, 0, NULL) >= 0 && peer_says(fd, a->says); n++)
+        atomic_fetch_add(&a->again, n > 0);
+}
+
+static void test_no_answer_ends_its_connection(void **state)
+{
+    static const char *const says[] = {
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]",
+        "HTTP/1.1 302 M\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"};
+
+    (void)state;
+    for (size_t k = 0; k < RM_COUNT(says); k++) {
+        struct no_answer a = {.says = says[k]};
+        struct rig_conf conf = {.lease_ms = 0};
+        struct rig *rig;
+
+        conf.peer[0] = peer_open(true, serve_no_answer, &a);
+        rig = rig_open(&conf);
+        for (int i = 0; i < 3; i++) {
+            char *answer = rig_post(rig, NULL, i == 1 ? RIG_STREAM : RIG_WHOLE);
+
+            assert_int_equal(rig_status(answer), 502);
+            free(answer);
+        }
+        rig_close(rig);
+        peer_close(conf.peer[0]);
+        assert_int_equal(a.again, 0);
+    }
+}
+
 /* A stream that broke after a part: the part, one error event, no clean end. */
 static void test_cut_stream(void **state)
 {
@@ -409,11 +450,17 @@ static void test_body_memory(void **state)
 int main(void)
 {
     static const struct CMUnitTest plain[] = {
-        cmocka_unit_test(test_cut_stream),         cmocka_unit_test(test_again_after_keepalives),
-        cmocka_unit_test(test_all_lost),           cmocka_unit_test(test_node_lost),
-        cmocka_unit_test(test_worker_error_event), cmocka_unit_test(test_end_without_end),
-        cmocka_unit_test(test_route_refuses),      cmocka_unit_test(test_bad_json),
-        cmocka_unit_test(test_body_limits),        cmocka_unit_test(test_body_memory),
+        cmocka_unit_test(test_cut_stream),
+        cmocka_unit_test(test_again_after_keepalives),
+        cmocka_unit_test(test_all_lost),
+        cmocka_unit_test(test_node_lost),
+        cmocka_unit_test(test_worker_error_event),
+        cmocka_unit_test(test_end_without_end),
+        cmocka_unit_test(test_route_refuses),
+        cmocka_unit_test(test_bad_json),
+        cmocka_unit_test(test_body_limits),
+        cmocka_unit_test(test_body_memory),
+        cmocka_unit_test(test_no_answer_ends_its_connection),
     };
     struct CMUnitTest tests[RM_COUNT(plain) + RM_COUNT(losses) + RM_COUNT(refusals)];
     size_t n = RM_COUNT(plain);

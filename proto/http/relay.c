@@ -285,6 +285,12 @@ void relay_abort(struct relay *r)
         http_call_abort(r->call);
 }
 
+void relay_drop_connection(struct relay *r)
+{
+    if (r->call != NULL)
+        http_call_abort(r->call);
+}
+
 bool relay_got_bytes(const struct relay *r)
 {
     return r->call != NULL ? http_call_got_bytes(r->call) : r->got_bytes;

@@ -71,6 +71,9 @@ void relay_on_writable(struct relay *r);
  */
 void relay_abort(struct relay *r);
 
+/* For on_finish: what came was well framed but is no answer; its connection is not used again. */
+void relay_drop_connection(struct relay *r);
+
 bool relay_got_bytes(
     const struct relay *r); /* a response byte has arrived: no retry elsewhere after this */
 
