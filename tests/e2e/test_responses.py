@@ -70,9 +70,9 @@ class Peer:
 class Engine:
     """An engine that already runs: lists its models, and lets its peer answer chats."""
 
-    def __init__(self, peer):
+    def __init__(self, peer, port=0):
         self.peer = peer
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=64)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
