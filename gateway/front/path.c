@@ -9,65 +9,83 @@
 enum { SEGMENTS_MAX = 16, NEAREST_MAX = 96 };
 
 #define M(method) (1u << HTTP_##method)
+#define W(word)                                                                                    \
+    {                                                                                              \
+        (word), sizeof(word) - 1                                                                   \
+    }
 
 /* Words after mode and /v1. `open`: more segments may follow (an id). Served ones first: they are
  * what path_nearest offers. */
 static const struct route_row {
-    const char *words[3];
+    struct rm_slice words[3];
     enum path_endpoint endpoint;
     unsigned methods;
     bool open;
     const char *route;
 } routes[] = {
-    {{"chat", "completions"}, PATH_CHAT, M(POST), false, "/v1/chat/completions"},
-    {{"completions"}, PATH_COMPLETIONS, M(POST), false, "/v1/completions"},
-    {{"models"}, PATH_MODELS, M(GET) | M(HEAD), true, "/v1/models"},
-    {{"api", "hello"}, PATH_HELLO, M(GET) | M(HEAD), false, "/api/hello"},
-    {{"responses"}, PATH_LATER, M(GET) | M(POST) | M(DELETE), true, "/v1/responses"},
-    {{"messages"}, PATH_LATER, M(POST), false, "/v1/messages"},
-    {{"messages", "count_tokens"}, PATH_LATER, M(POST), false, "/v1/messages/count_tokens"},
-    {{"embeddings"}, PATH_LATER, M(POST), false, "/v1/embeddings"},
-    {{"rerank"}, PATH_LATER, M(POST), false, "/v1/rerank"},
-    {{"reranking"}, PATH_LATER, M(POST), false, "/v1/reranking"},
-    {{"v2", "rerank"}, PATH_LATER, M(POST), false, "/v2/rerank"},
-    {{"fim", "completions"}, PATH_LATER, M(POST), false, "/v1/fim/completions"},
-    {{"api", "tags"}, PATH_LATER, M(GET) | M(HEAD), false, "/api/tags"},
-    {{"api", "show"}, PATH_LATER, M(POST), false, "/api/show"},
-    {{"api", "ps"}, PATH_LATER, M(GET) | M(HEAD), false, "/api/ps"},
-    {{"api", "version"}, PATH_LATER, M(GET) | M(HEAD), false, "/api/version"},
-    {{"api", "chat"}, PATH_LATER, M(POST), false, "/api/chat"},
-    {{"api", "generate"}, PATH_LATER, M(POST), false, "/api/generate"},
-    {{"api", "embed"}, PATH_LATER, M(POST), false, "/api/embed"},
-    {{"api", "embeddings"}, PATH_LATER, M(POST), false, "/api/embeddings"},
-    {{"api", "pull"}, PATH_LATER, M(POST), false, "/api/pull"},
-    {{"api", "create"}, PATH_LATER, M(POST), false, "/api/create"},
-    {{"api", "copy"}, PATH_LATER, M(POST), false, "/api/copy"},
-    {{"api", "delete"}, PATH_LATER, M(DELETE), false, "/api/delete"},
-    {{"api", "push"}, PATH_LATER, M(POST), false, "/api/push"},
-    {{"infill"}, PATH_LATER, M(POST), false, "/infill"},
-    {{"completion"}, PATH_LATER, M(POST), false, "/completion"},
-    {{"tokenize"}, PATH_LATER, M(POST), false, "/tokenize"},
-    {{"detokenize"}, PATH_LATER, M(POST), false, "/detokenize"},
-    {{"apply-template"}, PATH_LATER, M(POST), false, "/apply-template"},
-    {{"props"}, PATH_LATER, M(GET) | M(HEAD) | M(POST), false, "/props"},
-    {{"slots"}, PATH_LATER, M(GET) | M(HEAD), false, "/slots"},
-    {{"health"}, PATH_LATER, M(GET) | M(HEAD), false, "/health"},
+    {{W("chat"), W("completions")}, PATH_CHAT, M(POST), false, "/v1/chat/completions"},
+    {{W("completions")}, PATH_COMPLETIONS, M(POST), false, "/v1/completions"},
+    {{W("models")}, PATH_MODELS, M(GET) | M(HEAD), true, "/v1/models"},
+    {{W("api"), W("hello")}, PATH_HELLO, M(GET) | M(HEAD), false, "/api/hello"},
+    {{W("responses")}, PATH_LATER, M(GET) | M(POST) | M(DELETE), true, "/v1/responses"},
+    {{W("messages")}, PATH_LATER, M(POST), false, "/v1/messages"},
+    {{W("messages"), W("count_tokens")}, PATH_LATER, M(POST), false, "/v1/messages/count_tokens"},
+    {{W("embeddings")}, PATH_LATER, M(POST), false, "/v1/embeddings"},
+    {{W("rerank")}, PATH_LATER, M(POST), false, "/v1/rerank"},
+    {{W("reranking")}, PATH_LATER, M(POST), false, "/v1/reranking"},
+    {{W("v2"), W("rerank")}, PATH_LATER, M(POST), false, "/v2/rerank"},
+    {{W("fim"), W("completions")}, PATH_LATER, M(POST), false, "/v1/fim/completions"},
+    {{W("api"), W("tags")}, PATH_LATER, M(GET) | M(HEAD), false, "/api/tags"},
+    {{W("api"), W("show")}, PATH_LATER, M(POST), false, "/api/show"},
+    {{W("api"), W("ps")}, PATH_LATER, M(GET) | M(HEAD), false, "/api/ps"},
+    {{W("api"), W("version")}, PATH_LATER, M(GET) | M(HEAD), false, "/api/version"},
+    {{W("api"), W("chat")}, PATH_LATER, M(POST), false, "/api/chat"},
+    {{W("api"), W("generate")}, PATH_LATER, M(POST), false, "/api/generate"},
+    {{W("api"), W("embed")}, PATH_LATER, M(POST), false, "/api/embed"},
+    {{W("api"), W("embeddings")}, PATH_LATER, M(POST), false, "/api/embeddings"},
+    {{W("api"), W("pull")}, PATH_LATER, M(POST), false, "/api/pull"},
+    {{W("api"), W("create")}, PATH_LATER, M(POST), false, "/api/create"},
+    {{W("api"), W("copy")}, PATH_LATER, M(POST), false, "/api/copy"},
+    {{W("api"), W("delete")}, PATH_LATER, M(DELETE), false, "/api/delete"},
+    {{W("api"), W("push")}, PATH_LATER, M(POST), false, "/api/push"},
+    {{W("infill")}, PATH_LATER, M(POST), false, "/infill"},
+    {{W("completion")}, PATH_LATER, M(POST), false, "/completion"},
+    {{W("tokenize")}, PATH_LATER, M(POST), false, "/tokenize"},
+    {{W("detokenize")}, PATH_LATER, M(POST), false, "/detokenize"},
+    {{W("apply-template")}, PATH_LATER, M(POST), false, "/apply-template"},
+    {{W("props")}, PATH_LATER, M(GET) | M(HEAD) | M(POST), false, "/props"},
+    {{W("slots")}, PATH_LATER, M(GET) | M(HEAD), false, "/slots"},
+    {{W("health")}, PATH_LATER, M(GET) | M(HEAD), false, "/health"},
 };
-static const struct route_row api_v1 = {{NULL}, PATH_API_V1, ~0u, true, "/v1"};
-static const struct route_row root = {{NULL}, PATH_ROOT, M(GET) | M(HEAD), false, "/"};
+static const struct route_row api_v1 = {{{NULL, 0}}, PATH_API_V1, ~0u, true, "/v1"};
+static const struct route_row root = {{{NULL, 0}}, PATH_ROOT, M(GET) | M(HEAD), false, "/"};
 
 /* First segments that are never a mode. */
-static const char *const api_words[] = {
-    "v1",        "v2",     "api",      "k",          "health",         "healthz",    "readyz",
-    "metrics",   "props",  "slots",    "tokenize",   "infill",         "completion", "completions",
-    "chat",      "models", "messages", "embeddings", "rerank",         "reranking",  "responses",
-    "dashboard", "node",   "fim",      "detokenize", "apply-template",
+static const struct rm_slice api_words[] = {
+    W("v1"),         W("v2"),
+    W("api"),        W("k"),
+    W("health"),     W("healthz"),
+    W("readyz"),     W("metrics"),
+    W("props"),      W("slots"),
+    W("tokenize"),   W("infill"),
+    W("completion"), W("completions"),
+    W("chat"),       W("models"),
+    W("messages"),   W("embeddings"),
+    W("rerank"),     W("reranking"),
+    W("responses"),  W("dashboard"),
+    W("node"),       W("fim"),
+    W("detokenize"), W("apply-template"),
 };
+
+static bool word_is(struct rm_slice word, struct rm_slice segment)
+{
+    return word.n == segment.n && memcmp(word.p, segment.p, word.n) == 0;
+}
 
 bool path_is_api_word(struct rm_slice segment)
 {
     for (size_t i = 0; i < RM_COUNT(api_words); i++)
-        if (rm_slice_eq(segment, api_words[i]))
+        if (word_is(api_words[i], segment))
             return true;
     return false;
 }
@@ -100,6 +118,8 @@ static bool path_segment_plain(struct rm_slice s)
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
 
+        if ((c >= 'a' && c <= 'z') || c == '-' || c == '_' || (c >= '0' && c <= '9'))
+            continue;
         if (c <= ' ' || c >= 0x7f || strchr("%\\\"<>^`{|}#?", c) != NULL)
             return false;
     }
@@ -112,9 +132,9 @@ static const struct route_row *path_find(const struct rm_slice *seg, int n, int 
         const struct route_row *r = &routes[i];
         int k = 0;
 
-        while (k < 3 && r->words[k] != NULL && k < n && rm_slice_eq(seg[k], r->words[k]))
+        while (k < 3 && r->words[k].n > 0 && k < n && word_is(r->words[k], seg[k]))
             k++;
-        if ((k == 3 || r->words[k] == NULL) && (k == n || r->open)) {
+        if ((k == 3 || r->words[k].n == 0) && (k == n || r->open)) {
             *used = k;
             return r;
         }

@@ -5,25 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <uv.h>
 
 enum { BUF_FIRST = 256 };
-
-struct rm_slice rm_slice_of(const char *text)
-{
-    return (struct rm_slice){text, text != NULL ? strlen(text) : 0};
-}
-
-bool rm_slice_eq(struct rm_slice s, const char *text)
-{
-    return s.n == strlen(text) && (s.n == 0 || memcmp(s.p, text, s.n) == 0);
-}
-
-bool rm_slice_ieq(struct rm_slice s, const char *text)
-{
-    return s.n == strlen(text) && (s.n == 0 || strncasecmp(s.p, text, s.n) == 0);
-}
 
 char *rm_slice_dup(struct rm_slice s)
 {
@@ -74,9 +58,9 @@ int rm_buf_reserve(struct rm_buf *b, size_t more)
 
 int rm_buf_put(struct rm_buf *b, const void *bytes, size_t n)
 {
-    int r = rm_buf_reserve(b, n);
+    int r;
 
-    if (r < 0)
+    if ((b->data == NULL || n > b->cap - b->len) && (r = rm_buf_reserve(b, n)) < 0)
         return r;
     if (n > 0)
         memcpy(b->data + b->len, bytes, n);
@@ -85,9 +69,15 @@ int rm_buf_put(struct rm_buf *b, const void *bytes, size_t n)
     return 0;
 }
 
-int rm_buf_puts(struct rm_buf *b, const char *text)
+int rm_buf_put_u64(struct rm_buf *b, uint64_t n)
 {
-    return rm_buf_put(b, text, strlen(text));
+    char text[20];
+    size_t at = sizeof(text);
+
+    do
+        text[--at] = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    return rm_buf_put(b, text + at, sizeof(text) - at);
 }
 
 int rm_buf_vprintf(struct rm_buf *b, const char *fmt, va_list args)

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <strings.h>
 
 #include "proto/base/err.h"
 
@@ -20,11 +22,27 @@ struct rm_slice {
 
 #define RM_LIT(text) ((struct rm_slice){(text), sizeof(text) - 1})
 
-struct rm_slice
-rm_slice_of(const char *text); /* a NUL-terminated string; NULL gives the empty slice */
-bool rm_slice_eq(struct rm_slice s, const char *text);
-bool rm_slice_ieq(struct rm_slice s, const char *text); /* ASCII case ignored */
-char *rm_slice_dup(struct rm_slice s);                  /* malloc'ed with a NUL; NULL: no memory */
+/* These are inline because nearly every text they are given is a literal, whose length is then
+ * known when compiling. */
+
+/* A NUL-terminated string; NULL gives the empty slice. */
+static inline struct rm_slice rm_slice_of(const char *text)
+{
+    return (struct rm_slice){text, text != NULL ? strlen(text) : 0};
+}
+
+static inline bool rm_slice_eq(struct rm_slice s, const char *text)
+{
+    return s.n == strlen(text) && (s.n == 0 || memcmp(s.p, text, s.n) == 0);
+}
+
+/* ASCII case ignored. */
+static inline bool rm_slice_ieq(struct rm_slice s, const char *text)
+{
+    return s.n == strlen(text) && (s.n == 0 || strncasecmp(s.p, text, s.n) == 0);
+}
+
+char *rm_slice_dup(struct rm_slice s); /* malloc'ed with a NUL; NULL: no memory */
 
 struct rm_buf {
     char *data; /* owned; data[len] is a NUL whenever data is not NULL */
@@ -41,7 +59,11 @@ RM_MUST_USE int rm_buf_reserve(struct rm_buf *b, size_t more);
 
 /* Append. Return 0, RM_ERR_TOO_BIG or UV_ENOMEM; on an error nothing was appended. */
 int rm_buf_put(struct rm_buf *b, const void *bytes, size_t n);
-int rm_buf_puts(struct rm_buf *b, const char *text);
+static inline int rm_buf_puts(struct rm_buf *b, const char *text)
+{
+    return rm_buf_put(b, text, strlen(text));
+}
+int rm_buf_put_u64(struct rm_buf *b, uint64_t n); /* decimal */
 int rm_buf_printf(struct rm_buf *b, const char *fmt, ...) RM_PRINTF(2, 3);
 int rm_buf_vprintf(struct rm_buf *b, const char *fmt, va_list args) RM_PRINTF(2, 0);
 

@@ -364,7 +364,8 @@ static uint64_t load8(const unsigned char *p)
     return w;
 }
 
-/* Not 0 when one of the eight bytes is a quote, a backslash, a control byte or not ASCII. */
+/* Not 0 when one of the eight bytes is a quote, a backslash, a control byte or not ASCII: then the
+ * top bit of that byte is set. A borrow may mark bytes above the lowest such one by mistake. */
 static uint64_t special8(uint64_t w)
 {
     const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
@@ -373,16 +374,55 @@ static uint64_t special8(uint64_t w)
     return ((quote - ones) | (slash - ones) | (w - ones * 0x20) | w) & tops;
 }
 
+/* Sixteen bytes as one vector of the compiler's: SSE2 on x86-64, NEON on arm64. */
+typedef int8_t bytes16 __attribute__((vector_size(16)));
+
+/* As special8, per byte; one signed comparison finds both control bytes and what is not ASCII. */
+static bytes16 special16(const unsigned char *p)
+{
+    bytes16 v;
+
+    memcpy(&v, p, sizeof(v));
+    return (v < 0x20) | (v == '"') | (v == '\\');
+}
+
+static bool any16(bytes16 v)
+{
+    uint64_t half[2];
+
+    memcpy(half, &v, sizeof(half));
+    return (half[0] | half[1]) != 0;
+}
+
+/* Whole vectors of bytes that stand for themselves; strings are mostly shorter than one. */
+static size_t plain_vectors(const unsigned char *p, size_t n)
+{
+    size_t i = 16;
+
+    if (n < 16 || any16(special16(p)))
+        return 0;
+    while (n - i >= 64 && !any16(special16(p + i) | special16(p + i + 16) | special16(p + i + 32) |
+                                 special16(p + i + 48)))
+        i += 64;
+    while (n - i >= 16 && !any16(special16(p + i)))
+        i += 16;
+    return i;
+}
+
 /* Bytes at p that stand for themselves in a string. */
 static size_t plain_run(const unsigned char *p, size_t n)
 {
-    size_t i = 0;
+    size_t i = plain_vectors(p, n);
+    uint64_t special;
 
-    while (n - i >= 32 && (special8(load8(p + i)) | special8(load8(p + i + 8)) |
-                           special8(load8(p + i + 16)) | special8(load8(p + i + 24))) == 0)
-        i += 32;
-    while (n - i >= 8 && special8(load8(p + i)) == 0)
-        i += 8;
+    for (; n - i >= 8; i += 8)
+        if ((special = special8(load8(p + i))) != 0) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ /* the lowest mark is always right: see special8 */
+            return i + (size_t)__builtin_ctzll(special) / 8;
+#else
+            break;
+#endif
+        }
     while (i < n && p[i] >= 0x20 && p[i] < 0x80 && p[i] != '"' && p[i] != '\\')
         i++;
     return i;

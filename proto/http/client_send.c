@@ -29,12 +29,11 @@ struct hc_upload {
 
 static bool is_token(struct rm_slice s) /* RFC 9110 section 5.6.2 */
 {
-    static const char marks[] = "!#$%&'*+-.^_`|~";
+    static const char marks[] = "!#$%&'*+.^_`|~";
 
     for (size_t i = 0; i < s.n; i++)
-        if (!(s.p[i] >= '0' && s.p[i] <= '9') &&
-            !((s.p[i] | 0x20) >= 'a' && (s.p[i] | 0x20) <= 'z') &&
-            memchr(marks, s.p[i], sizeof(marks) - 1) == NULL)
+        if (!((s.p[i] | 0x20) >= 'a' && (s.p[i] | 0x20) <= 'z') && s.p[i] != '-' &&
+            !(s.p[i] >= '0' && s.p[i] <= '9') && memchr(marks, s.p[i], sizeof(marks) - 1) == NULL)
             return false;
     return s.n > 0;
 }
@@ -47,14 +46,10 @@ static bool is_value(struct rm_slice s) /* section 5.5: no control byte but HTAB
     return true;
 }
 
-static bool is_own_field(const char *name)
+static bool is_own_field(struct rm_slice name)
 {
-    static const char *const own[] = {"host", "content-length", "transfer-encoding", "connection"};
-
-    for (size_t i = 0; i < RM_COUNT(own); i++)
-        if (rm_slice_ieq(rm_slice_of(name), own[i]))
-            return true;
-    return false;
+    return rm_slice_ieq(name, "host") || rm_slice_ieq(name, "content-length") ||
+           rm_slice_ieq(name, "transfer-encoding") || rm_slice_ieq(name, "connection");
 }
 
 static bool is_target(struct rm_slice t)
@@ -71,13 +66,13 @@ static bool wants_length(const char *method)
            strcmp(method, "PATCH") == 0;
 }
 
-static int put_field(struct rm_buf *b, const char *name, struct rm_slice value)
+static int put_field(struct rm_buf *b, struct rm_slice name, struct rm_slice value)
 {
     int r;
 
-    if (!is_token(rm_slice_of(name)) || !is_value(value))
+    if (!is_token(name) || !is_value(value))
         return UV_EINVAL;
-    if ((r = rm_buf_puts(b, name)) < 0 || (r = rm_buf_puts(b, ": ")) < 0 ||
+    if ((r = rm_buf_put(b, name.p, name.n)) < 0 || (r = rm_buf_puts(b, ": ")) < 0 ||
         (r = rm_buf_put(b, value.p, value.n)) < 0)
         return r;
     return rm_buf_puts(b, "\r\n");
@@ -94,16 +89,20 @@ static int put_head(struct rm_buf *b, const struct http_client *c,
     if ((r = rm_buf_puts(b, spec->method)) < 0 || (r = rm_buf_put(b, " ", 1)) < 0 ||
         (r = rm_buf_put(b, spec->target.p, spec->target.n)) < 0 ||
         (r = rm_buf_puts(b, " HTTP/1.1\r\n")) < 0 ||
-        (r = put_field(b, "Host", rm_slice_of(c->host))) < 0)
+        (r = put_field(b, RM_LIT("Host"), rm_slice_of(c->host))) < 0)
         return r;
-    for (size_t i = 0; i < spec->n_fields; i++)
-        if (!is_own_field(spec->fields[i].name) &&
-            (r = put_field(b, spec->fields[i].name, spec->fields[i].value)) < 0)
+    for (size_t i = 0; i < spec->n_fields; i++) {
+        const struct rm_slice name = rm_slice_of(spec->fields[i].name);
+
+        if (!is_own_field(name) && (r = put_field(b, name, spec->fields[i].value)) < 0)
             return r;
+    }
     if (length == -1)
         return rm_buf_puts(b, "Transfer-Encoding: chunked\r\n\r\n");
-    if (length >= 0)
-        return rm_buf_printf(b, "Content-Length: %lld\r\n\r\n", (long long)length);
+    if (length >= 0 &&
+        ((r = rm_buf_puts(b, "Content-Length: ")) < 0 ||
+         (r = rm_buf_put_u64(b, (uint64_t)length)) < 0 || (r = rm_buf_puts(b, "\r\n")) < 0))
+        return r;
     return rm_buf_puts(b, "\r\n");
 }
 

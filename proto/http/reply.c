@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "proto/base/clock.h"
 #include "proto/base/json_write.h"
@@ -123,45 +122,30 @@ static int put_slice(struct rm_buf *b, struct rm_slice s)
     return rm_buf_put(b, s.p, s.n);
 }
 
-static int put_number(struct rm_buf *b, uint64_t v)
-{
-    char digits[24];
-    size_t at = sizeof(digits);
-
-    do
-        digits[--at] = (char)('0' + v % 10);
-    while ((v /= 10) > 0);
-    return rm_buf_put(b, digits + at, sizeof(digits) - at);
-}
-
 /* Fields that only the server writes. */
-static bool field_is_ours(const char *name)
+static bool field_is_ours(struct rm_slice name)
 {
-    static const char *const ours[] = {"Content-Length", "Transfer-Encoding", "Connection",
-                                       "Keep-Alive", "Date"};
-
-    for (size_t i = 0; i < RM_COUNT(ours); i++)
-        if (strcasecmp(name, ours[i]) == 0)
-            return true;
-    return false;
+    return rm_slice_ieq(name, "Content-Length") || rm_slice_ieq(name, "Transfer-Encoding") ||
+           rm_slice_ieq(name, "Connection") || rm_slice_ieq(name, "Keep-Alive") ||
+           rm_slice_ieq(name, "Date");
 }
 
-static bool clean(const char *p, size_t n)
+static bool clean(struct rm_slice s)
 {
-    for (size_t i = 0; i < n; i++)
-        if (p[i] == '\r' || p[i] == '\n' || p[i] == '\0')
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] <= '\r' && (s.p[i] == '\r' || s.p[i] == '\n' || s.p[i] == '\0'))
             return false;
     return true;
 }
 
-static int put_field(struct rm_buf *b, const char *name, struct rm_slice value)
+static int put_field(struct rm_buf *b, struct rm_slice name, struct rm_slice value)
 {
     int r;
 
-    if (name[0] == '\0' || !clean(name, strlen(name)) || !clean(value.p, value.n))
+    if (name.n == 0 || !clean(name) || !clean(value))
         return UV_EINVAL;
-    if ((r = rm_buf_puts(b, name)) < 0 || (r = rm_buf_put(b, ": ", 2)) < 0 ||
-        (r = put_slice(b, value)) < 0)
+    if ((r = rm_buf_reserve(b, name.n + value.n + 4)) < 0 || (r = put_slice(b, name)) < 0 ||
+        (r = rm_buf_put(b, ": ", 2)) < 0 || (r = put_slice(b, value)) < 0)
         return r;
     return rm_buf_put(b, "\r\n", 2);
 }
@@ -176,7 +160,7 @@ static int put_framing(struct http_req *q, struct rm_buf *b, int status)
         if (status == 204 || status == 304)
             return 0;
         if ((r = rm_buf_put(b, "Content-Length: ", 16)) < 0 ||
-            (r = put_number(b, (uint64_t)q->length)) < 0)
+            (r = rm_buf_put_u64(b, (uint64_t)q->length)) < 0)
             return r;
         return rm_buf_put(b, "\r\n", 2);
     }
@@ -195,15 +179,17 @@ static int compose(struct http_req *q, struct rm_buf *b, int status,
 {
     int r;
 
-    if ((r = rm_buf_put(b, "HTTP/1.1 ", 9)) < 0 || (r = put_number(b, (uint64_t)status)) < 0 ||
+    if ((r = rm_buf_put(b, "HTTP/1.1 ", 9)) < 0 || (r = rm_buf_put_u64(b, (uint64_t)status)) < 0 ||
         (r = rm_buf_put(b, " ", 1)) < 0 || (r = rm_buf_puts(b, http_reason(status))) < 0 ||
         (r = rm_buf_put(b, "\r\n", 2)) < 0 ||
         (r = rm_buf_puts(b, server_date(conn_of(q)->server))) < 0)
         return r;
-    for (size_t i = 0; i < n; i++)
-        if (!field_is_ours(fields[i].name) &&
-            (r = put_field(b, fields[i].name, fields[i].value)) < 0)
+    for (size_t i = 0; i < n; i++) {
+        const struct rm_slice name = rm_slice_of(fields[i].name);
+
+        if (!field_is_ours(name) && (r = put_field(b, name, fields[i].value)) < 0)
             return r;
+    }
     return put_framing(q, b, status);
 }
 
@@ -421,7 +407,7 @@ int http_reply_full(struct http_req *q, int status, const struct http_out_field 
         body.n = 0;
     r = http_reply_start(q, status, fields, n_fields, (int64_t)body.n);
     if (r == 0 && type != NULL)
-        r = put_field(&c->head, "Content-Type", rm_slice_of(type));
+        r = put_field(&c->head, RM_LIT("Content-Type"), rm_slice_of(type));
     if (r < 0)
         return r;
     q->written = body.n;

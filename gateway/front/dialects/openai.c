@@ -26,62 +26,66 @@ enum key_kind {
 enum { IN_CHAT = 1, IN_COMPLETIONS = 2, IN_BOTH = 3 };
 
 /* What is honoured; everything else is dropped without a word. */
+#define KEY_NAME(name)                                                                             \
+    {                                                                                              \
+        "\"" name "\"", sizeof(name) + 1                                                           \
+    }
 static const struct key_row {
-    const char *name;
+    struct rm_slice name; /* raw, with its quotes */
     uint8_t kind, in;
 } key_rows[] = {
-    {"model", KEY_MODEL, IN_BOTH},
-    {"messages", KEY_PASS, IN_CHAT},
-    {"stream", KEY_STREAM, IN_BOTH},
-    {"stream_options", KEY_OPTIONS, IN_BOTH},
-    {"max_tokens", KEY_BOUND, IN_BOTH},
-    {"max_completion_tokens", KEY_BOUND, IN_CHAT},
-    {"n", KEY_N, IN_BOTH},
-    {"prompt_cache_key", KEY_SESSION, IN_BOTH},
-    {"prompt", KEY_PASS, IN_COMPLETIONS},
-    {"suffix", KEY_PASS, IN_COMPLETIONS},
-    {"echo", KEY_PASS, IN_COMPLETIONS},
-    {"best_of", KEY_PASS, IN_COMPLETIONS},
-    {"temperature", KEY_PASS, IN_BOTH},
-    {"top_p", KEY_PASS, IN_BOTH},
-    {"stop", KEY_PASS, IN_BOTH},
-    {"seed", KEY_PASS, IN_BOTH},
-    {"presence_penalty", KEY_PASS, IN_BOTH},
-    {"frequency_penalty", KEY_PASS, IN_BOTH},
-    {"logit_bias", KEY_PASS, IN_BOTH},
-    {"logprobs", KEY_PASS, IN_BOTH},
-    {"top_logprobs", KEY_PASS, IN_CHAT},
-    {"tools", KEY_PASS, IN_CHAT},
-    {"tool_choice", KEY_PASS, IN_CHAT},
-    {"parallel_tool_calls", KEY_PASS, IN_CHAT},
-    {"functions", KEY_PASS, IN_CHAT},
-    {"function_call", KEY_PASS, IN_CHAT},
-    {"response_format", KEY_PASS, IN_BOTH},
-    {"reasoning_effort", KEY_PASS, IN_CHAT},
-    {"chat_template_kwargs", KEY_PASS, IN_CHAT},
+    {KEY_NAME("model"), KEY_MODEL, IN_BOTH},
+    {KEY_NAME("messages"), KEY_PASS, IN_CHAT},
+    {KEY_NAME("stream"), KEY_STREAM, IN_BOTH},
+    {KEY_NAME("stream_options"), KEY_OPTIONS, IN_BOTH},
+    {KEY_NAME("max_tokens"), KEY_BOUND, IN_BOTH},
+    {KEY_NAME("max_completion_tokens"), KEY_BOUND, IN_CHAT},
+    {KEY_NAME("n"), KEY_N, IN_BOTH},
+    {KEY_NAME("prompt_cache_key"), KEY_SESSION, IN_BOTH},
+    {KEY_NAME("prompt"), KEY_PASS, IN_COMPLETIONS},
+    {KEY_NAME("suffix"), KEY_PASS, IN_COMPLETIONS},
+    {KEY_NAME("echo"), KEY_PASS, IN_COMPLETIONS},
+    {KEY_NAME("best_of"), KEY_PASS, IN_COMPLETIONS},
+    {KEY_NAME("temperature"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("top_p"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("stop"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("seed"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("presence_penalty"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("frequency_penalty"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("logit_bias"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("logprobs"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("top_logprobs"), KEY_PASS, IN_CHAT},
+    {KEY_NAME("tools"), KEY_PASS, IN_CHAT},
+    {KEY_NAME("tool_choice"), KEY_PASS, IN_CHAT},
+    {KEY_NAME("parallel_tool_calls"), KEY_PASS, IN_CHAT},
+    {KEY_NAME("functions"), KEY_PASS, IN_CHAT},
+    {KEY_NAME("function_call"), KEY_PASS, IN_CHAT},
+    {KEY_NAME("response_format"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("reasoning_effort"), KEY_PASS, IN_CHAT},
+    {KEY_NAME("chat_template_kwargs"), KEY_PASS, IN_CHAT},
     /* llama.cpp's own */
-    {"top_k", KEY_PASS, IN_BOTH},
-    {"min_p", KEY_PASS, IN_BOTH},
-    {"typical_p", KEY_PASS, IN_BOTH},
-    {"repeat_penalty", KEY_PASS, IN_BOTH},
-    {"repeat_last_n", KEY_PASS, IN_BOTH},
-    {"dynatemp_range", KEY_PASS, IN_BOTH},
-    {"dynatemp_exponent", KEY_PASS, IN_BOTH},
-    {"xtc_probability", KEY_PASS, IN_BOTH},
-    {"xtc_threshold", KEY_PASS, IN_BOTH},
-    {"dry_multiplier", KEY_PASS, IN_BOTH},
-    {"dry_base", KEY_PASS, IN_BOTH},
-    {"dry_allowed_length", KEY_PASS, IN_BOTH},
-    {"dry_penalty_last_n", KEY_PASS, IN_BOTH},
-    {"mirostat", KEY_PASS, IN_BOTH},
-    {"mirostat_tau", KEY_PASS, IN_BOTH},
-    {"mirostat_eta", KEY_PASS, IN_BOTH},
-    {"ignore_eos", KEY_PASS, IN_BOTH},
-    {"grammar", KEY_PASS, IN_BOTH},
-    {"json_schema", KEY_PASS, IN_BOTH},
-    {"cache_prompt", KEY_PASS, IN_BOTH},
-    {"return_progress", KEY_PASS, IN_BOTH},
-    {"timings_per_token", KEY_PASS, IN_BOTH},
+    {KEY_NAME("top_k"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("min_p"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("typical_p"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("repeat_penalty"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("repeat_last_n"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("dynatemp_range"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("dynatemp_exponent"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("xtc_probability"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("xtc_threshold"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("dry_multiplier"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("dry_base"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("dry_allowed_length"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("dry_penalty_last_n"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("mirostat"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("mirostat_tau"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("mirostat_eta"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("ignore_eos"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("grammar"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("json_schema"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("cache_prompt"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("return_progress"), KEY_PASS, IN_BOTH},
+    {KEY_NAME("timings_per_token"), KEY_PASS, IN_BOTH},
 };
 
 /* What reading one body needs. */
@@ -97,13 +101,10 @@ struct reading {
 
 static enum key_kind key_find(struct rm_slice raw, unsigned in)
 {
-    for (size_t i = 0; i < RM_COUNT(key_rows); i++) {
-        size_t n = strlen(key_rows[i].name);
-
-        if ((key_rows[i].in & in) != 0 && raw.n == n + 2 &&
-            memcmp(raw.p + 1, key_rows[i].name, n) == 0)
+    for (size_t i = 0; i < RM_COUNT(key_rows); i++)
+        if (raw.n == key_rows[i].name.n && (key_rows[i].in & in) != 0 &&
+            memcmp(raw.p, key_rows[i].name.p, raw.n) == 0)
             return (enum key_kind)key_rows[i].kind;
-    }
     return KEY_DROP; /* also what is spelt with escapes: it must not mean one thing here and
                         another to an engine */
 }
@@ -378,16 +379,18 @@ static size_t openai_pieces(const struct dialect_ask *ask, struct rm_slice body,
 {
     struct edit e[3];
     size_t n = 0;
-    int len = snprintf(note, 16, "%" PRIu32, context);
+    int len = 0;
 
     if (model.n > 0 && ask->model_any.len > 0)
         e[n++] = (struct edit){ask->model_any.offset, ask->model_any.len, {model}, 1};
     else if (model.n > 0)
         e[n++] = (struct edit){ask->open, 0, {RM_LIT("\"model\":"), model, RM_LIT(",")}, 3};
     for (size_t i = 0; i < RM_COUNT(ask->bound); i++)
-        if (ask->bound[i].value.len > 0 && ask->bound[i].tokens > context && context > 0)
+        if (ask->bound[i].value.len > 0 && ask->bound[i].tokens > context && context > 0) {
+            len = snprintf(note, 16, "%" PRIu32, context);
             e[n++] = (struct edit){
                 ask->bound[i].value.offset, ask->bound[i].value.len, {{note, (size_t)len}}, 1};
+        }
     edits_sort(e, n);
     return edits_apply(body, e, n, pieces);
 }
