@@ -134,6 +134,7 @@ static void freq_free(struct freq *r)
     rm_buf_clear(&r->answer);
     rm_buf_clear(&r->names);
     free(r->lost);
+    free(r->avoid);
     if (r->prev != NULL)
         r->prev->next = r->next;
     else
@@ -240,11 +241,13 @@ static int freq_send(struct freq *r, const struct route_lease *lease)
     struct rm_slice pieces[DIALECT_PIECES_MAX];
     struct http_call_spec spec = {.method = "POST", .fields = fields, .n_fields = 2};
     struct rm_slice body = {r->body.data, r->body.len};
-    int n = snprintf(r->target, sizeof(r->target), "%s%s", lease->target, r->dialect->upstream);
+    size_t n = strlen(lease->target), more = strlen(r->dialect->upstream);
 
-    if (n < 0 || (size_t)n >= sizeof(r->target))
+    if (n + more > sizeof(r->target))
         return RM_ERR_INTERNAL;
-    spec.target = (struct rm_slice){r->target, (size_t)n};
+    memcpy(r->target, lease->target, n);
+    memcpy(r->target + n, r->dialect->upstream, more);
+    spec.target = (struct rm_slice){r->target, n + more};
     spec.n_body = r->dialect->pieces(&r->ask, body, freq_engine_model(r, lease), lease->context,
                                      r->note, pieces);
     spec.body = pieces;
@@ -257,7 +260,7 @@ static void freq_on_lease(struct route_ticket *t, const struct route_lease *leas
     struct metrics_role *m = metrics_of(&r->f->metrics, r->role->name);
     int err;
 
-    snprintf(r->node, sizeof(r->node), "%s", lease->node);
+    rm_text_copy(r->node, sizeof(r->node), lease->node);
     if (m != NULL)
         metrics_observe(&m->queued, (double)lease->queued_us / 1e6);
     r->tries++;

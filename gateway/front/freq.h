@@ -64,8 +64,8 @@ struct freq {
     struct route_usage usage;
 
     uint8_t tries, n_avoid;
-    char avoid[AVOID_MAX][NODE_NAME_MAX];
-    struct fault *lost; /* with bad or was_lost: what the client will be told */
+    char (*avoid)[NODE_NAME_MAX]; /* AVOID_MAX of them, made with the first loss */
+    struct fault *lost;           /* with bad or was_lost: what the client will be told */
 };
 
 /* ---- freq.c ---- */

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static int sink_put(void *arg, struct rm_slice piece)
 {
@@ -110,8 +111,10 @@ static bool freq_again(struct freq *r, enum route_outcome how)
     freq_close_ticket(r, how);
     if (r->tries >= r->f->conf.tries || r->first_ms > 0 || r->gone)
         return false;
-    if (r->n_avoid < AVOID_MAX)
-        snprintf(r->avoid[r->n_avoid++], NODE_NAME_MAX, "%s", r->node);
+    if (r->avoid == NULL)
+        r->avoid = calloc(AVOID_MAX, sizeof(*r->avoid));
+    if (r->avoid != NULL && r->n_avoid < AVOID_MAX)
+        rm_text_copy(r->avoid[r->n_avoid++], NODE_NAME_MAX, r->node);
     r->f->metrics.retries++;
     r->answer.len = 0;
     r->node[0] = '\0';

@@ -4,6 +4,7 @@
  * others. Loop thread. */
 #include "gateway/front/front_impl.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,9 +44,9 @@ void front_new_id(struct front *f, char out[FRONT_ID_BYTES + 1])
     const unsigned char *p;
 
     if (f->random_left < 16) {
-        if (uv_random(NULL, NULL, f->random, sizeof(f->random), 0, NULL) < 0)
-            memset(f->random, 0, sizeof(f->random)); /* no kernel of ours lacks it */
-        f->random_left = sizeof(f->random);
+        randombytes_buf_deterministic(f->random, sizeof(f->random), f->seed);
+        memcpy(f->seed, f->random, sizeof(f->seed)); /* what was made before cannot be made again */
+        f->random_left = sizeof(f->random) - sizeof(f->seed);
     }
     p = f->random + sizeof(f->random) - f->random_left;
     f->random_left -= 16;
@@ -103,7 +104,9 @@ int front_new(uv_loop_t *loop, struct role_map *map, struct route *route,
     *out = NULL;
     if (f == NULL)
         return UV_ENOMEM;
-    if ((r = uv_timer_init(loop, &f->tick)) < 0) {
+    r = sodium_init() < 0 ? RM_ERR_INTERNAL
+                          : uv_random(NULL, NULL, f->seed, sizeof(f->seed), 0, NULL);
+    if (r < 0 || (r = uv_timer_init(loop, &f->tick)) < 0) {
         free(f);
         return r;
     }

@@ -9,7 +9,12 @@
 #include "gateway/front/metrics.h"
 #include "gateway/front/path.h"
 
-enum { FRONT_ID_BYTES = 36, FRONT_FIELDS_MAX = 24, FRONT_RANDOM_BYTES = 2048 };
+enum {
+    FRONT_ID_BYTES = 36,
+    FRONT_FIELDS_MAX = 24,
+    FRONT_RANDOM_BYTES = 2048,
+    FRONT_SEED_BYTES = 32
+};
 
 struct freq;
 
@@ -22,11 +27,12 @@ struct front {
     uint32_t alive_ms, tick_ms; /* from conf and map */
     struct freq *first;         /* requests that run, any order */
     uint32_t active;
-    uint64_t held_bytes;          /* request bodies */
-    struct rm_skim skim, scratch; /* for what is read in one go */
-    struct rm_buf text;           /* the answer being written */
-    struct fault fault;           /* the one being worded */
-    int64_t created;              /* wall clock at start; `created` of models */
+    uint64_t held_bytes;                  /* request bodies */
+    struct rm_skim skim, scratch;         /* for what is read in one go */
+    struct rm_buf text;                   /* the answer being written */
+    struct fault fault;                   /* the one being worded */
+    int64_t created;                      /* wall clock at start; `created` of models */
+    unsigned char seed[FRONT_SEED_BYTES]; /* from the kernel once, then from itself */
     unsigned char random[FRONT_RANDOM_BYTES];
     size_t random_left;
     struct front_metrics metrics;

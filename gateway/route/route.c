@@ -62,6 +62,7 @@ static void ticket_refuse(struct route_ticket *t, int err, const char *text, uin
 
 static void ticket_lease(struct route_ticket *t, struct cluster_host *h)
 {
+    const uint64_t now_us = rm_now_us();
     const struct route_lease lease = {
         .node = h->node->name,
         .role = h->role->name,
@@ -69,7 +70,7 @@ static void ticket_lease(struct route_ticket *t, struct cluster_host *h)
         .client = h->node->client,
         .target = h->target,
         .context = h->facts.context,
-        .queued_us = rm_now_us() - t->opened_us,
+        .queued_us = now_us - t->opened_us,
     };
 
     assert(t->state == RT_WAITING);
@@ -80,7 +81,7 @@ static void ticket_lease(struct route_ticket *t, struct cluster_host *h)
     h->granted++;
     t->host = h;
     t->map = role_map_ref(t->route->map);
-    t->leased_us = rm_now_us();
+    t->leased_us = now_us;
     t->state = RT_LEASED;
     TAILQ_INSERT_TAIL(&t->route->leased, t, link);
     t->ops->on_lease(t, &lease);
@@ -98,7 +99,7 @@ int route_open(struct route *r, const struct route_ask *ask, const struct route_
     t->ops = ops;
     t->arg = arg;
     t->ask = *ask;
-    snprintf(t->asked, sizeof t->asked, "%s", ask->role);
+    rm_text_copy(t->asked, sizeof t->asked, ask->role);
     t->ask.role = t->asked;
     t->ask.avoid_n = ask->avoid_n < RM_COUNT(t->avoid) ? ask->avoid_n : RM_COUNT(t->avoid);
     for (uint32_t i = 0; i < t->ask.avoid_n; i++) {
@@ -132,8 +133,8 @@ static void lease_end(struct route_ticket *t, enum route_outcome how,
                       const struct route_usage *usage)
 {
     struct cluster_host *h = t->host;
-    uint64_t now = rm_now_ms();
-    double s = (double)(rm_now_us() - t->leased_us) / 1e6;
+    const uint64_t now_us = rm_now_us(), now = now_us / 1000;
+    double s = (double)(now_us - t->leased_us) / 1e6;
 
     h->in_flight--;
     if (how == ROUTE_DONE) {

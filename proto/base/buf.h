@@ -42,6 +42,16 @@ static inline bool rm_slice_ieq(struct rm_slice s, const char *text)
     return s.n == strlen(text) && (s.n == 0 || strncasecmp(s.p, text, s.n) == 0);
 }
 
+/* Copies text with its NUL, cut to fit. */
+static inline void rm_text_copy(char *out, size_t size, const char *text)
+{
+    size_t n = strlen(text);
+
+    n = n < size ? n : size - 1;
+    memcpy(out, text, n);
+    out[n] = '\0';
+}
+
 char *rm_slice_dup(struct rm_slice s); /* malloc'ed with a NUL; NULL: no memory */
 
 struct rm_buf {

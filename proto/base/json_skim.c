@@ -74,8 +74,9 @@ static uint64_t hash_bytes(uint64_t h, const unsigned char *p, size_t n)
 
 static void name_put(struct rm_skim *s, const unsigned char *p, size_t n)
 {
-    for (size_t i = 0; i < n && s->name_n + i < sizeof(s->name); i++)
-        s->name[s->name_n + i] = (char)p[i];
+    if (s->name_n < sizeof(s->name))
+        memcpy(s->name + s->name_n, p,
+               n < sizeof(s->name) - s->name_n ? n : sizeof(s->name) - s->name_n);
     s->name_n += (uint32_t)n;
     s->name_hash = hash_bytes(s->name_hash, p, n);
 }
@@ -412,8 +413,8 @@ static size_t plain_vectors(const unsigned char *p, size_t n)
 /* Bytes at p that stand for themselves in a string. */
 static size_t plain_run(const unsigned char *p, size_t n)
 {
-    size_t i = plain_vectors(p, n);
-    uint64_t special;
+    uint64_t special = n >= 8 ? special8(load8(p)) : 0;
+    size_t i = special == 0 ? plain_vectors(p, n) : 0; /* most strings end in their first bytes */
 
     for (; n - i >= 8; i += 8)
         if ((special = special8(load8(p + i))) != 0) {
@@ -498,7 +499,8 @@ static size_t step_string(struct rm_skim *s, const unsigned char *p, size_t n)
 
     while (i < n) {
         run = plain_run(p + i, n - i);
-        run += wide_run(p + i + run, n - i - run);
+        if (i + run < n && p[i + run] >= 0x80)
+            run += wide_run(p + i + run, n - i - run);
         if (s->naming)
             name_put(s, p + i, run);
         i += run;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RELAY_PIECES = 64, RELAY_FIELDS = 100, RELAY_NAMES = 4096 };
+enum { RELAY_PIECES = 56, RELAY_FIELDS = 100, RELAY_NAMES = 4096 };
 
 struct relay {
     struct http_call *call; /* NULL once it is over */

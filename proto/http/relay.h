@@ -58,7 +58,7 @@ void relay_send_end(struct relay *r);
  * http_reply_start. */
 int relay_copy_head(struct relay *r, const struct http_head *head);
 
-/* Queues bytes for the client inside filter or on_head; sent when the batch ends, and whenever 64
+/* Queues bytes for the client inside filter or on_head; sent when the batch ends, and whenever 56
  * pieces are together. Both return 0 or what http_reply_write returned, RM_WAIT excepted: the relay
  * sees to that. */
 int relay_put(struct relay *r, struct rm_slice piece);
