@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/main.c - arguments of rolemesh-gateway. */
 #include <getopt.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdio.h>
 
 #include "gateway/gateway.h"
@@ -44,6 +47,19 @@ static int check(const char *path)
     rm_buf_clear(&text);
     conf_report_clear(&report);
     return r < 0 ? 2 : 0;
+}
+
+/* By itself glibc gives the heap's end back to the kernel after every large body and takes it again
+ * with the next one, page by page: on 200 KB prompts that was up to half of all CPU time. Bodies
+ * above KEEP_BODY_BYTES go back at once. */
+static void keep_some_memory(void)
+{
+#ifdef __GLIBC__
+    enum { KEEP_BYTES = 8 << 20, KEEP_BODY_BYTES = 1 << 20 };
+
+    mallopt(M_TRIM_THRESHOLD, KEEP_BYTES);
+    mallopt(M_MMAP_THRESHOLD, KEEP_BODY_BYTES);
+#endif
 }
 
 int main(int argc, char **argv)
@@ -99,5 +115,6 @@ int main(int argc, char **argv)
               stderr);
         return 2;
     }
+    keep_some_memory();
     return only_check ? check(o.role_map) : gateway_run(&o);
 }
