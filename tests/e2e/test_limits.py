@@ -3,6 +3,7 @@
 Expect, and the wait for a role that nobody can serve yet. Real gateway, worker and core."""
 import concurrent.futures
 import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -104,6 +105,10 @@ def test_65_mib_in_chunks(rig):
         (answer,) = raw.final_answers()
     assert answer.status == 413 and answer.closes and sent >= 60 << 20, answer.body
     assert rig.leases() == before and text_in(rig.chat()) == WORDS
+    status = pathlib.Path(f"/proc/{rig.cluster.gateway.pid}/status").read_text()
+    most_mib = int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
+    print(f"gateway's memory at most {most_mib:.0f} MiB")
+    assert SLOW > 1 or most_mib < 2 * 64 + 32  # sanitizers have their own
     wait_for("its memory is given back", lambda: b"\nrolemesh_request_body_bytes 0\n" in call(rig.port, "GET", "/metrics")[2], 5)
 
 
