@@ -5,7 +5,8 @@ enum { PROBATION_MAX_MS = 60000 };
 
 const struct health_rule health_node_rule = {
     .rise = 2, .fall = 2, .suspect_ms = 4000, .down_ms = 8000};
-const struct health_rule health_host_rule = {.rise = 1, .fall = 3, .probation_ms = 2000};
+const struct health_rule health_host_rule = {
+    .rise = 1, .fall = 3, .probation_ms = 2000, .forgive_ms = 30000};
 
 static bool health_to(struct health *h, enum health_state state, uint64_t now_ms)
 {
@@ -37,6 +38,7 @@ bool health_bad(struct health *h, const struct health_rule *rule, uint64_t now_m
 {
     h->good = 0;
     h->bad++;
+    h->since_ms = now_ms;
     if (h->bad < rule->fall)
         return h->state == HEALTH_UP && health_to(h, HEALTH_SUSPECT, now_ms);
     if (h->state != HEALTH_DOWN)
@@ -62,6 +64,12 @@ bool health_tick(struct health *h, const struct health_rule *rule, uint64_t now_
             return false;
         h->bad = rule->fall - 1; /* one more bad sign and it is out again */
         return health_to(h, HEALTH_SUSPECT, now_ms);
+    }
+    if (h->state == HEALTH_SUSPECT && rule->forgive_ms > 0 &&
+        now_ms - h->since_ms >= rule->forgive_ms) {
+        h->bad = 0;
+        h->downs = 0;
+        return health_to(h, HEALTH_UP, now_ms);
     }
     if (rule->suspect_ms == 0 || silent < rule->suspect_ms)
         return false;

@@ -18,6 +18,8 @@ struct health_rule {
     uint32_t fall;         /* bad signs in a row to be DOWN */
     uint32_t suspect_ms;   /* silence that makes SUSPECT; 0: silence means nothing */
     uint32_t down_ms;      /* silence that makes DOWN */
+    uint32_t forgive_ms;   /* SUSPECT without another bad sign for so long is UP again: a host that
+                              gets no traffic   could not prove itself; 0: only good signs lift it */
     uint32_t probation_ms; /* DOWN by bad signs becomes SUSPECT again after this, doubled each time
                               up to 60 s; 0: only a good sign lifts it */
 };
@@ -32,7 +34,7 @@ struct health {
     enum health_state state;
     uint32_t good, bad; /* in a row */
     uint64_t last_good_ms;
-    uint64_t since_ms; /* of the present state */
+    uint64_t since_ms; /* of the present state, or of its last bad sign */
     uint32_t downs;    /* times DOWN by bad signs since it was last UP */
 };
 

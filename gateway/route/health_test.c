@@ -32,6 +32,8 @@ static const struct row {
     {"where one more failure takes it out for longer", &health_host_rule, HEALTH_UP, "---..-....",
      "SSDDSDDDDS"},
     {"and one success brings it back", &health_host_rule, HEALTH_UP, "---..+", "SSDDSU"},
+    {"a suspect host that nobody asks is forgiven after half a minute", &health_host_rule,
+     HEALTH_UP, "-..............................", "SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSU"},
     {"silence says nothing of a host", &health_host_rule, HEALTH_UP, "..........", "UUUUUUUUUU"},
 };
 
