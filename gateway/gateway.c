@@ -167,13 +167,21 @@ static void gateway_reload(struct gateway *g)
 
 /* ---- stop ---- */
 
-static void gateway_on_server_closed(void *arg)
+/* What was started, also when the start stopped half way: the server is closed already. */
+static void gateway_close_modules(void *arg)
 {
     struct gateway *g = arg;
 
     front_close(g->front, NULL, NULL);
     drive_close(g->drive);
     route_free(g->route);
+}
+
+static void gateway_on_server_closed(void *arg)
+{
+    struct gateway *g = arg;
+
+    gateway_close_modules(g);
     uv_close((uv_handle_t *)&g->on_term, NULL);
     uv_close((uv_handle_t *)&g->on_int, NULL);
     uv_close((uv_handle_t *)&g->on_hup, NULL);
@@ -312,10 +320,21 @@ static void watch_signal(struct gateway *g, uv_signal_t *handle, int number, uv_
     uv_signal_start(handle, cb, number);
 }
 
+static void start_clocks(struct gateway *g)
+{
+    watch_signal(g, &g->on_term, SIGTERM, gateway_on_stop_signal);
+    watch_signal(g, &g->on_int, SIGINT, gateway_on_stop_signal);
+    watch_signal(g, &g->on_hup, SIGHUP, gateway_on_hup);
+    uv_timer_init(&g->loop, &g->lag);
+    uv_timer_init(&g->loop, &g->drain);
+    g->lag.data = g->drain.data = g;
+    uv_timer_start(&g->lag, gateway_on_lag, LAG_TICK_MS, LAG_TICK_MS);
+}
+
 int gateway_run(const struct gateway_options *options)
 {
     struct gateway g = {.options = options};
-    int r;
+    int r, exit_status = 0;
 
     signal(SIGPIPE, SIG_IGN);
     if (options->log_level >= 0)
@@ -324,23 +343,29 @@ int gateway_run(const struct gateway_options *options)
         return 2;
     if (options->log_level < 0)
         rm_log_set_level((enum rm_log_level)g.map->gateway.log_level);
-    uv_loop_init(&g.loop);
-    if (gateway_start_modules(&g) < 0)
-        return 2; /* the process ends here; the system takes the rest back */
-    watch_signal(&g, &g.on_term, SIGTERM, gateway_on_stop_signal);
-    watch_signal(&g, &g.on_int, SIGINT, gateway_on_stop_signal);
-    watch_signal(&g, &g.on_hup, SIGHUP, gateway_on_hup);
-    uv_timer_init(&g.loop, &g.lag);
-    uv_timer_init(&g.loop, &g.drain);
-    g.lag.data = g.drain.data = &g;
-    uv_timer_start(&g.lag, gateway_on_lag, LAG_TICK_MS, LAG_TICK_MS);
-    rm_info("gateway", "started", RM_S("version", RM_VERSION), RM_S("role_map", options->role_map),
-            RM_U("roles", g.map->n_roles), RM_U("nodes", g.map->n_nodes));
+    if ((r = uv_loop_init(&g.loop)) < 0) {
+        fprintf(stderr, "rolemesh-gateway: %s\n", uv_strerror(r));
+        role_map_unref(g.map);
+        return 2;
+    }
+    if (gateway_start_modules(&g) == 0) {
+        start_clocks(&g);
+        rm_info("gateway", "started", RM_S("version", RM_VERSION),
+                RM_S("role_map", options->role_map), RM_U("roles", g.map->n_roles),
+                RM_U("nodes", g.map->n_nodes));
+    } else { /* it has said why; the loop below only ends what was begun */
+        exit_status = 2;
+        if (g.server != NULL)
+            http_server_close(g.server, gateway_close_modules, &g);
+        else
+            gateway_close_modules(&g);
+    }
     uv_run(&g.loop, UV_RUN_DEFAULT);
     r = uv_loop_close(&g.loop);
     if (r < 0)
         rm_error("gateway", "handles were left open", RM_E("error", r));
     role_map_unref(g.map);
-    rm_info("gateway", "stopped");
-    return 0;
+    if (exit_status == 0)
+        rm_info("gateway", "stopped");
+    return exit_status;
 }

@@ -11,6 +11,8 @@ import socket
 import subprocess
 import time
 
+from core_rig import UnixConnection
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("ROLEMESH_BIN", TOP / "build" / "release" / "bin"))
 SLOW = 6 if os.environ.get("ROLEMESH_PRESET") in ("asan", "tsan") else 1
@@ -185,6 +187,17 @@ class Cluster:
         status, _, body = call(self.ports[name], "GET", "/node/v1/state", timeout=5)
         assert status == 200
         return json.loads(body)
+
+    def engine_counts(self, node, role):
+        """What the core of a role says itself, on its socket: the states of worker and gateway come later."""
+        pid = next(h["pid"] for h in self.node_state(node)["hosts"] if h["role"] == role)
+        for path in (self.folder / f"state-{node}").rglob("*.sock"):
+            with contextlib.closing(UnixConnection(path, 10 * SLOW)) as c:
+                c.request("GET", "/core/state")
+                state = json.loads(c.getresponse().read())
+            if state["pid"] == pid:
+                return state
+        raise AssertionError(f"no socket of {role} on {node}")
 
     def is_ready(self, role):
         r = self.role(role)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -14,6 +15,40 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("ROLEMESH_BIN", TOP / "build" / "release" / "bin"))
 # Sanitizers make everything slower: deadlines are stretched, what a test asserts is not.
 SLOW = 6 if os.environ.get("ROLEMESH_PRESET") in ("asan", "tsan") else 1
+
+# Where a sanitizer in any process of a test writes what it found; see pytest_configure.
+REPORTS = None
+
+
+def pytest_configure():
+    """Every process that a test starts, and every process of theirs, writes what its sanitizer finds into one folder:
+    nobody's log has to be searched, and an engine that its worker started again is not overlooked."""
+    global REPORTS
+    REPORTS = pathlib.Path(os.environ.get("ROLEMESH_REPORTS") or tempfile.mkdtemp(prefix="rm-reports-"))
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    defaults = {
+        "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "TSAN_OPTIONS": f'halt_on_error=1:suppressions="{TOP}/tests/support/tsan.supp"',
+    }
+    for name, default in defaults.items():
+        os.environ[name] = f'{os.environ.get(name, default)}:log_path="{REPORTS}/report"'
+
+
+def pytest_unconfigure():
+    with contextlib.suppress(OSError):  # not empty: kept
+        REPORTS.rmdir()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """After a test and the fixtures that end with it: a report that is new fails it."""
+    reports = sorted(p for p in REPORTS.glob("report.*") if p.is_file())
+    if reports:
+        text = "\n".join(p.read_text(errors="replace")[:8000] for p in reports)
+        for p in reports:
+            p.rename(p.with_name(f"told-{p.name}"))
+        pytest.fail(f"a sanitizer reported in {len(reports)} process(es), kept in {REPORTS}:\n{text}", pytrace=False)
 
 
 def program(name):
@@ -104,9 +139,10 @@ def make_model(tmp_path_factory):
     def make(name, arch="llama", **options):
         key = (name, arch, tuple(sorted(options.items())))
         if key not in made:
+            generator = program("mkmodel")
             path = directory / f"{len(made)}" / f"{name}.gguf"
             path.parent.mkdir()
-            argv = [program("mkmodel"), arch, path, *(f"{k}={v}" for k, v in options.items())]
+            argv = [generator, arch, path, *(f"{k}={v}" for k, v in options.items())]
             subprocess.run([str(a) for a in argv], check=True, stdout=subprocess.DEVNULL)
             made[key] = path
         return made[key]
