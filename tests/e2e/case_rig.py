@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 
-from cluster_rig import SLOW
+from rig import SLOW
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 SMALL = 4096  # larger payloads are not played byte by byte

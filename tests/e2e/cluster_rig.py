@@ -1,59 +1,19 @@
 # SPDX-License-Identifier: MIT
 """A gateway with its workers on loopback: real programs, real inference on models made on the spot.
-Waits for conditions with a deadline, never for a time; ends its own processes by id. Programs come from ROLEMESH_BIN."""
+Waits for conditions with a deadline, never for a time; ends its own processes by id."""
 import contextlib
 import http.client
 import json
-import os
 import pathlib
-import signal
-import socket
-import subprocess
 import time
 
-from core_rig import UnixConnection
-
-TOP = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("ROLEMESH_BIN", TOP / "build" / "release" / "bin"))
-SLOW = 6 if os.environ.get("ROLEMESH_PRESET") in ("asan", "tsan") else 1
-
-
-def have_programs():
-    return all((BIN / name).exists() for name in ("rolemesh-gateway", "rolemesh-worker", "rolemesh-core", "mkmodel"))
-
-
-def wait_for(what, condition, seconds=20.0, pause=0.02):
-    """Returns condition()'s first true value; fails after `seconds`."""
-    end = time.monotonic() + seconds * SLOW
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"waited too long: {what}"
-        time.sleep(pause)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def make_model(path, arch="llama", **options):
-    args = [f"{key}={value}" for key, value in options.items()]
-    subprocess.run([BIN / "mkmodel", arch, path, *args], check=True, stdout=subprocess.DEVNULL)
-    return path
+from rig import SLOW, Process, UnixConnection, ask, chat_of, event_of, free_port, make_model, program, wait_for
 
 
 def call(port, method, path, body=None, headers=None, timeout=60):
     """One request; returns (status, headers, bytes)."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout * SLOW)) as c:
-        if isinstance(body, (dict, list)):
-            body = json.dumps(body)
-        send = {"Content-Type": "application/json"} if body is not None else {}
-        c.request(method, path, body, {**send, **(headers or {})})
-        r = c.getresponse()
-        return r.status, r.headers, r.read()
+    answer = ask(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout * SLOW), method, path, body, headers)
+    return answer.status, answer.headers, answer.body
 
 
 class Stream:
@@ -61,7 +21,7 @@ class Stream:
 
     def __init__(self, port, mode, text="hi", timeout=60, **more):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout * SLOW)
-        body = {"stream": True, "messages": [{"role": "user", "content": text}], **more}
+        body = chat_of(text, **{"stream": True, **more})
         self.connection.request("POST", f"/{mode}/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
         self.response = self.connection.getresponse()
         self.status = self.response.status
@@ -70,9 +30,8 @@ class Stream:
         """Objects, then "[DONE]"; then, if the body was cut, "cut"."""
         try:
             for line in self.response:
-                if line.startswith(b"data: "):
-                    data = line[6:].rstrip(b"\n").decode()
-                    yield data if data == "[DONE]" else json.loads(data)
+                if (event := event_of(line)) is not None:
+                    yield event
         except (http.client.IncompleteRead, ConnectionError):
             yield "cut"
 
@@ -80,35 +39,6 @@ class Stream:
         """Closes the socket at once."""
         self.response.close()
         self.connection.close()
-
-
-def text_of(events):
-    return "".join(c["delta"].get("content") or "" for e in events if isinstance(e, dict) for c in e.get("choices", []))
-
-
-class Process:
-    def __init__(self, name, args, folder):
-        self.log_path = folder / f"{name}-{time.monotonic_ns()}.log"
-        with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def log(self):
-        return self.log_path.read_text(errors="replace")
-
-    def stop(self, number=signal.SIGTERM, seconds=20):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.send_signal(number)
-        try:
-            return self.process.wait(seconds * SLOW)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(10)
-            raise
 
 
 class Cluster:
@@ -142,14 +72,18 @@ class Cluster:
     def write_map(self, text=None):
         self.map.write_text(text or self.map_text())
 
+    def run(self, name, argv):
+        """A program of this cluster, with a log of its own."""
+        return Process(argv, self.folder / f"{name}-{time.monotonic_ns()}.log")
+
     def start_worker(self, node):
         state = self.folder / f"state-{node}"
         state.mkdir(exist_ok=True)
-        self.workers[node] = Process(f"worker-{node}", [BIN / "rolemesh-worker", "--node", node, "--listen", f"127.0.0.1:{self.ports[node]}",
-                                                        "--models-dir", self.models, "--state-dir", state], self.folder)
+        argv = [program("rolemesh-worker"), "--node", node, "--listen", f"127.0.0.1:{self.ports[node]}"]
+        self.workers[node] = self.run(f"worker-{node}", [*argv, "--models-dir", self.models, "--state-dir", state])
 
     def start_gateway(self):
-        self.gateway = Process("gateway", [BIN / "rolemesh-gateway", "--role-map", self.map], self.folder)
+        self.gateway = self.run("gateway", [program("rolemesh-gateway"), "--role-map", self.map])
 
     def start(self, wait=True):
         for node in self.ports:
@@ -160,10 +94,10 @@ class Cluster:
         return self
 
     def stop(self):
-        for p in [self.gateway, *self.workers.values()]:
-            if p is not None and p.process.poll() is None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    p.stop(signal.SIGTERM)
+        with contextlib.ExitStack() as stack:  # all of them, the gateway first
+            for p in [*self.workers.values(), self.gateway]:
+                if p is not None and p.running:
+                    stack.callback(p.stop)
 
     def get(self, path):
         try:
@@ -192,9 +126,7 @@ class Cluster:
         """What the core of a role says itself, on its socket: the states of worker and gateway come later."""
         pid = next(h["pid"] for h in self.node_state(node)["hosts"] if h["role"] == role)
         for path in (self.folder / f"state-{node}").rglob("*.sock"):
-            with contextlib.closing(UnixConnection(path, 10 * SLOW)) as c:
-                c.request("GET", "/core/state")
-                state = json.loads(c.getresponse().read())
+            state = ask(UnixConnection(path, 10 * SLOW), "GET", "/core/state").json()
             if state["pid"] == pid:
                 return state
         raise AssertionError(f"no socket of {role} on {node}")
@@ -208,7 +140,7 @@ class Cluster:
             wait_for(f"{role} ready", lambda role=role: self.is_ready(role), seconds)
 
     def chat(self, mode, text="hi", **more):
-        return call(self.port, "POST", f"/{mode}/v1/chat/completions", {"messages": [{"role": "user", "content": text}], **more})
+        return call(self.port, "POST", f"/{mode}/v1/chat/completions", chat_of(text, **more))
 
     def answer(self, mode, text="hi", **more):
         status, _, body = self.chat(mode, text, **more)

@@ -1,20 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""What every whole-program test may use: where the programs are, processes that are ended by their pid, waiting for a
-condition with a deadline, models made on the spot. Ports are always 0; programs say where they listen."""
+"""Fixtures of every whole-program test, and what a sanitizer found in any process of one. The tools are in rig.py."""
 import contextlib
 import os
 import pathlib
-import signal
-import subprocess
 import tempfile
-import time
 
 import pytest
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("ROLEMESH_BIN", TOP / "build" / "release" / "bin"))
-# Sanitizers make everything slower: deadlines are stretched, what a test asserts is not.
-SLOW = 6 if os.environ.get("ROLEMESH_PRESET") in ("asan", "tsan") else 1
+import rig
 
 # Where a sanitizer in any process of a test writes what it found; see pytest_configure.
 REPORTS = None
@@ -29,7 +22,7 @@ def pytest_configure():
     defaults = {
         "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
-        "TSAN_OPTIONS": f'halt_on_error=1:suppressions="{TOP}/tests/support/tsan.supp"',
+        "TSAN_OPTIONS": f'halt_on_error=1:suppressions="{rig.TOP}/tests/support/tsan.supp"',
     }
     for name, default in defaults.items():
         os.environ[name] = f'{os.environ.get(name, default)}:log_path="{REPORTS}/report"'
@@ -51,79 +44,6 @@ def pytest_runtest_teardown():
         pytest.fail(f"a sanitizer reported in {len(reports)} process(es), kept in {REPORTS}:\n{text}", pytrace=False)
 
 
-def program(name):
-    """A program of the build; the test fails when it is missing, and is skipped with a reason only where the build
-    was made without llama.cpp and the program needs it."""
-    path = BIN / name
-    if path.exists():
-        return path
-    if name in ("rolemesh-core", "mkmodel") and (BIN / "rolemesh-worker").exists():
-        pytest.skip(f"this build has no {name}: made without llama.cpp")
-    pytest.fail(f"no {name} in {BIN}: build first, or set ROLEMESH_BIN")
-
-
-def wait_until(what, condition, seconds=15.0, pause=0.005):
-    """Returns condition()'s first true value; fails after `seconds`."""
-    end = time.monotonic() + seconds * SLOW
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"waited too long: {what}"
-        time.sleep(pause)
-
-
-def alive(pid):
-    """True while the process runs: a zombie or a stranger's pid that cannot be asked does not count."""
-    try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
-
-
-class Process:
-    """One program with its output in a file. Ended by its pid, first politely."""
-
-    def __init__(self, argv, log, **popen):
-        self.log_path = pathlib.Path(log)
-        with self.log_path.open("ab") as out:
-            self.popen = subprocess.Popen(
-                [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, **popen
-            )
-
-    @property
-    def pid(self):
-        return self.popen.pid
-
-    @property
-    def running(self):
-        return self.popen.poll() is None
-
-    def log(self):
-        return self.log_path.read_text(errors="replace")
-
-    def signal(self, number):
-        if self.running:
-            self.popen.send_signal(number)
-
-    def wait(self, seconds=15):
-        return self.popen.wait(seconds * SLOW)
-
-    def stop(self, seconds=10):
-        self.signal(signal.SIGTERM)
-        try:
-            return self.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.signal(signal.SIGKILL)
-            self.wait(seconds)
-            raise AssertionError(f"ignored SIGTERM:\n{self.log()[-4000:]}") from None
-
-    def kill(self):
-        self.signal(signal.SIGKILL)
-        return self.wait()
-
-
 @pytest.fixture
 def closing():
     """An ExitStack that is unwound after the test, whatever happened."""
@@ -139,12 +59,10 @@ def make_model(tmp_path_factory):
     def make(name, arch="llama", **options):
         key = (name, arch, tuple(sorted(options.items())))
         if key not in made:
-            generator = program("mkmodel")
+            rig.program("mkmodel")  # the test is skipped before a folder is there
             path = directory / f"{len(made)}" / f"{name}.gguf"
             path.parent.mkdir()
-            argv = [generator, arch, path, *(f"{k}={v}" for k, v in options.items())]
-            subprocess.run([str(a) for a in argv], check=True, stdout=subprocess.DEVNULL)
-            made[key] = path
+            made[key] = rig.make_model(path, arch, **options)
         return made[key]
 
     return make

@@ -3,7 +3,6 @@
 import concurrent.futures
 import json
 import os
-import pathlib
 import signal
 import socket
 import subprocess
@@ -11,7 +10,8 @@ import time
 
 import pytest
 
-from cluster_rig import BIN, SLOW, Cluster, Process, call, cluster, free_port, have_programs, text_of, wait_for
+from cluster_rig import Cluster, call, cluster
+from rig import BIN, SLOW, TOP, free_port, have_programs, text_of, wait_for
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")
 
@@ -128,7 +128,7 @@ def test_a_body_over_64_mib_is_refused_at_once(three):
 def test_what_ops_see_is_what_the_schema_says(three):
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed (deploy/setup --with-tests)")
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed (deploy/setup --with-tests)")
-    spec = yaml.safe_load((pathlib.Path(__file__).resolve().parents[2] / "proto" / "openapi.yaml").read_text())
+    spec = yaml.safe_load((TOP / "proto" / "openapi.yaml").read_text())
 
     def check(name, data):
         jsonschema.validate(data, {"$ref": f"#/components/schemas/{name}", "components": spec["components"]})
@@ -192,8 +192,7 @@ def test_a_request_lost_before_its_first_byte_is_answered_by_another_host(tmp_pa
 def test_a_killed_worker_leaves_the_other_roles_alone(tmp_path):
     with cluster(tmp_path, ["speed", "reasoning"], MODELS, ROLES) as c:
         engines = [h["pid"] for role in ("ask", "code") for h in c.role(role)["hosts"]]
-        c.workers["speed"].process.kill()
-        c.workers["speed"].process.wait(10)
+        c.workers["speed"].kill()
         assert c.answer("architect")["choices"][0]["message"]["content"] == PLAN
         wait_for("the node is out", lambda: c.node("speed")["health"] == "down", 10)
         wait_for("its engines are gone", lambda: not any(os.path.exists(f"/proc/{p}") for p in engines), 2)
@@ -227,13 +226,13 @@ def test_a_reload_touches_only_what_changed(tmp_path):
         seen = first_token(events, "before the reload")
         good = c.map.read_text()
         c.write_map(good.replace("context: 2Ki", "contxt: 2Ki", 1))
-        c.gateway.process.send_signal(signal.SIGHUP)
+        c.gateway.signal(signal.SIGHUP)
         wait_for("the bad map is told", lambda: "was not reloaded" in c.gateway.log())
         assert "did you mean 'context'" in c.gateway.log()
         assert c.answer("ask")["choices"][0]["message"]["content"] == ASK
         c.roles["code"] = ROLES["code"].replace("debug", "review").replace("context: 2Ki", "context: 1Ki")
         c.write_map()
-        c.gateway.process.send_signal(signal.SIGHUP)
+        c.gateway.signal(signal.SIGHUP)
         wait_for("the good map is taken", lambda: "role map reloaded" in c.gateway.log())
         wait_for("code is hosted anew", lambda: (h := c.host("code")) and h["state"] == "ready" and h["pid"] != pids["code"])
         assert c.answer("review")["choices"][0]["message"]["content"] == CODE
@@ -247,13 +246,13 @@ def test_sigterm_lets_streams_finish(tmp_path):
     with cluster(tmp_path, ["speed"], ENDLESS, TALK) as c:
         events = c.stream("talk", max_tokens=3000).events()
         seen = first_token(events, "before the drain")
-        c.gateway.process.send_signal(signal.SIGTERM)
+        c.gateway.signal(signal.SIGTERM)
         wait_for("draining", lambda: "draining" in c.gateway.log())
         with pytest.raises(OSError):
             call(c.port, "GET", "/healthz")
         seen += list(events)
         assert seen[-1] == "[DONE]"
-        assert c.gateway.process.wait(10 * SLOW) == 0
+        assert c.gateway.wait(10) == 0
         assert c.host is not None and c.node_state("speed")["hosts"][0]["state"] == "ready"  # hosts stay
         c.start_gateway()
         pid = c.node_state("speed")["hosts"][0]["pid"]
@@ -310,9 +309,9 @@ def test_a_newer_gateway_takes_over_placing(tmp_path):
             # the newer one has to have spoken for its epoch to be known
             c.roles["ask"] = ROLES["ask"].replace("slots: 2", "slots: 3")
             c.write_map()
-            c.gateway.process.send_signal(signal.SIGHUP)
+            c.gateway.signal(signal.SIGHUP)
             wait_for("the newer one's host", lambda: (h := c.host("ask")) and h["slots_total"] == 3 and h["state"] == "ready")
-            first.process.send_signal(signal.SIGHUP)
+            first.signal(signal.SIGHUP)
             wait_for("the older one is told", lambda: "a newer gateway is in charge" in first.log())
             assert c.host("ask")["slots_total"] == 3 and c.host("ask")["pid"] != time_of_pid
             status, _, body = call(old_port, "POST", "/ask/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]})
@@ -339,9 +338,9 @@ def test_a_port_in_use_is_one_line_and_exit_2(tmp_path):
         c = Cluster(tmp_path, ["speed"], {"ask": {"script": ASK}}, {"ask": ROLES["ask"]})
         c.port = c.ports["speed"] = taken.getsockname()[1]
         c.write_map()
-        gateway = Process("gateway", [BIN / "rolemesh-gateway", "--role-map", c.map], tmp_path)
-        assert gateway.process.wait(20 * SLOW) == 2
+        gateway = c.run("gateway", [BIN / "rolemesh-gateway", "--role-map", c.map])
+        assert gateway.wait(20) == 2
         assert len(gateway.log().splitlines()) == 1 and "cannot listen" in gateway.log()
         c.start_worker("speed")
-        assert c.workers["speed"].process.wait(20 * SLOW) == 2
+        assert c.workers["speed"].wait(20) == 2
         assert len(c.workers["speed"].log().splitlines()) == 1, c.workers["speed"].log()

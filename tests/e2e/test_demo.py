@@ -13,7 +13,7 @@ import tempfile
 
 import pytest
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
+from rig import TOP, alive
 
 pytestmark = [
     pytest.mark.slow,
@@ -85,15 +85,8 @@ def running_demo_fixture():
 
 
 def running(pids):
-    """Of these process ids, those that still run; one that nobody has waited for yet does not."""
-
-    def state(pid):
-        try:
-            return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-        except OSError:
-            return "gone"
-
-    return [pid for pid in pids if state(pid) not in ("Z", "X", "gone")]
+    """Of these process ids, those that still run."""
+    return [pid for pid in pids if alive(pid)]
 
 
 def test_check_prints_the_table_and_leaves_nothing(demo):

@@ -2,22 +2,16 @@
 """The real gateway before scripted workers: faults that must come at an exact place, seen raw and through the official openai SDK."""
 import gzip
 import json
-import os
-import pathlib
 import random
 import re
-import signal
 import socket
-import subprocess
 import time
 
 import pytest
 
-from conftest import SLOW
 from fake_worker import HEAD_SSE, FakeWorker, part
+from rig import Process, program, wait_for
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("ROLEMESH_BIN", TOP / "build" / "release" / "bin"))
 MESSAGES = [{"role": "user", "content": "hi"}]
 ROLE_MAP = """
 version: 1
@@ -31,23 +25,13 @@ roles:
   ask: {{ modes: [ask, debug], model: m, context: 4Ki, slots: 8, replicas: 2, engine: {{ kind: attach, url: "http://127.0.0.1:9" }} }}
 """
 
-pytestmark = pytest.mark.skipif(not (BIN / "rolemesh-gateway").exists(), reason="rolemesh-gateway is not built")
-
-
-def wait_for(what, condition, seconds=20):
-    end = time.monotonic() + seconds * SLOW
-    while not condition():
-        assert time.monotonic() < end, f"waited too long: {what}"
-        time.sleep(0.02)
-
-
 class Gateway:
     def __init__(self, tmp_path):
         self.workers = [FakeWorker("n1"), FakeWorker("n2")]
         role_map, addr = tmp_path / "map.yaml", tmp_path / "addr"
         role_map.write_text(ROLE_MAP.format(*(w.address for w in self.workers)))
-        self.log = open(tmp_path / "gateway.log", "w+")
-        self.process = subprocess.Popen([BIN / "rolemesh-gateway", "--role-map", role_map, "--addr-file", addr], stderr=self.log)
+        argv = [program("rolemesh-gateway"), "--role-map", role_map, "--addr-file", addr]
+        self.process = Process(argv, tmp_path / "gateway.log")
         wait_for("the gateway's address", lambda: addr.exists() and addr.read_text().endswith("\n"))
         self.port = int(addr.read_text().split()[0].rsplit(":", 1)[1])
         self.base = f"http://127.0.0.1:{self.port}"
@@ -95,14 +79,10 @@ class Gateway:
         return float(found[1]) if found else None
 
     def close(self):
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20 * SLOW) == 0
+        assert self.process.stop() == 0
         for w in self.workers:
             w.close()
-        self.log.seek(0)
-        text = self.log.read()
-        self.log.close()
-        assert "hi" not in re.findall(r'"content"[^,]*', text), "a prompt in the log"
+        assert "hi" not in re.findall(r'"content"[^,]*', self.process.log()), "a prompt in the log"
 
 
 @pytest.fixture(scope="module")

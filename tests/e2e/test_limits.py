@@ -13,7 +13,8 @@ import time
 import pytest
 
 from case_rig import Raw, answers_in, expand
-from cluster_rig import SLOW, Cluster, call, free_port, have_programs, wait_for
+from cluster_rig import Cluster, call
+from rig import SLOW, free_port, have_programs, wait_for
 from test_responses import GOOD_TEXT, Engine, Peer
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")

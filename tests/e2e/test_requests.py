@@ -18,7 +18,8 @@ import pytest
 
 import case_rig
 from case_rig import Raw, at_random, expand, load, one_byte, whole
-from cluster_rig import SLOW, call, cluster, have_programs, wait_for
+from cluster_rig import call, cluster
+from rig import SLOW, have_programs, wait_for
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")
 

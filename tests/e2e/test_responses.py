@@ -16,8 +16,9 @@ import pytest
 
 import case_rig
 from case_rig import Raw, answers_in, expand, load
-from cluster_rig import SLOW, Cluster, call, have_programs, wait_for
+from cluster_rig import Cluster, call
 from fake_worker import FakeWorker
+from rig import SLOW, have_programs, wait_for
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: cluster_rig makes no models")
 

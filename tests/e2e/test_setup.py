@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
+from rig import TOP
 
 
 def run(tmp_path, *argv, **env):

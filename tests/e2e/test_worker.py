@@ -11,8 +11,8 @@ import threading
 import time
 
 import pytest
-from conftest import SLOW, alive, program, wait_until
-from worker_rig import ANSWER, SCRIPT, Engine, Watch, Worker, read_stream, text_of
+from rig import SLOW, alive, program, wait_for
+from worker_rig import ANSWER, SCRIPT, Engine, Watch, Worker, read_stream, text_in
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_chat_through_the_real_core(worker, tiny):
     assert len(host["revision"]) == 32 and len(host["model_hash"]) == 64
     answer = worker.chat("code")
     assert answer.status == 200
-    assert text_of(answer) == ANSWER
+    assert text_in(answer) == ANSWER
     with worker.streaming("code") as response:
         body, whole = read_stream(response)
     assert whole and body.rstrip().endswith(b"data: [DONE]")
@@ -106,10 +106,10 @@ def test_chat_through_the_real_core(worker, tiny):
         h = worker.host("code")
         return h if h["generated_tokens"] >= 12 and h["slots_busy"] == 0 else None
 
-    host = wait_until("tokens are counted", counted)
+    host = wait_for("tokens are counted", counted)
     assert host["slots_total"] == 2 and host["context"] == 1024
     assert host["decode_tps"] > 0 and host["kv_total"] >= 2048
-    wait_until("the forecast is known", lambda: worker.host("code")["forecast_bytes"])
+    wait_for("the forecast is known", lambda: worker.host("code")["forecast_bytes"])
     memory = worker.state()["memory"]
     assert memory["committed"] == worker.host("code")["forecast_bytes"]
     assert memory["budget"] == memory["total"] - memory["reserve"]
@@ -122,21 +122,21 @@ def test_the_same_wish_changes_nothing(worker, tiny):
         assert worker.host("code")["pid"] == pid
     worker.epoch = 5
     worker.put("code", slots=3)
-    wait_until("a new engine", lambda: worker.host("code")["pid"] not in (0, pid))
+    wait_for("a new engine", lambda: worker.host("code")["pid"] not in (0, pid))
     assert worker.wait_state("code", "ready")["slots_total"] == 3
-    wait_until("the old one is gone", lambda: not alive(pid))
-    assert text_of(worker.chat("code")) == ANSWER
+    wait_for("the old one is gone", lambda: not alive(pid))
+    assert text_in(worker.chat("code")) == ANSWER
 
 
 def test_two_roles_do_not_disturb_each_other(worker, tiny, make_model):
     a = worker.host_ready("ask", make_model("other", embd=128, script="Another| answer|."))
     b = worker.host_ready("code", tiny)
     os.kill(a["pid"], signal.SIGKILL)
-    wait_until("ask is lost", lambda: worker.host("ask")["restarts"] == 1)
+    wait_for("ask is lost", lambda: worker.host("ask")["restarts"] == 1)
     assert worker.host("code")["pid"] == b["pid"] and worker.host("code")["state"] == "ready"
-    assert text_of(worker.chat("code")) == ANSWER
+    assert text_in(worker.chat("code")) == ANSWER
     worker.wait_state("ask", "ready")
-    assert text_of(worker.chat("ask")) == "Another answer."
+    assert text_in(worker.chat("ask")) == "Another answer."
 
 
 def test_epochs(worker, tiny):
@@ -238,13 +238,13 @@ def test_bad_models_fail_with_the_reason(worker, tiny, tmp_path):
         refused = worker.chat(role)
         assert refused.status == 503 and int(refused.headers["Retry-After"]) > 0
         assert text in refused.error["message"] or len(refused.error["message"]) > 150
-    assert text_of(worker.chat("good")) == ANSWER
+    assert text_in(worker.chat("good")) == ANSWER
     assert worker.host("good")["restarts"] == 0
     assert "role=text cause=load" in worker.process.log()
     # A good file in its place is taken without anybody asking again.
     worker.add_model("missing", tiny)
     worker.wait_state("missing", "ready", seconds=40)
-    assert text_of(worker.chat("missing")) == ANSWER
+    assert text_in(worker.chat("missing")) == ANSWER
 
 
 def test_without_a_core(tmp_path, make_model):
@@ -271,13 +271,13 @@ def test_kill_of_an_idle_engine(worker, tiny):
         def told():
             return next((t for t, s in list(watch.seen) for h in s["hosts"] if h["last_error"]), None)
 
-        seen = wait_until("the end is told", told)
+        seen = wait_for("the end is told", told)
         assert seen - killed < 0.1 * SLOW
     host = worker.wait_state("code", "ready")
     assert host["pid"] != before["pid"] and host["restarts"] == 1
     assert (host["last_error"]["cause"], host["last_error"]["code"]) == ("signal", 9)
     assert "SIGKILL" in host["last_error"]["text"] and "ready" in host["last_error"]["log"]
-    assert text_of(worker.chat("code")) == ANSWER
+    assert text_in(worker.chat("code")) == ANSWER
     assert not alive(before["pid"])
 
 
@@ -290,7 +290,7 @@ def test_kill_of_an_engine_amid_a_stream(worker, endless):
         body, whole = read_stream(response)
     assert not whole, "an answer that broke off looked like a whole one"
     assert b"[DONE]" not in body
-    wait_until("it is restarted", lambda: worker.host("code")["restarts"] == 1)
+    wait_for("it is restarted", lambda: worker.host("code")["restarts"] == 1)
     host = worker.wait_state("code", "ready")
     assert host["last_error"]["code"] == 9
     assert worker.chat("code", max_tokens=5).status == 200
@@ -304,7 +304,7 @@ def test_crash_loop_backs_off_and_fails(tmp_path, make_model):
     with Worker(tmp_path, core=fake) as worker:
         (worker.models / "code.gguf").write_bytes(b"GGUF" + bytes(100))
         worker.put("code")
-        wait_until("a restart is planned", lambda: worker.host("code")["retry_ms"] > 0)
+        wait_for("a restart is planned", lambda: worker.host("code")["retry_ms"] > 0)
         host = worker.host("code")
         assert (host["last_error"]["cause"], host["last_error"]["code"]) == ("exit", 7)
         assert host["last_error"]["log"] == "no luck"
@@ -323,7 +323,7 @@ def small_group():
     except OSError as e:
         pytest.skip(f"no memory group can be made here: {e}")
     yield group
-    wait_until("the group is empty", lambda: not (group / "tasks").read_text())
+    wait_for("the group is empty", lambda: not (group / "tasks").read_text())
     group.rmdir()
 
 
@@ -335,12 +335,12 @@ def test_out_of_memory_is_told_as_such(tmp_path, tiny, make_model, small_group):
         small = worker.host_ready("small", tiny)
         worker.add_model("big", big)
         worker.put("big", context=32768, slots=4)  # 512 MiB of KV memory, written when it is made
-        wait_until("the kernel has killed it", lambda: (worker.host("big")["last_error"] or {}).get("code") == 9)
+        wait_for("the kernel has killed it", lambda: (worker.host("big")["last_error"] or {}).get("code") == 9)
         error = worker.host("big")["last_error"]
         assert error["cause"] == "oom" and "out of memory" in error["text"]
         worker.delete("big")
         assert worker.process.running and worker.host("small")["pid"] == small["pid"]
-        assert text_of(worker.chat("small")) == ANSWER
+        assert text_in(worker.chat("small")) == ANSWER
 
 
 def test_sigkill_of_the_worker_leaves_nothing(tmp_path, tiny):
@@ -350,12 +350,12 @@ def test_sigkill_of_the_worker_leaves_nothing(tmp_path, tiny):
         assert len(old) == 2
         worker.process.kill()
         killed = time.monotonic()
-        wait_until("the engines are gone", lambda: not any(alive(p) for p in pids))
+        wait_for("the engines are gone", lambda: not any(alive(p) for p in pids))
         assert time.monotonic() - killed < 2 * SLOW
         worker.start()
         assert not any(p.exists() for p in old), "stale sockets"
         worker.host_ready("code")
-        assert text_of(worker.chat("code")) == ANSWER
+        assert text_in(worker.chat("code")) == ANSWER
     assert not list(worker.state_dir.glob("run-*"))
 
 
@@ -385,7 +385,7 @@ def test_state_is_fast_while_an_engine_is_stopped(worker, tiny):
         with Watch(worker) as watch:
             median, p99 = timings()
             count = len(watch.seen)
-            wait_until("three more states", lambda: len(watch.seen) >= count + 3)
+            wait_for("three more states", lambda: len(watch.seen) >= count + 3)
             gaps = [b[0] - a[0] for a, b in zip(watch.seen, watch.seen[1:])]
             assert max(gaps) < 1.5 * SLOW
         print(f"state with a stopped engine: median {median * 1e3:.2f} ms, p99 {p99 * 1e3:.2f} ms")
@@ -395,7 +395,7 @@ def test_state_is_fast_while_an_engine_is_stopped(worker, tiny):
         os.kill(host["pid"], signal.SIGCONT)
     waiting.join(30 * SLOW)
     assert not waiting.is_alive()
-    assert text_of(worker.chat("code")) == ANSWER
+    assert text_in(worker.chat("code")) == ANSWER
     assert worker.host("code")["pid"] == host["pid"]
 
 
@@ -405,7 +405,7 @@ def test_state_is_fast_while_an_engine_prefills(worker, make_model):
     times, connection = [], worker.connect()
     body = {"messages": [{"role": "user", "content": "word " * 6000}], "stream": True}
     connection.request("POST", "/node/v1/run/code/v1/chat/completions", json.dumps(body))
-    wait_until("the slot is taken", lambda: worker.host("code")["state"] == "busy")
+    wait_for("the slot is taken", lambda: worker.host("code")["state"] == "busy")
     while len(times) < 100:
         begun = time.perf_counter()
         state = worker.state()
@@ -415,7 +415,7 @@ def test_state_is_fast_while_an_engine_prefills(worker, make_model):
     print(f"state during a prefill: median {statistics.median(times) * 1e3:.2f} ms")
     # Few cores are shared with the prefill here: the bound is generous, the figure is printed.
     assert statistics.median(times) < 0.02 * SLOW
-    wait_until("the slot is free again", lambda: worker.host("code")["state"] == "ready")
+    wait_for("the slot is free again", lambda: worker.host("code")["state"] == "ready")
 
 
 # ---- going ----
@@ -457,7 +457,7 @@ def test_sigterm_drains_and_ends(tmp_path, tiny):
         with worker.streaming("ask", text="for ever") as response:
             response.read1(1)
             worker.process.signal(signal.SIGTERM)
-            wait_until("it drains", lambda: worker.state()["draining"])
+            wait_for("it drains", lambda: worker.state()["draining"])
             assert worker.call("GET", "/healthz").status == 503
             assert worker.put("other").status == 503
             assert worker.chat("ask").status == 503
@@ -474,7 +474,7 @@ def test_a_second_signal_does_not_wait(tmp_path, endless):
         with worker.streaming("code", max_tokens=30000) as response:
             response.read1(1)
             worker.process.signal(signal.SIGTERM)
-            wait_until("it drains", lambda: worker.state()["draining"])
+            wait_for("it drains", lambda: worker.state()["draining"])
             begun = time.monotonic()
             worker.process.signal(signal.SIGTERM)
             assert worker.process.wait() == 0
@@ -486,9 +486,9 @@ def test_a_caller_that_goes_away_frees_the_slot(worker, endless):
     worker.host_ready("code", endless, context=32768, slots=1)
     with worker.streaming("code", max_tokens=30000) as response:
         response.read1(1)
-        wait_until("the slot is taken", lambda: worker.host("code")["state"] == "busy")
+        wait_for("the slot is taken", lambda: worker.host("code")["state"] == "busy")
     left = time.monotonic()
-    wait_until("the slot is free", lambda: worker.host("code")["slots_busy"] == 0, seconds=5)
+    wait_for("the slot is free", lambda: worker.host("code")["slots_busy"] == 0, seconds=5)
     assert time.monotonic() - left < 1.5 * SLOW
     assert worker.chat("code", max_tokens=3).status == 200
 
@@ -506,17 +506,17 @@ def test_attach(worker):
             {"messages": [{"content": "hi"}]},
             {"X-Own": "kept", "Connection": "close, X-Hop", "X-Hop": "dropped", "Authorization": "Bearer k"},
         )
-        assert text_of(answer) == "echo hi"
+        assert text_in(answer) == "echo hi"
         path, headers, _ = engine.requests[-1]
         assert path == "/base/v1/chat/completions?a=b"
         assert headers["X-Own"] == "kept" and "X-Hop" not in headers
         assert headers["Authorization"] == "Bearer k"
         with worker.streaming("code", text="for ever") as response:
             response.read1(1)
-            wait_until("one slot is busy", lambda: worker.host("code")["slots_busy"] == 1)
-        wait_until("the engine noticed", lambda: engine.gone, seconds=5)
-        wait_until("no slot is busy", lambda: worker.host("code")["slots_busy"] == 0)
-        host = wait_until("tokens are counted", lambda: worker.host("code"))
+            wait_for("one slot is busy", lambda: worker.host("code")["slots_busy"] == 1)
+        wait_for("the engine noticed", lambda: engine.gone, seconds=5)
+        wait_for("no slot is busy", lambda: worker.host("code")["slots_busy"] == 0)
+        host = wait_for("tokens are counted", lambda: worker.host("code"))
         assert host["prompt_tokens"] >= 7 and host["generated_tokens"] >= 3
 
 
@@ -530,7 +530,7 @@ def test_attached_engine_that_fails(worker):
         with worker.streaming("code", text="die amid") as response:
             body, whole = read_stream(response)
         assert not whole and b'"n":2' in body
-        assert text_of(worker.chat("code")) == "echo hi"
+        assert text_in(worker.chat("code")) == "echo hi"
         port = engine.server_port
     host = worker.wait_state("code", "failed", seconds=30)
     assert host["last_error"]["cause"] == "unreachable" and host["retry_ms"] <= 12_000
@@ -538,13 +538,13 @@ def test_attached_engine_that_fails(worker):
     assert refused.status == 503 and "does not answer" in refused.error["message"]
     with Engine(port):
         worker.wait_state("code", "ready", seconds=30)
-        assert text_of(worker.chat("code")) == "echo hi"
+        assert text_in(worker.chat("code")) == "echo hi"
 
 
 def test_attach_knows_engines_without_a_model_list(worker):
     with Engine(models_status=0) as engine:
         worker.host_ready("code", url=engine.url)
-        assert text_of(worker.chat("code")) == "echo hi"
+        assert text_in(worker.chat("code")) == "echo hi"
 
 
 def test_attach_stays_on_this_node(worker):
@@ -560,14 +560,14 @@ def test_attach_stays_on_this_node(worker):
 def test_watch_tells_at_once_and_every_second(worker, tiny):
     worker.add_model("code", tiny)
     with Watch(worker) as watch:
-        wait_until("the first state", lambda: watch.seen)
+        wait_for("the first state", lambda: watch.seen)
         begun = time.monotonic()
         worker.put("code")
-        wait_until("the host is shown", lambda: any(s["hosts"] for _, s in list(watch.seen)))
+        wait_for("the host is shown", lambda: any(s["hosts"] for _, s in list(watch.seen)))
         assert time.monotonic() - begun < 0.2 * SLOW
-        wait_until("ready", lambda: watch.seen[-1][1]["hosts"][0]["state"] == "ready")
+        wait_for("ready", lambda: watch.seen[-1][1]["hosts"][0]["state"] == "ready")
         count = len(watch.seen)
-        wait_until("three more", lambda: len(watch.seen) >= count + 3)
+        wait_for("three more", lambda: len(watch.seen) >= count + 3)
         gaps = [b[0] - a[0] for a, b in zip(watch.seen, watch.seen[1:])]
         assert max(gaps) < 1.5 * SLOW
         seqs = [s["seq"] for _, s in watch.seen]
@@ -575,7 +575,7 @@ def test_watch_tells_at_once_and_every_second(worker, tiny):
         quiet = watch.seen[-2:]
         assert quiet[0][1]["seq"] == quiet[1][1]["seq"]  # measurements alone do not count
         worker.process.stop()
-        wait_until("the stream ends", lambda: watch.ended)
+        wait_for("the stream ends", lambda: watch.ended)
         assert watch.seen[-1][1]["draining"]
 
 
@@ -595,7 +595,7 @@ def test_a_watcher_that_does_not_read_is_cut(worker):
             worker.put("role0", source=str(worker.models / f"{n}.gguf"))
             return "a watcher does not read" in worker.process.log()
 
-        wait_until("it is cut", cut, seconds=60, pause=0.01)
+        wait_for("it is cut", cut, seconds=60, pause=0.01)
         count = len(reader.seen)
-        wait_until("the other one goes on", lambda: len(reader.seen) > count)
+        wait_for("the other one goes on", lambda: len(reader.seen) > count)
         assert not reader.ended

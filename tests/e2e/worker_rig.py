@@ -11,22 +11,10 @@ import socket
 import threading
 import time
 
-from conftest import SLOW, Process, program, wait_until
+from rig import SLOW, Process, ask, chat_of, program, wait_for
 
 ANSWER = "Hello from the tiny model."
 SCRIPT = "Hello| from| the| tiny| model|."
-
-
-class Answer:
-    def __init__(self, response):
-        self.status, self.headers, self.body = response.status, response.headers, response.read()
-
-    def json(self):
-        return json.loads(self.body)
-
-    @property
-    def error(self):
-        return self.json()["error"]
 
 
 class Worker:
@@ -47,7 +35,7 @@ class Worker:
             argv += ["--core", self.core]
         self.process = Process(argv, self.tmp / "log")
         addr = self.state_dir / "worker.addr"
-        wait_until("the worker listens", lambda: addr.exists() or not self.process.running)
+        wait_for("the worker listens", lambda: addr.exists() or not self.process.running)
         assert addr.exists(), self.process.log()
         host, _, port = addr.read_text().strip().rpartition(":")
         self.address = (host, int(port))
@@ -67,10 +55,7 @@ class Worker:
         return http.client.HTTPConnection(*self.address, timeout=timeout * SLOW)
 
     def call(self, method, path, body=None, headers=None, timeout=30):
-        with contextlib.closing(self.connect(timeout)) as c:
-            data = body if body is None or isinstance(body, (bytes, str)) else json.dumps(body)
-            c.request(method, path, data, headers or {})
-            return Answer(c.getresponse())
+        return ask(self.connect(timeout), method, path, body, headers)
 
     # ---- the node protocol ----
 
@@ -103,7 +88,7 @@ class Worker:
             h = self.host(role)
             return (h or True) if (h["state"] if h else None) in states else None
 
-        return wait_until(f"{role} is {states}", there, seconds)
+        return wait_for(f"{role} is {states}", there, seconds)
 
     def add_model(self, role, path):
         shutil.copy(path, self.models / f"{role}.gguf")
@@ -116,20 +101,18 @@ class Worker:
         return self.wait_state(role, "ready")
 
     def chat(self, role, text="hi", **options):
-        body = {"messages": [{"role": "user", "content": text}], **options}
-        path = f"/node/v1/run/{role}/v1/chat/completions"
-        return self.call("POST", path, body, {"Content-Type": "application/json"})
+        return self.call("POST", f"/node/v1/run/{role}/v1/chat/completions", chat_of(text, **options))
 
     @contextlib.contextmanager
     def streaming(self, role, text="hi", **options):
         """A streamed chat whose head has come: yields the response."""
-        body = {"messages": [{"role": "user", "content": text}], "stream": True, **options}
+        body = chat_of(text, **{"stream": True, **options})
         with contextlib.closing(self.connect()) as c:
             c.request("POST", f"/node/v1/run/{role}/v1/chat/completions", json.dumps(body))
             yield c.getresponse()
 
 
-def text_of(answer):
+def text_in(answer):
     return answer.json()["choices"][0]["message"]["content"]
 
 
