@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* proto/plan/plan.h - which role is hosted on which node: solved as a whole, as a pure function.
+ * It lies in proto because two programs ask it and may not include each other: the gateway, which
+ * drives workers to the answer, and `rolemesh plan`, which shows it for described nodes. It knows
+ * no file, no clock and no role map, only numbers: plan_solve.c searches.
+ *
+ * A plan is judged by a row of counts, each to be as small as it can, the earlier ones first:
+ * pinned roles without a host, resident ones by lane, missing further hosts, on-demand roles that
+ * are asked for and have no host, their further hosts, on-demand roles that no node has room left
+ * for, hosts that stand and would be stopped, files that would be fetched although another choice
+ * of nodes spares it. Among plans with equal counts, the roomiest node is preferred as far as the
+ * quick tries go: that last wish (balance) is not part of the proof. One thread. */
+#ifndef RM_PLAN_PLAN_H
+#define RM_PLAN_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/err.h"
+
+enum {
+    PLAN_NODES_MAX = 64,   /* as in a role map */
+    PLAN_ROLES_MAX = 256,  /* the same */
+    PLAN_EXACT_NODES = 16, /* up to here the search may prove its answer */
+    PLAN_EXACT_ROLES = 64,
+    PLAN_STEPS = 20000, /* partial plans looked at, unless the caller says otherwise */
+};
+
+/* What a role's first host is wished for as; in the order of importance. */
+enum plan_wish {
+    PLAN_PINNED,
+    PLAN_AUTOCOMPLETE, /* resident, by lane */
+    PLAN_INTERACTIVE,
+    PLAN_BATCH,
+    PLAN_LOADED,  /* on-demand, and asked for: it should be hosted when there is room */
+    PLAN_IF_ASKED /* on-demand and not to be hosted now: a node should have room to load it; what
+                     stands of it is stopped without being counted */
+};
+
+/* The counts, the most important first. */
+enum plan_count {
+    PLAN_NO_PINNED, /* pinned roles without a host */
+    PLAN_NO_AUTOCOMPLETE,
+    PLAN_NO_INTERACTIVE,
+    PLAN_NO_BATCH,
+    PLAN_NO_REPLICAS,        /* hosts missing beyond the first, of pinned and resident roles */
+    PLAN_NO_LOADED,          /* PLAN_LOADED roles without a host */
+    PLAN_NO_LOADED_REPLICAS, /* their hosts beyond the first */
+    PLAN_NO_HEADROOM,        /* PLAN_IF_ASKED roles for which no node has that much left */
+    PLAN_STOPPED,            /* hosts that stand where they could stay, and do not stay */
+    PLAN_FETCHED,            /* fetches beyond those that no choice of nodes can spare */
+    PLAN_COUNTS
+};
+
+struct plan_node {
+    bool usable;
+    uint64_t budget_bytes;  /* for all hosts together */
+    uint64_t largest_bytes; /* one allocation at most; 0: no limit */
+};
+
+struct plan_role {
+    enum plan_wish wish;
+    uint32_t replicas; /* hosts wanted, at least 1, each on a node of its own */
+};
+
+/* One role on one node. */
+struct plan_pair {
+    bool allowed;           /* by the role's lists, and a forecast is there */
+    bool standing;          /* a host is there now */
+    bool file;              /* the model's file is there */
+    uint64_t bytes;         /* forecast */
+    uint64_t largest_bytes; /* its largest single allocation; 0: unknown */
+};
+
+struct plan_in {
+    const struct plan_node *nodes; /* n_nodes */
+    const struct plan_role *roles; /* n_roles */
+    const struct plan_pair *pairs; /* [role * n_nodes + node] */
+    size_t n_nodes, n_roles;
+    uint64_t steps_max; /* 0: PLAN_STEPS */
+};
+
+struct plan_out {
+    uint64_t hosts[PLAN_ROLES_MAX];      /* bit n: hosted on node n */
+    uint64_t used_bytes[PLAN_NODES_MAX]; /* by hosts; never above the budget */
+    uint32_t count[PLAN_COUNTS];         /* of this plan */
+    uint32_t bound[PLAN_COUNTS];         /* no plan's counts come before these */
+    bool exact;                          /* no plan's counts come before `count` */
+    uint64_t steps;                      /* partial plans looked at */
+};
+
+/* Plans. Deterministic: equal input, equal answer. Always answers with a plan that keeps every
+ * constraint; with more nodes or roles than PLAN_EXACT_*, or when the steps run out, it is the best
+ * one found and `bound` tells how far it may be from the best there is.
+ * Returns 0, RM_ERR_TOO_BIG (more nodes or roles than fit here) or UV_ENOMEM. */
+RM_MUST_USE int plan_solve(const struct plan_in *in, struct plan_out *out);
+
+/* -1, 0 or 1: the row of counts a comes before b, is equal, comes after. */
+int plan_compare(const uint32_t *a, const uint32_t *b);
+
+/* True when every pinned and resident role has a host; replicas and on-demand may be missing. */
+bool plan_is_feasible(const struct plan_out *out);
+
+#endif
