@@ -16,8 +16,9 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "worker/host/supervise.h"
+#include "worker/memory/accountant.h"
 #include "worker/memory/forecast.h"
-#include "worker/memory/meminfo.h"
+#include "worker/memory/sysread.h"
 #include "worker/models/models.h"
 
 enum {
@@ -65,13 +66,69 @@ static void worker_changed(void *arg)
     watch_changed(w->watch);
 }
 
+/* ---- memory ---- */
+
+static void worker_close_root(struct worker *w)
+{
+    if (w->sys_root >= 0 && !w->facts_busy)
+        close(w->sys_root);
+    if (!w->facts_busy)
+        w->sys_root = -1;
+}
+
+/* Engines on devices report them one day; until then VRAM is shown but not given away. */
+static void worker_take_facts(struct worker *w)
+{
+    struct account_rules rules = {.reserve = w->opt.reserve_bytes, .use_vram = false};
+
+    account_make(&w->facts, &rules, &w->memory);
+}
+
+static void facts_run(uv_work_t *work)
+{
+    struct worker *w = work->data;
+
+    w->facts_err = facts_read(w->sys_root, &w->facts);
+}
+
+static void facts_on_done(uv_work_t *work, int status)
+{
+    struct worker *w = work->data;
+
+    w->facts_busy = false;
+    if (status == 0 && w->facts_err == 0)
+        worker_take_facts(w);
+    else
+        rm_debug("worker", "memory cannot be read",
+                 RM_E("why", status < 0 ? status : w->facts_err));
+    if (w->closing)
+        worker_close_root(w);
+}
+
+/* In the thread pool: a device's driver may hold its files for a while. One at a time. */
+static void worker_ask_memory(struct worker *w)
+{
+    if (w->facts_busy)
+        return;
+    w->facts_work.data = w;
+    w->facts_busy = uv_queue_work(w->loop, &w->facts_work, facts_run, facts_on_done) == 0;
+}
+
+static int worker_open_memory(struct worker *w)
+{
+    int r = w->sys_root = sys_root("/");
+
+    if (r >= 0 && (r = facts_read(w->sys_root, &w->facts)) == 0)
+        worker_take_facts(w);
+    return r;
+}
+
 static void worker_on_tick(uv_timer_t *t)
 {
     struct worker *w = t->data;
 
     supervisor_tick(w->supervisor);
-    if (memory_read(w->opt.reserve_bytes, &w->memory) < 0)
-        rm_debug("worker", "memory cannot be read");
+    worker_ask_memory(w);
     for (uint32_t i = 0; i < w->n_hosts; i++)
         host_tick(w->hosts[i]);
 }
@@ -169,6 +226,7 @@ static void worker_on_server_closed(void *arg)
     w->forecaster = NULL;
     w->supervisor = NULL;
     remove_run_dir(w->run_dir);
+    worker_close_root(w);
     if (w->models_fd >= 0)
         close(w->models_fd);
     if (w->lock_fd >= 0)
@@ -431,7 +489,7 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
     memset(w, 0, sizeof(*w));
     w->loop = loop;
     w->opt = *opt;
-    w->lock_fd = w->models_fd = -1;
+    w->lock_fd = w->models_fd = w->sys_root = -1;
     w->start_ms = rm_now_ms();
     raise_file_limit();
     if ((r = w->models_fd = models_open_dir(w->opt.models_dir)) < 0) {
@@ -441,8 +499,7 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
     if ((r = find_core(&w->opt, why)) < 0 || (r = default_state_dir(&w->opt, why)) < 0 ||
         (r = open_state_dir(w, why)) < 0)
         goto out;
-    if ((r = make_boot_id(w->boot_id)) < 0 ||
-        (r = memory_read(w->opt.reserve_bytes, &w->memory)) < 0) {
+    if ((r = make_boot_id(w->boot_id)) < 0 || (r = worker_open_memory(w)) < 0) {
         start_wrong(why, "this machine", "", r);
         goto out;
     }

@@ -11,6 +11,7 @@
 #include "proto/node/desired.h"
 #include "worker/engine/engine.h"
 #include "worker/host/host.h"
+#include "worker/memory/facts.h"
 #include "worker/options.h"
 
 enum { WORKER_STATE_MAX = 2 * 1024 * 1024, WORKER_BODY_MAX = 64 * 1024, WORKER_TICK_MS = 1000 };
@@ -36,6 +37,10 @@ struct worker {
     char boot_id[37];
     uint64_t start_ms, seq, epoch;
     struct node_memory memory;
+    struct memory_facts facts; /* of the thread pool's while facts_busy */
+    uv_work_t facts_work;
+    bool facts_busy;
+    int facts_err, sys_root;
     bool draining, closing;
     int lock_fd, models_fd;
     char run_dir[1100];

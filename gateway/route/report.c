@@ -62,8 +62,16 @@ static void write_memory(struct rm_jw *w, const struct node_memory *m)
     rm_jw_obj(w, "memory");
     rm_jw_u64(w, "total", m->total);
     rm_jw_u64(w, "available", m->available);
+    rm_jw_u64(w, "limit", m->limit);
+    rm_jw_u64(w, "hugepages", m->hugepages);
     rm_jw_u64(w, "swap_total", m->swap_total);
     rm_jw_u64(w, "swap_used", m->swap_used);
+    rm_jw_u64(w, "swap_zram", m->swap_zram);
+    rm_jw_u64(w, "vram_total", m->vram_total);
+    rm_jw_u64(w, "vram_used", m->vram_used);
+    rm_jw_u64(w, "gtt_total", m->gtt_total);
+    rm_jw_u64(w, "gtt_used", m->gtt_used);
+    rm_jw_dbl(w, "pressure", m->pressure);
     rm_jw_u64(w, "reserve", m->reserve);
     rm_jw_u64(w, "budget", m->budget);
     rm_jw_u64(w, "committed", m->committed);

@@ -80,10 +80,19 @@ struct node_host {
 };
 
 struct node_memory {
-    uint64_t total, available, swap_total, swap_used; /* bytes, as the system says */
-    uint64_t reserve;                                 /* kept free for others */
-    uint64_t budget;                                  /* what hosts may use in all */
-    uint64_t committed;                               /* forecasts of what is hosted or loading */
+    uint64_t total;                 /* what counts: see worker/memory/accountant.h */
+    uint64_t available;             /* of system memory, without swapping */
+    uint64_t limit;                 /* of the memory group; 0: none */
+    uint64_t hugepages;             /* pools of huge pages: not in total */
+    uint64_t swap_total, swap_used; /* all swap, as the system says */
+    uint64_t swap_zram;             /* of swap_total: compressed, in memory */
+    uint64_t vram_total, vram_used; /* of the devices; not system memory */
+    uint64_t gtt_total, gtt_used;   /* system memory that devices may map, have mapped */
+    double pressure;                /* percent of the last 10 s in which some task waited
+                                       for memory */
+    uint64_t reserve;               /* kept free for others */
+    uint64_t budget;                /* what hosts may use in all: total - reserve */
+    uint64_t committed;             /* forecasts of what is hosted or loading */
 };
 
 struct node_state {

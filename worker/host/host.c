@@ -10,7 +10,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "worker/memory/forecast.h"
-#include "worker/memory/meminfo.h"
+#include "worker/memory/process.h"
 #include "worker/models/models.h"
 
 enum { RETRY_LOOK_S = 10 }; /* how often a file that failed is looked at for a change */

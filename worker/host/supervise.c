@@ -14,7 +14,7 @@
 
 #include "proto/base/log.h"
 #include "worker/host/cause.h"
-#include "worker/memory/meminfo.h"
+#include "worker/memory/process.h"
 
 enum {
     CHANNEL_READ = 16384,

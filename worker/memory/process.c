@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/memory/process.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "worker/memory/group.h"
+#include "worker/memory/sysread.h"
+
+uint64_t memory_oom_kills(void)
+{
+    struct memory_group g;
+    char text[32768];
+    uint64_t sum = 0, v;
+    int root = sys_root("/"), n;
+
+    if (root < 0)
+        return 0;
+    n = sys_text(root, "proc/vmstat", text, sizeof(text));
+    if (n > 0 && sys_counter((struct rm_slice){text, (size_t)n}, "oom_kill", &v))
+        sum += v;
+    if (group_of_self(root, &g) && group_oom_kills(root, &g, &v))
+        sum += v;
+    close(root);
+    return sum;
+}
+
+uint64_t memory_rss(int pid)
+{
+    char path[40], text[8192];
+    uint64_t v = 0;
+    int root = sys_root("/"), n;
+
+    if (root < 0)
+        return 0;
+    snprintf(path, sizeof(path), "proc/%d/status", pid);
+    n = sys_text(root, path, text, sizeof(text));
+    close(root);
+    return n > 0 && sys_kib((struct rm_slice){text, (size_t)n}, "VmRSS:", &v) ? v : 0;
+}
