@@ -227,11 +227,9 @@ static void worker_on_server_closed(void *arg)
     w->supervisor = NULL;
     remove_run_dir(w->run_dir);
     worker_close_root(w);
-    if (w->models_fd >= 0)
-        close(w->models_fd);
     if (w->lock_fd >= 0)
         close(w->lock_fd); /* ends the lock */
-    w->models_fd = w->lock_fd = -1;
+    w->lock_fd = -1;       /* models_fd stays: the thread pool may still look into a model */
 }
 
 /* Closes what is open, in any state of the start; the loop ends by itself afterwards. */

@@ -439,12 +439,17 @@ bool rig_worker_read(struct rig_worker *w, int fd)
     return true;
 }
 
+/* In one piece: a client that leaves once it has seen the text must not end the chunk half way. */
 static bool worker_chunk(int fd, const char *text)
 {
-    char size[32];
+    char *chunk;
+    bool said;
 
-    snprintf(size, sizeof(size), "%zx\r\n", strlen(text));
-    return peer_says(fd, size) && peer_says(fd, text) && peer_says(fd, "\r\n");
+    if (asprintf(&chunk, "%zx\r\n%s\r\n", strlen(text), text) < 0)
+        return false;
+    said = peer_says(fd, chunk);
+    free(chunk);
+    return said;
 }
 
 static void sleep_ms(unsigned ms)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """rolemesh-worker as a gateway and an operator see it: hosts, requests, endings of every kind, the watch stream."""
+import contextlib
 import json
 import os
 import pathlib
@@ -480,6 +481,20 @@ def test_a_second_signal_does_not_wait(tmp_path, endless):
             assert worker.process.wait() == 0
             assert time.monotonic() - begun < 3 * SLOW
         assert not alive(pid)
+
+
+def test_a_stop_amid_a_forecast(tmp_path, tiny):
+    # A sanitizer build tells whether the question, its asker and the child that works on it are all given back.
+    core = tmp_path / "core"
+    core.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep 600\n")
+    core.chmod(0o755)
+    with Worker(tmp_path, core=core) as worker:
+        worker.add_model("code", tiny)
+        with contextlib.closing(worker.connect()) as asker:
+            asker.request("POST", "/node/v1/forecast", json.dumps(worker.desired("code")))
+            wait_for("the forecast runs", (tmp_path / "begun").exists)
+            worker.process.signal(signal.SIGTERM)
+            assert worker.process.wait() == 0
 
 
 def test_a_caller_that_goes_away_frees_the_slot(worker, endless):

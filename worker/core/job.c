@@ -50,11 +50,12 @@ int job_new(const struct job_spec *spec, uint32_t context, int32_t n_vocab, stru
     rm_buf_init(&j->out, JOB_TEXT_MAX);
     j->tokens = calloc((size_t)j->n_prompt + j->max_tokens, sizeof(*j->tokens));
     j->farewell = mail_event_new(0);
+    r = UV_ENOMEM;
     if (j->tokens == NULL || j->farewell == NULL ||
         (r = textout_init(&j->text, spec->stops, spec->n_stops)) < 0 ||
         (r = sampling_init(&j->sampling, &spec->sampling, n_vocab, j->max_tokens)) < 0) {
         job_free(j);
-        return UV_ENOMEM;
+        return r;
     }
     memcpy(j->tokens, spec->tokens, spec->n_tokens * sizeof(*j->tokens));
     *out = j;

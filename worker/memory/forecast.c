@@ -112,14 +112,29 @@ static void question_unlink(struct question *q)
     q->owner->n_questions--;
 }
 
+/* Ends a question that is in no list and not in the thread pool. */
+static void question_end(struct question *q, const struct node_forecast *a)
+{
+    if (q->on_answer != NULL)
+        q->on_answer(q->arg, a);
+    free(q);
+}
+
+/* The forecaster is closed and has forgotten it: whoever asked still has to hear of it. */
+static void question_end_closed(struct question *q)
+{
+    struct node_forecast a = {.known = false};
+
+    cause_copy_text(a.error, sizeof(a.error), RM_LIT("the worker is stopping"), false);
+    question_end(q, &a);
+}
+
 /* Ends a question that is not in the thread pool. */
 static void question_answer(struct question *q, struct node_forecast *a)
 {
     snprintf(a->model_hash, sizeof(a->model_hash), "%s", q->file.hash);
     question_unlink(q);
-    if (q->on_answer != NULL)
-        q->on_answer(q->arg, a);
-    free(q);
+    question_end(q, a);
 }
 
 static void question_fail(struct question *q, const char *why)
@@ -317,7 +332,7 @@ static void question_on_looked(uv_work_t *work, int status)
 
     q->looking = false;
     if (f->closed) {
-        free(q);
+        question_end_closed(q);
         forecaster_unref(f);
         return;
     }
@@ -397,11 +412,12 @@ void forecaster_close(struct forecaster *f)
             uv_timer_stop(&f->running[i]->limit);
             uv_close((uv_handle_t *)&f->running[i]->limit, run_on_closed);
         }
-    for (q = f->questions; q != NULL; q = next) {
+    q = f->questions;
+    f->questions = NULL;
+    for (; q != NULL; q = next) {
         next = q->next;
         if (!q->looking)
-            free(q);
+            question_end_closed(q);
     }
-    f->questions = NULL;
     forecaster_unref(f);
 }

@@ -25,7 +25,8 @@ struct forecaster_conf {
 
 RM_MUST_USE int forecaster_new(const struct forecaster_conf *conf, struct forecaster **out);
 
-/* Questions that are not answered yet are dropped without an answer. NULL is fine. */
+/* Questions that are not answered yet are answered now or, while their file is looked at, soon:
+ * nothing is known, the worker is stopping. None may be asked any more. NULL is fine. */
 void forecaster_close(struct forecaster *f);
 
 /* Asks. on_answer comes once, from the loop; f->error says why there is none. arg is borrowed until
