@@ -16,11 +16,11 @@ struct worker_options {
     char node[NODE_NAME_MAX];
     struct http_address listen[OPTIONS_LISTEN_MAX];
     size_t n_listen;
-    bool listen_without_keys;   /* other addresses than loopback are allowed without keys */
-    char models_dir[1024];  /* absolute */
-    char state_dir[1024];   /* absolute; "": the default of the node */
-    char core[1024];        /* "": beside the worker's own program */
-    uint64_t reserve_bytes; /* 0: the default */
+    bool listen_without_keys; /* other addresses than loopback are allowed without keys */
+    char models_dir[1024];    /* absolute */
+    char state_dir[1024];     /* absolute; "": the default of the node */
+    char core[1024];          /* "": beside the worker's own program */
+    uint64_t reserve_bytes;   /* 0: the default */
     uint64_t drain_deadline_ms;
     int log_level;
 };
