@@ -24,8 +24,9 @@ struct drive;
 RM_MUST_USE int drive_new(uv_loop_t *loop, struct role_map *map, struct route *route,
                           uint64_t epoch, struct drive **out);
 
-/* Takes a reference. Links of nodes that stay at their address are kept. Returns 0 or a libuv code
- * (the old map stays). */
+/* Takes a reference. Links of nodes that stay at their address are kept. The route has been given
+ * the map before: it must know the nodes to be told the way to them. Returns 0 or a libuv code (the
+ * old map stays). */
 RM_MUST_USE int drive_set_map(struct drive *d, struct role_map *map);
 
 /* Closes the links; hosts stay as they are. NULL is fine. */

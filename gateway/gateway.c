@@ -67,11 +67,13 @@ static int write_own_metrics(const struct gateway *g, struct rm_buf *out)
         "# TYPE rolemesh_loop_lag_max_seconds gauge\n# UNIT rolemesh_loop_lag_max_seconds seconds\n"
         "rolemesh_loop_lag_max_seconds %.6f\n"
         "# TYPE rolemesh_reloads counter\nrolemesh_reloads_total %llu\n"
-        "# TYPE rolemesh_reload_failures counter\nrolemesh_reload_failures_total %llu\n",
+        "# TYPE rolemesh_reload_failures counter\nrolemesh_reload_failures_total %llu\n"
+        "# TYPE rolemesh_log_lines_lost counter\nrolemesh_log_lines_lost_total %llu\n",
         RM_VERSION, s.connections, (unsigned long long)s.requests,
         (unsigned long long)s.client_aborts, (unsigned long long)s.bad_requests,
         (unsigned long long)s.queued_bytes, (double)g->lag_max_us / 1e6,
-        (unsigned long long)g->reloads, (unsigned long long)g->reload_failures);
+        (unsigned long long)g->reloads, (unsigned long long)g->reload_failures,
+        (unsigned long long)rm_log_dropped());
 }
 
 static int source_metrics(void *arg, struct rm_buf *out)
@@ -145,8 +147,11 @@ static void gateway_reload(struct gateway *g)
     struct role_map *map;
     int r = read_map(g, &map);
 
-    if (r == 0)
-        r = drive_set_map(g->drive, map);
+    if (r == 0) {
+        route_set_map(g->route, map); /* first: drive tells it the way to nodes that are new */
+        if ((r = drive_set_map(g->drive, map)) < 0)
+            route_set_map(g->route, g->map);
+    }
     if (r < 0) {
         g->reload_failures++;
         rm_error("gateway", "the role map was not reloaded; the running one stays",
@@ -156,7 +161,6 @@ static void gateway_reload(struct gateway *g)
     }
     g->reloads++;
     role_map_diff(g->map, map, tell_change, NULL);
-    route_set_map(g->route, map);
     front_set_map(g->front, map);
     if (g->options->log_level < 0)
         rm_log_set_level((enum rm_log_level)map->gateway.log_level);

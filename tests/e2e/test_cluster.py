@@ -242,6 +242,23 @@ def test_a_reload_touches_only_what_changed(tmp_path):
         assert {r: c.host(r)["pid"] for r in ("ask", "architect", "talk")} == {r: pids[r] for r in ("ask", "architect", "talk")}
 
 
+def test_a_reload_adds_a_node_and_takes_it_away(tmp_path):
+    with cluster(tmp_path, ["speed"], MODELS, {"ask": ROLES["ask"]}) as c:
+        before = c.map_text()
+        c.ports["reasoning"] = free_port()
+        c.start_worker("reasoning")
+        c.roles["architect"] = ROLES["architect"]
+        c.write_map()
+        c.gateway.signal(signal.SIGHUP)
+        c.wait_ready("architect")
+        assert c.answer("architect")["choices"][0]["message"]["content"] == PLAN
+        c.write_map(before)
+        c.gateway.signal(signal.SIGHUP)
+        wait_for("the node is gone", lambda: c.node("reasoning") is None)
+        assert c.chat("architect")[0] == 404
+        assert c.answer("ask")["choices"][0]["message"]["content"] == ASK
+
+
 def test_sigterm_lets_streams_finish(tmp_path):
     with cluster(tmp_path, ["speed"], ENDLESS, TALK) as c:
         events = c.stream("talk", max_tokens=3000).events()
@@ -253,7 +270,7 @@ def test_sigterm_lets_streams_finish(tmp_path):
         seen += list(events)
         assert seen[-1] == "[DONE]"
         assert c.gateway.wait(10) == 0
-        assert c.host is not None and c.node_state("speed")["hosts"][0]["state"] == "ready"  # hosts stay
+        assert c.node_state("speed")["hosts"][0]["state"] == "ready"  # hosts stay
         c.start_gateway()
         pid = c.node_state("speed")["hosts"][0]["pid"]
         c.wait_ready("talk")
