@@ -495,6 +495,16 @@ static void carry_forecasts(struct drive *d, const struct role_map *map, struct 
     }
 }
 
+/* What is made anew for each map; the nodes themselves may go on. */
+static void tables_free(struct drive_node **nodes, struct drive_pair *pairs, bool *wanted,
+                        struct place_verdict *verdicts)
+{
+    free(nodes);
+    free(pairs);
+    free(wanted);
+    free(verdicts);
+}
+
 int drive_set_map(struct drive *d, struct role_map *map)
 {
     size_t n_pairs = map->n_roles * map->n_nodes;
@@ -514,10 +524,7 @@ int drive_set_map(struct drive *d, struct role_map *map)
         for (size_t i = 0; nodes != NULL && i < map->n_nodes; i++)
             if (nodes[i] != NULL && node_at(d, nodes[i]->name, &nodes[i]->address) != nodes[i])
                 node_free(nodes[i]);
-        free(nodes);
-        free(pairs);
-        free(wanted);
-        free(verdicts);
+        tables_free(nodes, pairs, wanted, verdicts);
         return r;
     }
     for (size_t i = 0; i < n_pairs; i++) {
@@ -542,10 +549,7 @@ int drive_set_map(struct drive *d, struct role_map *map)
             node_free(d->nodes[i]);
         }
     }
-    free(d->nodes);
-    free(d->pairs);
-    free(d->wanted);
-    free(d->verdicts);
+    tables_free(d->nodes, d->pairs, d->wanted, d->verdicts);
     role_map_unref(d->map);
     d->nodes = nodes;
     d->pairs = pairs;
@@ -598,10 +602,7 @@ void drive_close(struct drive *d)
         route_node_here(d->route, d->nodes[i]->name, NULL);
         node_free(d->nodes[i]);
     }
-    free(d->nodes);
-    free(d->pairs);
-    free(d->wanted);
-    free(d->verdicts);
+    tables_free(d->nodes, d->pairs, d->wanted, d->verdicts);
     role_map_unref(d->map);
     uv_close((uv_handle_t *)&d->tick, drive_on_closed);
 }

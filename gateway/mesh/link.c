@@ -286,11 +286,6 @@ void *link_arg(const struct link *l)
     return l->arg;
 }
 
-const char *link_name(const struct link *l)
-{
-    return l->name;
-}
-
 struct http_client *link_run_client(const struct link *l)
 {
     return l->run;

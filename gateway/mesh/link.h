@@ -37,7 +37,6 @@ RM_MUST_USE int link_open(uv_loop_t *loop, const char *name, const struct http_a
 void link_close(struct link *l);
 
 void *link_arg(const struct link *l);
-const char *link_name(const struct link *l);
 struct http_client *link_run_client(const struct link *l);
 bool link_is_up(const struct link *l); /* a state has come over the present stream */
 

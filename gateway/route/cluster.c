@@ -265,12 +265,6 @@ bool cluster_host_usable(const struct cluster_host *h)
     return host_serves(h) && !host_drifts(h, role_hash(h->role));
 }
 
-bool cluster_host_free(const struct cluster_host *h)
-{
-    return cluster_host_usable(h) &&
-           h->in_flight < (h->facts.slots_total > 0 ? h->facts.slots_total : 1);
-}
-
 static bool avoided(const struct route_ask *ask, const char *node)
 {
     for (uint32_t i = 0; i < ask->avoid_n; i++)

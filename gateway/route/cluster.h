@@ -77,7 +77,6 @@ void cluster_sweep(struct cluster *c); /* frees what is gone and not in use */
 /* May requests go there? usable: a ready host of the present map on a node that is not down,
  * without drift. */
 bool cluster_host_usable(const struct cluster_host *h);
-bool cluster_host_free(const struct cluster_host *h); /* usable, and a slot is not taken by us */
 
 /* A request was lost there or sent back. The worker sees an engine's death within 100 ms and says
  * so; until then, or for CLUSTER_HOLD_MS, the host gets no other request that would only be lost as

@@ -495,14 +495,3 @@ void route_node_lost(struct route *r, const char *node, int err)
     if (health_bad(&n->health, &health_node_rule, rm_now_ms()))
         node_changed(r, n);
 }
-
-uint32_t route_hosts_ready(const struct route *r, const char *role)
-{
-    const struct cluster_role *c;
-    uint32_t n = 0;
-
-    TAILQ_FOREACH(c, &r->cluster.roles, link)
-    if (role == NULL || strcmp(c->name, role) == 0)
-        n += cluster_usable(c);
-    return n;
-}

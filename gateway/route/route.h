@@ -104,6 +104,5 @@ int route_write_nodes(const struct route *r, struct rm_buf *out); /* JSON array 
 int route_write_roles(const struct route *r, struct rm_buf *out); /* JSON array */
 int route_write_metrics(const struct route *r,
                         struct rm_buf *out); /* OpenMetrics text, families without # EOF */
-uint32_t route_hosts_ready(const struct route *r, const char *role); /* NULL: of all roles */
 
 #endif

@@ -188,12 +188,6 @@ void rm_jw_null(struct rm_jw *w, const char *key)
         jw_keep(w, rm_buf_puts(w->out, "null"));
 }
 
-void rm_jw_raw(struct rm_jw *w, const char *key, struct rm_slice json)
-{
-    if (jw_before(w, key))
-        jw_keep(w, rm_buf_put(w->out, json.p, json.n));
-}
-
 int rm_jw_done(const struct rm_jw *w)
 {
     return w->err;

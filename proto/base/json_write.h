@@ -30,8 +30,6 @@ void rm_jw_i64(struct rm_jw *w, const char *key, int64_t v);
 void rm_jw_dbl(struct rm_jw *w, const char *key, double v); /* NaN and infinities: null */
 void rm_jw_bool(struct rm_jw *w, const char *key, bool v);
 void rm_jw_null(struct rm_jw *w, const char *key);
-void rm_jw_raw(struct rm_jw *w, const char *key,
-               struct rm_slice json);  /* text that is JSON already */
 int rm_jw_done(const struct rm_jw *w); /* 0, RM_ERR_TOO_BIG or UV_ENOMEM */
 
 /* Appends text as one quoted and escaped JSON string. Returns as rm_buf_put. */

@@ -161,7 +161,6 @@ bool map_role_allows(const struct map_role *role, const char *node);
 const char *map_lane_name(enum map_lane lane);
 const char *map_residency_name(enum map_residency residency);
 const char *map_kv_name(enum map_kv kv);
-const char *map_engine_name(enum map_engine_kind kind);
 
 /* One difference between two maps. */
 struct map_change {

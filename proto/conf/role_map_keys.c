@@ -416,8 +416,3 @@ const char *map_kv_name(enum map_kv kv)
 {
     return word_of(kv_words, RM_COUNT(kv_words) - 1, (int)kv);
 }
-
-const char *map_engine_name(enum map_engine_kind kind)
-{
-    return word_of(engine_words, RM_COUNT(engine_words) - 1, (int)kind);
-}

@@ -26,22 +26,13 @@ enum {
     ADDRS_GOOD_MS = 60 * 60 * 1000, /* and this long when asking fails */
     LAST_WORDS_MS = 1000,           /* for an answer, after the request could not be written */
     WRITE_STALL_MS = 60 * 1000,     /* the kernel takes no byte of the request for this long */
-    KEEPALIVE_IDLE_S = 10,
-    KEEPALIVE_EVERY_S = 5,
-    KEEPALIVE_PROBES = 3,
     TRIM_MS = 1000,
     USER_TIMEOUT_MS =
         75 * 1000 /* above the server side's 60 s, or a slow reader would cost its upstream */
 };
 
 const struct http_client_conf http_client_conf_default = {
-    .limits = {.fields = 100,
-               .name_bytes = 1024,
-               .value_bytes = 16 * 1024,
-               .head_bytes = 32 * 1024,
-               .target_bytes = 8 * 1024,
-               .interim = 8,
-               .body_bytes = UINT64_MAX},
+    .limits = HTTP_LIMITS(UINT64_MAX),
     .connect_ms = 2000,
     .head_ms = 0,
     .idle_ms = 0,
@@ -413,9 +404,9 @@ static void conn_set_options(struct hc_conn *n)
     } options[] = {
         {SOL_SOCKET, SO_KEEPALIVE, 1},
         {IPPROTO_TCP, TCP_NODELAY, 1},
-        {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
-        {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_EVERY_S},
-        {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
+        {IPPROTO_TCP, TCP_KEEPIDLE, HTTP_KEEPALIVE_IDLE_S},
+        {IPPROTO_TCP, TCP_KEEPINTVL, HTTP_KEEPALIVE_EVERY_S},
+        {IPPROTO_TCP, TCP_KEEPCNT, HTTP_KEEPALIVE_PROBES},
         {IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
     };
     uv_os_fd_t fd;
@@ -731,11 +722,6 @@ void http_client_close(struct http_client *c)
     for (struct hc_link *l = c->calls.next; l != &c->calls; l = l->next)
         hc_call_over(HC_OF(l, struct http_call, link), UV_ECANCELED);
     client_try_finish(c);
-}
-
-const struct http_address *http_client_address(const struct http_client *c)
-{
-    return &c->address;
 }
 
 /* The kept connection used last that is still clean, or NULL. */

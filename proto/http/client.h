@@ -37,7 +37,6 @@ RM_MUST_USE int http_client_new(uv_loop_t *loop, const struct http_address *a,
 /* Closes kept connections, aborts calls in flight with UV_ECANCELED, frees when the last handle is
  * closed. NULL is fine. */
 void http_client_close(struct http_client *c);
-const struct http_address *http_client_address(const struct http_client *c);
 
 /* on_done is required, the others may be NULL. Order: on_head, on_body*, on_end | on_fail, on_done.
  */

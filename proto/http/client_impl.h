@@ -6,6 +6,7 @@
 
 #include "proto/http/client.h"
 #include "proto/http/parser.h"
+#include "proto/http/sock.h"
 
 enum { HC_ADDRS = 4 }; /* of a resolved name */
 
@@ -34,12 +35,7 @@ struct http_client {
 };
 
 struct hc_conn {
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    } h;
+    union http_sock h;
     union { /* one of them at a time */
         uv_connect_t connect;
         uv_write_t write;

@@ -14,6 +14,7 @@
 
 #include "proto/http/parser.h"
 #include "proto/http/server.h"
+#include "proto/http/sock.h"
 
 enum {
     CONN_READ_BYTES = 64 * 1024,  /* the loop's one read buffer */
@@ -57,12 +58,7 @@ struct http_req {
 };
 
 struct conn {
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    } h;
+    union http_sock h;
     struct http_server *server;
     struct conn *prev, *next;         /* all connections */
     struct conn *due_prev, *due_next; /* those to settle in this turn of the loop */

@@ -5,15 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-const struct http_limits http_limits_default = {
-    .fields = 100,
-    .name_bytes = 1024,
-    .value_bytes = 16 * 1024,
-    .head_bytes = 32 * 1024,
-    .target_bytes = 8 * 1024,
-    .interim = 8,
-    .body_bytes = 64ull * 1024 * 1024,
-};
+const struct http_limits http_limits_default = HTTP_LIMITS(64ull * 1024 * 1024);
 
 const struct http_field *http_head_find(const struct http_head *h, const char *name)
 {

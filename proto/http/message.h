@@ -13,15 +13,22 @@
 /* Limits on what a peer may send. Beyond: 431 (fields), 414 (target), 413 (body); a client call
  * fails instead. */
 struct http_limits {
-    uint32_t fields;       /* header fields, trailers counted by themselves; 100 */
-    uint32_t name_bytes;   /* 1 KiB */
-    uint32_t value_bytes;  /* 16 KiB */
-    uint32_t head_bytes;   /* 32 KiB: start line and fields together */
-    uint32_t target_bytes; /* 8 KiB */
-    uint32_t interim;      /* 1xx answers before the final one; 8 */
+    uint32_t fields;       /* header fields, trailers counted by themselves */
+    uint32_t name_bytes;   /* of one field */
+    uint32_t value_bytes;  /* of one field */
+    uint32_t head_bytes;   /* start line and fields together */
+    uint32_t target_bytes; /* of a request */
+    uint32_t interim;      /* 1xx answers before the final one */
     uint64_t body_bytes;   /* of one message; a server's handler may set another per request */
 };
-extern const struct http_limits http_limits_default; /* the numbers above; body 64 MiB */
+
+/* The limits of both sides; only bodies differ. */
+#define HTTP_LIMITS(body)                                                                          \
+    {                                                                                              \
+        .fields = 100, .name_bytes = 1024, .value_bytes = 16 * 1024, .head_bytes = 32 * 1024,      \
+        .target_bytes = 8 * 1024, .interim = 8, .body_bytes = (body)                               \
+    }
+extern const struct http_limits http_limits_default; /* of a server: 64 MiB */
 
 enum http_method {
     HTTP_OTHER, /* a token we have no name for */

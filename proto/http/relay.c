@@ -247,11 +247,6 @@ void *relay_arg(const struct relay *r)
     return r->arg;
 }
 
-struct http_req *relay_req(const struct relay *r)
-{
-    return r->q;
-}
-
 struct http_call *relay_call(const struct relay *r)
 {
     return r->told ? NULL : r->call;

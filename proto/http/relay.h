@@ -42,7 +42,6 @@ RM_MUST_USE int relay_start(struct http_client *c, const struct http_call_spec *
                             struct http_req *q, const struct relay_ops *ops, void *arg,
                             struct relay **out);
 void *relay_arg(const struct relay *r);
-struct http_req *relay_req(const struct relay *r);
 struct http_call *
 relay_call(const struct relay *r); /* for streaming the request body; NULL once it is over */
 

@@ -392,11 +392,6 @@ bool http_reply_started(const struct http_req *q)
     return q->started;
 }
 
-bool http_reply_committed(const struct http_req *q)
-{
-    return q->committed;
-}
-
 int http_reply_full(struct http_req *q, int status, const struct http_out_field *fields,
                     size_t n_fields, const char *type, struct rm_slice body)
 {

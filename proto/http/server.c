@@ -23,12 +23,7 @@
 enum { SERVER_BACKLOG = 511, SERVER_FDS_KEPT = 64, SERVER_FDS_MAX = 1 << 20 };
 
 struct listener {
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    } h;
+    union http_sock h;
     struct http_server *server;
     struct listener *next;
     bool is_tcp;
@@ -37,13 +32,7 @@ struct listener {
 };
 
 const struct http_server_conf http_server_conf_default = {
-    .limits = {.fields = 100,
-               .name_bytes = 1024,
-               .value_bytes = 16 * 1024,
-               .head_bytes = 32 * 1024,
-               .target_bytes = 8 * 1024,
-               .interim = 8,
-               .body_bytes = 64ull * 1024 * 1024},
+    .limits = HTTP_LIMITS(64ull * 1024 * 1024),
     .head_ms = 10000,
     .idle_ms = 120000,
     .body_rate_bytes = 1024,
@@ -213,9 +202,9 @@ static int listener_tune(const struct listener *l)
         {IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)conf->notsent_lowat},
         {IPPROTO_TCP, TCP_USER_TIMEOUT, (int)conf->write_stall_ms},
         {SOL_SOCKET, SO_KEEPALIVE, 1},
-        {IPPROTO_TCP, TCP_KEEPIDLE, 10},
-        {IPPROTO_TCP, TCP_KEEPINTVL, 5},
-        {IPPROTO_TCP, TCP_KEEPCNT, 3},
+        {IPPROTO_TCP, TCP_KEEPIDLE, HTTP_KEEPALIVE_IDLE_S},
+        {IPPROTO_TCP, TCP_KEEPINTVL, HTTP_KEEPALIVE_EVERY_S},
+        {IPPROTO_TCP, TCP_KEEPCNT, HTTP_KEEPALIVE_PROBES},
     };
     uv_os_fd_t fd;
     int r = l->is_tcp ? uv_fileno(&l->h.handle, &fd) : 0;

@@ -118,10 +118,9 @@ int http_reply_start(struct http_req *q, int status, const struct http_out_field
  * until on_writable), RM_ERR_TOO_BIG (over queue_bytes * 2: the caller ignored RM_WAIT; nothing
  * taken) or RM_ERR_GONE. */
 int http_reply_write(struct http_req *q, const struct rm_slice *pieces, size_t n_pieces);
-int http_reply_flush(struct http_req *q);            /* sends the head now */
-size_t http_reply_queued(const struct http_req *q);  /* bytes held in user space */
-bool http_reply_started(const struct http_req *q);   /* http_reply_start was called */
-bool http_reply_committed(const struct http_req *q); /* head bytes went out or wait to */
+int http_reply_flush(struct http_req *q);           /* sends the head now */
+size_t http_reply_queued(const struct http_req *q); /* bytes held in user space */
+bool http_reply_started(const struct http_req *q);  /* http_reply_start was called */
 void http_reply_end(
     struct http_req *q); /* the body is complete; on_done follows when it is written */
 void http_reply_close_after(

@@ -258,10 +258,3 @@ int sse_put(struct rm_buf *out, const char *type, struct rm_slice data)
         err = put_lines(out, "data: ", data);
     return put_end(out, before, err);
 }
-
-int sse_put_comment(struct rm_buf *out, const char *text)
-{
-    size_t before = out->len;
-
-    return put_end(out, before, put_lines(out, ": ", rm_slice_of(text)));
-}

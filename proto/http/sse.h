@@ -36,10 +36,8 @@ RM_MUST_USE int sse_reader_feed(struct sse_reader *r, const char *bytes, size_t 
                                 int (*on_event)(void *arg, const struct sse_event *e), void *arg);
 size_t sse_reader_held(const struct sse_reader *r); /* bytes of an unfinished frame */
 
-/* Appends a frame: type may be NULL; data and text are split at every CR, LF and CRLF, so that no
- * byte of them can start a field of its own. Return as rm_buf_put, or UV_EINVAL: a line end in
- * type. */
+/* Appends a frame: type may be NULL; data is split at every CR, LF and CRLF, so that no byte of it
+ * can start a field of its own. Returns as rm_buf_put, or UV_EINVAL: a line end in type. */
 int sse_put(struct rm_buf *out, const char *type, struct rm_slice data);
-int sse_put_comment(struct rm_buf *out, const char *text);
 
 #endif

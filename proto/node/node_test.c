@@ -460,12 +460,7 @@ static void order_of_the_document(void **state)
 
 static void words(void **state)
 {
-    enum node_host_state s = HOST_ABSENT;
-
     (void)state;
-    assert_int_equal(node_host_state_from(RM_LIT("draining"), &s), 0);
-    assert_int_equal(s, HOST_DRAINING);
-    assert_int_equal(node_host_state_from(RM_LIT("drainin"), &s), RM_ERR_FIELD);
     assert_string_equal(node_host_state_name(HOST_FAILED), "failed");
     assert_string_equal(node_host_state_name((enum node_host_state)99), "unknown");
     assert_string_equal(node_cause_name(CAUSE_OOM), "oom");

@@ -85,16 +85,6 @@ const char *node_host_state_name(enum node_host_state s)
     return (unsigned)s < RM_COUNT(state_words) - 1 ? state_words[s] : "unknown";
 }
 
-int node_host_state_from(struct rm_slice text, enum node_host_state *out)
-{
-    for (unsigned i = 0; state_words[i] != NULL; i++)
-        if (rm_slice_eq(text, state_words[i])) {
-            *out = (enum node_host_state)i;
-            return 0;
-        }
-    return RM_ERR_FIELD;
-}
-
 const char *node_cause_name(enum node_cause c)
 {
     return (unsigned)c < RM_COUNT(cause_words) - 1 ? cause_words[c] : "unknown";

@@ -29,7 +29,6 @@ enum node_host_state {
 #undef NODE_STATE_ENUM
 };
 const char *node_host_state_name(enum node_host_state s);
-int node_host_state_from(struct rm_slice text, enum node_host_state *out); /* 0 or RM_ERR_FIELD */
 
 /* Why an engine ended last. */
 #define NODE_CAUSES(X)                                                                             \
