@@ -13,7 +13,7 @@ import time
 
 import pytest
 from rig import SLOW, alive, program, wait_for
-from worker_rig import ANSWER, SCRIPT, Engine, Watch, Worker, read_stream, text_in
+from worker_rig import ANSWER, SCRIPT, Engine, Watch, Worker, bare_gguf, read_stream, text_in
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_bad_models_fail_with_the_reason(worker, tiny, tmp_path):
     (tmp_path / "outside.gguf").write_bytes(whole)
     (worker.models / "link.gguf").symlink_to(tmp_path / "outside.gguf")
     cases = [
-        ("cut", {}, "load", "exit code 3"),
+        ("cut", {}, "load", "cut short: tensor '"),
         ("text", {}, "load", "is not a GGUF file"),
         ("empty", {}, "load", "cut short"),
         ("missing", {}, "load", "no such file"),
@@ -250,7 +250,7 @@ def test_bad_models_fail_with_the_reason(worker, tiny, tmp_path):
 
 def test_without_a_core(tmp_path, make_model):
     with Worker(tmp_path, core="/nonexistent/rolemesh-core") as worker:
-        (worker.models / "code.gguf").write_bytes(b"GGUF" + bytes(100))
+        (worker.models / "code.gguf").write_bytes(bare_gguf())
         worker.put("code")
         host = worker.wait_state("code", "failed")
         assert host["last_error"]["cause"] == "config"
@@ -303,7 +303,7 @@ def test_crash_loop_backs_off_and_fails(tmp_path, make_model):
     fake.write_text("#!/bin/sh\necho no luck >&2\nexit 7\n")
     fake.chmod(0o755)
     with Worker(tmp_path, core=fake) as worker:
-        (worker.models / "code.gguf").write_bytes(b"GGUF" + bytes(100))
+        (worker.models / "code.gguf").write_bytes(bare_gguf())
         worker.put("code")
         wait_for("a restart is planned", lambda: worker.host("code")["retry_ms"] > 0)
         host = worker.host("code")

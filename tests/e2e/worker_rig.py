@@ -8,6 +8,7 @@ import json
 import pathlib
 import shutil
 import socket
+import struct
 import threading
 import time
 
@@ -15,6 +16,17 @@ from rig import SLOW, Process, ask, chat_of, program, wait_for
 
 ANSWER = "Hello from the tiny model."
 SCRIPT = "Hello| from| the| tiny| model|."
+
+
+def bare_gguf():
+    """A whole GGUF file that names its architecture and holds one tensor of 64 bytes: nothing that an engine could use."""
+
+    def text(s):
+        return struct.pack("<Q", len(s)) + s
+
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama")
+    head += text(b"t") + struct.pack("<IQIQ", 1, 16, 0, 0)
+    return head + bytes(-len(head) % 32) + bytes(64)
 
 
 class Worker:

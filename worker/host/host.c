@@ -82,7 +82,8 @@ static void look_run(uv_work_t *work)
 {
     struct look *l = work->data;
 
-    l->err = model_look(l->models_fd, l->models_dir, l->source, l->want_hash, &l->file, l->why);
+    l->err =
+        model_look(l->models_fd, l->models_dir, l->source, l->want_hash, &l->file, NULL, l->why);
 }
 
 static void host_checked(struct host *h, const struct look *l)

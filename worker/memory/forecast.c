@@ -320,7 +320,7 @@ static void question_look(uv_work_t *work)
     struct question *q = work->data;
 
     q->look_err = model_look(q->owner->conf.models_fd, q->owner->conf.models_dir, q->d.source, true,
-                             &q->file, q->why);
+                             &q->file, NULL, q->why);
 }
 
 static void question_on_looked(uv_work_t *work, int status)

@@ -15,7 +15,7 @@
 
 #include "worker/models/models.h"
 
-enum { HASH_EDGE = 1 << 20, HASH_SAMPLE = 64 << 10, HASH_SAMPLES = 14, GGUF_HEAD = 24 };
+enum { HASH_EDGE = 1 << 20, HASH_SAMPLE = 64 << 10, HASH_SAMPLES = 14 };
 
 int models_open_dir(const char *dir)
 {
@@ -129,25 +129,19 @@ static ssize_t read_at(int fd, void *into, size_t n, uint64_t at)
     return (ssize_t)got;
 }
 
-static int check_head(int fd, const char *source, struct stat *st, char *why)
+/* The header of one file, as libllama would read it. */
+static int check_head(int fd, const char *source, uint32_t parts, struct gguf_reading *g,
+                      struct stat *st, char *why)
 {
-    char head[GGUF_HEAD];
-    ssize_t n;
+    struct gguf_source from;
 
+    _Static_assert((int)MODELS_WHY_MAX >= (int)GGUF_WHY_MAX, "the reader's message fits");
     if (fstat(fd, st) < 0 || !S_ISREG(st->st_mode)) {
         snprintf(why, MODELS_WHY_MAX, "\"%.200s\" is not a regular file", source);
         return RM_ERR_MODEL_FILE;
     }
-    n = read_at(fd, head, sizeof(head), 0);
-    if (n < 0)
-        snprintf(why, MODELS_WHY_MAX, "\"%.200s\": %s", source, strerror(errno));
-    else if (n >= 4 && memcmp(head, "GGUF", 4) != 0)
-        snprintf(why, MODELS_WHY_MAX, "\"%.200s\" is not a GGUF file", source);
-    else if (n < GGUF_HEAD)
-        snprintf(why, MODELS_WHY_MAX, "\"%.200s\" is cut short after %zd bytes", source, n);
-    else
-        return 0;
-    return RM_ERR_MODEL_FILE;
+    from = gguf_source_fd(fd, (uint64_t)st->st_size);
+    return gguf_add(g, &from, source, parts, why);
 }
 
 static int hash_stretch(crypto_generichash_state *h, int fd, uint64_t at, size_t n,
@@ -187,72 +181,117 @@ static int hash_file(crypto_generichash_state *h, int fd, uint64_t size)
     return r;
 }
 
+/* What is read of one model. */
+struct looking {
+    int dir_fd;
+    const char *dir;
+    crypto_generichash_state *hash; /* NULL: not wanted */
+    struct gguf_reading *head;
+    struct model_file *out;
+    char *why;
+};
+
 /* One file of the model: opened, checked, added to sums and hash. */
-static int look_file(int dir_fd, const char *dir, const char *rel, const char *source,
-                     crypto_generichash_state *h, struct model_file *out, char *why)
+static int look_file(struct looking *l, const char *rel, const char *source, uint32_t parts)
 {
-    int fd = open_beneath(dir_fd, dir, rel), r;
+    int fd = open_beneath(l->dir_fd, l->dir, rel), r;
     int64_t mtime;
     struct stat st;
 
     if (fd < 0)
-        return open_wrong(-fd, source, why);
-    if ((r = check_head(fd, source, &st, why)) == 0 && h != NULL &&
-        (r = hash_file(h, fd, (uint64_t)st.st_size)) < 0)
-        snprintf(why, MODELS_WHY_MAX, "\"%.200s\": changed or unreadable while it was read",
+        return open_wrong(-fd, source, l->why);
+    if ((r = check_head(fd, source, parts, l->head, &st, l->why)) == 0 && l->hash != NULL &&
+        (r = hash_file(l->hash, fd, (uint64_t)st.st_size)) < 0)
+        snprintf(l->why, MODELS_WHY_MAX, "\"%.200s\": changed or unreadable while it was read",
                  source);
     close(fd);
     if (r < 0)
         return r;
     mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-    if (mtime > out->mtime_ns)
-        out->mtime_ns = mtime;
-    out->bytes += (uint64_t)st.st_size;
-    out->files++;
+    if (mtime > l->out->mtime_ns)
+        l->out->mtime_ns = mtime;
+    l->out->bytes += (uint64_t)st.st_size;
+    l->out->files++;
     return 0;
 }
 
-int model_look(int dir_fd, const char *dir, const char *source, bool want_hash,
-               struct model_file *out, char *why)
+/* All files of the model, by their names. path: the first one's, with room for part numbers. */
+static int look_files(struct looking *l, char *path, size_t skip, uint32_t parts)
 {
-    char path[MODELS_PATH_MAX + 24];
-    uint32_t part = 1, parts = 1;
-    unsigned char id[32];
-    crypto_generichash_state h;
-    const char *rel;
-    size_t skip, n = strlen(source);
+    size_t n = strlen(path);
     int r;
 
-    memset(out, 0, sizeof(*out));
-    why[0] = '\0';
-    if (n >= sizeof(out->path)) {
+    for (uint32_t part = 1; part <= parts; part++) {
+        if (parts > 1)
+            snprintf(path + n - 20, 24, "-%05u-of-%05u.gguf", part % 100000, parts % 100000);
+        if ((r = look_file(l, path + skip, path, parts)) < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* The path relative to dir and the number of files; as model_look. */
+static int look_name(const char *dir, const char *source, size_t *skip, uint32_t *parts, char *why)
+{
+    const char *rel;
+    uint32_t part;
+
+    if (strlen(source) >= MODELS_PATH_MAX) {
         snprintf(why, MODELS_WHY_MAX, "the path is too long");
         return RM_ERR_CONF;
     }
     if ((rel = relative_to(dir, source, why)) == NULL)
         return RM_ERR_CONF;
-    skip = (size_t)(rel - source);
-    if (!model_split_name(source, &part, &parts))
-        part = parts = 1;
+    *skip = (size_t)(rel - source);
+    if (!model_split_name(source, &part, parts))
+        part = *parts = 1;
     if (part != 1) {
         snprintf(why, MODELS_WHY_MAX, "\"%.200s\" is part %u of %u: name the first one", source,
-                 part, parts);
+                 part, *parts);
         return RM_ERR_CONF;
     }
+    return 0;
+}
+
+int model_look(int dir_fd, const char *dir, const char *source, bool want_hash,
+               struct model_file *out, struct gguf_head *head, char *why)
+{
+    char path[MODELS_PATH_MAX + 24];
+    struct looking l = {.dir_fd = dir_fd, .dir = dir, .out = out, .why = why};
+    struct gguf_head *own = NULL;
+    crypto_generichash_state h;
+    unsigned char id[32];
+    uint32_t parts;
+    size_t skip;
+    int r;
+
+    memset(out, 0, sizeof(*out));
+    why[0] = '\0';
+    if ((r = look_name(dir, source, &skip, &parts, why)) < 0)
+        return r;
     if (sodium_init() < 0)
         return RM_ERR_INTERNAL;
     crypto_generichash_init(&h, NULL, 0, sizeof(id));
-    memcpy(path, source, n + 1);
-    for (part = 1; part <= parts; part++) {
-        if (parts > 1)
-            snprintf(path + n - 20, 24, "-%05u-of-%05u.gguf", part % 100000, parts % 100000);
-        if ((r = look_file(dir_fd, dir, path + skip, path, want_hash ? &h : NULL, out, why)) < 0)
-            return r;
+    l.hash = want_hash ? &h : NULL;
+    if (head == NULL && (head = own = malloc(sizeof(*own))) == NULL)
+        return UV_ENOMEM;
+    if ((r = gguf_begin(head, &l.head)) < 0)
+        goto out;
+    snprintf(path, sizeof(path), "%s", source);
+    if ((r = look_files(&l, path, skip, parts)) < 0) {
+        char ignored[GGUF_WHY_MAX];
+
+        (void)gguf_end(l.head, source, ignored);
+        goto out;
     }
-    memcpy(out->path, source, n + 1);
+    if ((r = gguf_end(l.head, source, why)) < 0)
+        goto out;
+    snprintf(out->path, sizeof(out->path), "%s", source);
     if (want_hash) {
         crypto_generichash_final(&h, id, sizeof(id));
         sodium_bin2hex(out->hash, sizeof(out->hash), id, sizeof(id));
     }
-    return 0;
+out:
+    free(own);
+    return r;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/models/models.h - what this folder answers for: the model files of this node.
  * Names that come from outside are looked up beneath the models directory only (openat2 with
- * RESOLVE_BENEATH: no "..", no link leads out), must be regular files and begin as GGUF files do.
- * libllama never sees a file in this process. Every function here blocks on the disk: call it from
- * a thread of libuv's pool. No state. */
+ * RESOLVE_BENEATH: no "..", no link leads out), must be regular files and whole GGUF files
+ * (gguf.h). libllama never sees a file in this process. Every function here blocks on the disk:
+ * call it from a thread of libuv's pool. No state. */
 #ifndef RM_MODELS_H
 #define RM_MODELS_H
 
 #include "proto/node/state.h"
+#include "worker/models/gguf.h"
 
 enum {
     MODELS_PATH_MAX = 1024,
@@ -29,17 +30,19 @@ struct model_file {
 /* Opens the models directory. Returns a descriptor or a libuv code. */
 RM_MUST_USE int models_open_dir(const char *dir);
 
-/* Looks a model up and checks what can be checked without reading it all.
+/* Looks a model up and checks what can be checked without reading it all: the headers of all its
+ * files, and that all bytes they speak of are there.
  * dir_fd, dir   the models directory, open, and its absolute path
  * source        absolute path of the first (or only) file, beneath dir
  * want_hash     also make the content id: BLAKE2b-256 over, for each file in order, its size (8
  *               bytes, little-endian), its first MiB, 14 samples of 64 KiB at even distances, its
  *               last MiB; files up to 3 MiB whole. An id, not a proof.
- * why           MODELS_WHY_MAX bytes: what is wrong, for people
- * Returns 0; RM_ERR_MODEL_FILE: missing, damaged, not readable, a part of it is not there;
- * RM_ERR_CONF: the name cannot be used here (not beneath dir, not a .gguf). */
+ * head          what the headers say; NULL: not wanted
+ * why           MODELS_WHY_MAX bytes: what is wrong, for people, naming the file
+ * Returns 0; UV_ENOMEM; RM_ERR_MODEL_FILE: missing, damaged, not readable, a part of it is not
+ * there; RM_ERR_CONF: the name cannot be used here (not beneath dir, not a .gguf). */
 RM_MUST_USE int model_look(int dir_fd, const char *dir, const char *source, bool want_hash,
-                           struct model_file *out, char *why);
+                           struct model_file *out, struct gguf_head *head, char *why);
 
 /* Part number and count of a file name "...-00002-of-00003.gguf"; false: no such name. */
 bool model_split_name(const char *name, uint32_t *part, uint32_t *parts);

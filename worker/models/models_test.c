@@ -18,7 +18,46 @@
 static char base[64], dir[80];
 static int dir_fd;
 
-/* A file beneath the models directory that begins as a GGUF file and has `size` bytes. */
+/* A whole GGUF file of `size` bytes (128 or more): a key, and one tensor of bytes that fills it. */
+static void put_model_part(const char *rel, size_t size, uint16_t no, uint16_t count)
+{
+    enum { HEAD = 160 };
+    unsigned char *bytes = calloc(1, size), *p = bytes;
+    char path[400];
+    int fd;
+
+#define PUT(text) (memcpy(p, text, sizeof(text) - 1), p += sizeof(text) - 1)
+#define PUT16(v)  (*p++ = (unsigned char)(v), *p++ = (unsigned char)((v) >> 8))
+    assert_true(size > HEAD);
+    PUT("GGUF\3\0\0\0\1\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0");
+    PUT("\x14\0\0\0\0\0\0\0general.architecture\x8\0\0\0\5\0\0\0\0\0\0\0llama");
+    PUT("\x8\0\0\0\0\0\0\0split.no\2\0\0\0");
+    PUT16(no);
+    PUT("\xb\0\0\0\0\0\0\0split.count\2\0\0\0");
+    PUT16(count);
+    PUT("\1\0\0\0\0\0\0\0");
+    *p++ = (unsigned char)('a' + no);
+    PUT("\1\0\0\0");
+    for (int i = 0; i < 8; i++)
+        *p++ = (unsigned char)((size - HEAD) >> (8 * i));
+    PUT("\x18\0\0\0\0\0\0\0\0\0\0\0"); /* I8, offset 0 */
+#undef PUT
+#undef PUT16
+    assert_int_equal((p - bytes + 31) / 32 * 32, HEAD);
+    memset(bytes + HEAD, 'x', size - HEAD);
+    snprintf(path, sizeof(path), "%s/%s", dir, rel);
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    assert_true(fd >= 0 && write(fd, bytes, size) == (ssize_t)size);
+    close(fd);
+    free(bytes);
+}
+
+static void put_model(const char *rel, size_t size)
+{
+    put_model_part(rel, size, 0, 1);
+}
+
+/* A file beneath the models directory that begins with `magic` and has `size` bytes. */
 static void put(const char *rel, const char *magic, size_t size)
 {
     char path[400], *bytes = malloc(size + 1);
@@ -56,17 +95,26 @@ static int set_up(void **state)
     assert_int_equal(mkdir(path, 0755), 0);
     snprintf(path, sizeof(path), "%s/fifo.gguf", dir);
     assert_int_equal(mkfifo(path, 0644), 0);
-    put("a.gguf", "GGUF", 4096);
-    put("sub/b.gguf", "GGUF", 100);
+    put_model("a.gguf", 4096);
+    put_model("sub/b.gguf", 400);
+    put_model("half.gguf", 4096);
+    snprintf(path, sizeof(path), "%s/half.gguf", dir);
+    assert_int_equal(truncate(path, 4095), 0);
+    snprintf(path, sizeof(path), "%s/sparse.gguf", dir);
+    put_model("sparse.gguf", 4096);
+    assert_int_equal(truncate(path, 1LL << 40), 0);
     put("bad.gguf", "GGML", 4096);
     put("short.gguf", "GGUF", 23);
     put("empty.gguf", "", 0);
     put("note.txt", "GGUF", 4096);
     put("../outside.gguf", "GGUF", 4096);
-    put("s-00001-of-00002.gguf", "GGUF", 50);
-    put("s-00002-of-00002.gguf", "GGUF", 60);
-    put("gap-00001-of-00003.gguf", "GGUF", 50);
-    put("gap-00003-of-00003.gguf", "GGUF", 50);
+    put_model_part("s-00001-of-00002.gguf", 500, 0, 2);
+    put_model_part("s-00002-of-00002.gguf", 600, 1, 2);
+    put_model_part("gap-00001-of-00003.gguf", 500, 0, 3);
+    put_model_part("gap-00003-of-00003.gguf", 500, 2, 3);
+    put_model_part("swap-00001-of-00002.gguf", 500, 1, 2);
+    put_model_part("swap-00002-of-00002.gguf", 500, 0, 2);
+    put_model_part("alone.gguf", 500, 0, 2);
     snprintf(path, sizeof(path), "%s/outside.gguf", base);
     link_to(path, "link.gguf");
     link_to("sub/b.gguf", "inner.gguf");
@@ -99,9 +147,17 @@ static const struct row {
     {"a link that stays inside", "/inner.gguf", 0, ""},
     {"split", "/s-00001-of-00002.gguf", 0, ""},
     {"not there", "/none.gguf", RM_ERR_MODEL_FILE, "no such file"},
-    {"other magic", "/bad.gguf", RM_ERR_MODEL_FILE, "is not a GGUF file"},
-    {"cut in its head", "/short.gguf", RM_ERR_MODEL_FILE, "is cut short after 23 bytes"},
-    {"empty", "/empty.gguf", RM_ERR_MODEL_FILE, "is cut short after 0 bytes"},
+    {"other magic", "/bad.gguf", RM_ERR_MODEL_FILE, "/bad.gguf: offset 0: this is not a GGUF file"},
+    {"a sparse file", "/sparse.gguf", 0, ""},
+    {"cut in its head", "/short.gguf", RM_ERR_MODEL_FILE,
+     "/short.gguf: offset 23: truncated header: it is cut short after 23 bytes"},
+    {"empty", "/empty.gguf", RM_ERR_MODEL_FILE, "/empty.gguf: offset 0: truncated header"},
+    {"half downloaded", "/half.gguf", RM_ERR_MODEL_FILE,
+     "/half.gguf: offset 4095: cut short: tensor 'a' needs 3936 bytes at offset 160, the file ends "
+     "at 4095"},
+    {"parts in the wrong order", "/swap-00001-of-00002.gguf", RM_ERR_MODEL_FILE,
+     "swap-00001-of-00002.gguf: offset 89: this is part 2, expected part 1"},
+    {"a part without the others", "/alone.gguf", RM_ERR_MODEL_FILE, "part 2 is missing"},
     {"FIFO", "/fifo.gguf", RM_ERR_MODEL_FILE, "is not a regular file"},
     {"directory", "/dir.gguf", RM_ERR_MODEL_FILE, "is not a regular file"},
     {"link that leads out", "/link.gguf", RM_ERR_CONF, "leads out"},
@@ -128,7 +184,7 @@ static void run_row(void **state)
         snprintf(source, sizeof(source), "%s", row->rel + 1);
     else
         snprintf(source, sizeof(source), "%s%s", dir, row->rel);
-    assert_int_equal(model_look(dir_fd, dir, source, true, &m, why), row->err);
+    assert_int_equal(model_look(dir_fd, dir, source, true, &m, NULL, why), row->err);
     if (row->err == 0) {
         assert_int_equal(strlen(m.hash), 64);
         assert_string_equal(m.path, source);
@@ -146,9 +202,9 @@ static void long_names(void **state)
     memset(source, 'a', sizeof(source) - 1);
     source[sizeof(source) - 1] = '\0';
     source[0] = '/';
-    assert_int_equal(model_look(dir_fd, dir, source, false, &m, why), RM_ERR_CONF);
+    assert_int_equal(model_look(dir_fd, dir, source, false, &m, NULL, why), RM_ERR_CONF);
     snprintf(source, sizeof(source), "%s/%0400d.gguf", dir, 1);
-    assert_int_equal(model_look(dir_fd, dir, source, false, &m, why), RM_ERR_MODEL_FILE);
+    assert_int_equal(model_look(dir_fd, dir, source, false, &m, NULL, why), RM_ERR_MODEL_FILE);
 }
 
 static void look(const char *rel, struct model_file *m)
@@ -156,21 +212,21 @@ static void look(const char *rel, struct model_file *m)
     char source[256], why[MODELS_WHY_MAX];
 
     snprintf(source, sizeof(source), "%s/%s", dir, rel);
-    assert_int_equal(model_look(dir_fd, dir, source, true, m, why), 0);
+    assert_int_equal(model_look(dir_fd, dir, source, true, m, NULL, why), 0);
 }
 
 /* Same bytes, same id whatever the name; other bytes at sampled places or another size, another. */
 static void content_id(void **state)
 {
     enum { BIG = 5 << 20 };
-    static const off_t at[] = {100, 1 << 20, BIG - (1 << 20) - 100, BIG - 1};
+    static const off_t at[] = {300, 1 << 20, BIG - (1 << 20) - 100, BIG - 1};
     struct model_file a, b;
     char path[256];
     int fd;
 
     (void)state;
-    put("h1.gguf", "GGUF", BIG);
-    put("h2.gguf", "GGUF", BIG);
+    put_model("h1.gguf", BIG);
+    put_model("h2.gguf", BIG);
     look("h1.gguf", &a);
     look("h2.gguf", &b);
     assert_string_equal(a.hash, b.hash);
@@ -200,7 +256,7 @@ static void split_is_summed(void **state)
     (void)state;
     look("s-00001-of-00002.gguf", &m);
     assert_int_equal(m.files, 2);
-    assert_int_equal(m.bytes, 110);
+    assert_int_equal(m.bytes, 1100);
 }
 
 static void inventory(void **state)
@@ -214,8 +270,10 @@ static void inventory(void **state)
     for (uint32_t i = 0; i < list.n; i++)
         snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s:%u ", list.v[i].path,
                  list.v[i].files);
-    assert_string_equal(names, "a.gguf:1 bad.gguf:1 empty.gguf:1 gap-00001-of-00003.gguf:2 "
-                               "s-00001-of-00002.gguf:2 short.gguf:1 sub/b.gguf:1 ");
+    assert_string_equal(names,
+                        "a.gguf:1 alone.gguf:1 bad.gguf:1 empty.gguf:1 "
+                        "gap-00001-of-00003.gguf:2 half.gguf:1 s-00001-of-00002.gguf:2 "
+                        "short.gguf:1 sparse.gguf:1 sub/b.gguf:1 swap-00001-of-00002.gguf:2 ");
     assert_false(list.truncated);
     rm_buf_init(&text, 65536);
     assert_int_equal(models_list_encode(&list, dir, &text), 0);

@@ -30,7 +30,7 @@ enum {
     DELTA_DIM = 32,
     MLA_Q_RANK = 48,
     MLA_KV_RANK = 32,
-    MLA_ROPE = 16,
+    MLA_ROPE = 32,
     MLA_NOPE = 16,
     MLA_V = 16,
 };
