@@ -5,6 +5,7 @@
 
 #include "proto/conf/report.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +22,13 @@ static const struct command {
     {"status", "[--gateway URL] [--json]", "nodes and roles as a gateway sees them", cli_status},
     {"version", "", "which rolemesh this is", cli_version},
 };
+
+/* What `rolemesh NAME --help` says. */
+static int cli_help_of(const struct command *c)
+{
+    printf("rolemesh %s%s%s\n\n  %s\n", c->name, c->args[0] != '\0' ? " " : "", c->args, c->help);
+    return CLI_OK;
+}
 
 static int cli_help(int argc, char **argv)
 {
@@ -67,7 +75,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < RM_COUNT(commands); i++) {
         if (strcmp(name, commands[i].name) != 0)
             continue;
-        int r = commands[i].run(argc - 1, argv + 1);
+        bool asks = argc == 3 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0);
+        int r = asks ? cli_help_of(&commands[i]) : commands[i].run(argc - 1, argv + 1);
 
         return fflush(stdout) == 0 || r != CLI_OK ? r : CLI_FAILED;
     }

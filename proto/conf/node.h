@@ -81,5 +81,6 @@ struct rm_slice conf_line(const struct conf_report *report, unsigned number);
 
 /* The line before one that conf_line gave, in time of its length; p is NULL at the first. */
 struct rm_slice conf_line_before(const struct conf_report *report, struct rm_slice line);
+size_t conf_line_indent(struct rm_slice line); /* blanks it begins with */
 
 #endif

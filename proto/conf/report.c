@@ -215,7 +215,7 @@ static size_t report_shown_part(struct rm_slice line)
     return report_first_word(line);
 }
 
-static size_t report_indent(struct rm_slice line)
+size_t conf_line_indent(struct rm_slice line)
 {
     size_t i = 0;
 
@@ -227,7 +227,7 @@ static size_t report_indent(struct rm_slice line)
 /* True for lines such as "word:" or "- word: x": a key starts here, so no value goes on. */
 static bool report_starts_key(struct rm_slice line)
 {
-    size_t i = report_indent(line), start;
+    size_t i = conf_line_indent(line), start;
 
     while (i < line.n && (line.p[i] == '-' || line.p[i] == ' ' || line.p[i] == '"'))
         i++;
@@ -241,7 +241,7 @@ static bool report_starts_key(struct rm_slice line)
  * indentation, and by the last line that began a key; rather too often than too rarely. */
 static bool report_inside_secret(const struct conf_report *report, struct rm_slice line)
 {
-    size_t level = report_indent(line);
+    size_t level = conf_line_indent(line);
     bool key_seen = report_starts_key(line);
     const char *p = line.p, *floor = report->text;
 
@@ -255,7 +255,7 @@ static bool report_inside_secret(const struct conf_report *report, struct rm_sli
         while (p > floor && p[-1] != '\n')
             p--;
         up = (struct rm_slice){p, (size_t)(end - p)};
-        indent = report_indent(up);
+        indent = conf_line_indent(up);
         if (indent == up.n || up.p[indent] == '#' || up.p[indent] == '\r')
             continue;
         if ((indent < level || !key_seen) && report_shown_part(up) != SIZE_MAX)
@@ -310,7 +310,7 @@ static void report_excerpt(const struct conf_report *report, struct conf_mistake
         return;
     if (line.n / 4 > (size_t)m->at.col + REPORT_WINDOW) /* the rest cannot be shown anyhow */
         line.n = ((size_t)m->at.col + REPORT_WINDOW) * 4;
-    limit = report_inside_secret(report, line) ? report_indent(line) : report_shown_part(line);
+    limit = report_inside_secret(report, line) ? conf_line_indent(line) : report_shown_part(line);
     hidden = limit <= line.n;
     if (!hidden)
         limit = line.n;

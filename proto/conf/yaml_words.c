@@ -14,18 +14,9 @@ struct complaint {
     struct conf_at context_at, at;
 };
 
-static size_t line_indent(struct rm_slice line)
-{
-    size_t i = 0;
-
-    while (i < line.n && line.p[i] == ' ')
-        i++;
-    return i;
-}
-
 static bool line_is_blank(struct rm_slice line)
 {
-    size_t i = line_indent(line);
+    size_t i = conf_line_indent(line);
 
     return i == line.n || line.p[i] == '#' || line.p[i] == '\r';
 }
@@ -63,7 +54,7 @@ static bool explain_no_colon(const struct complaint *c, struct conf_at from)
     struct rm_slice line = conf_line(c->report, from.line);
 
     for (unsigned n = from.line; line.p != NULL; n--, line = conf_line_before(c->report, line)) {
-        size_t start = line_indent(line), end = line.n;
+        size_t start = conf_line_indent(line), end = line.n;
         struct rm_slice word;
 
         if (line_is_blank(line))
@@ -98,9 +89,9 @@ static void nearby_levels(const struct complaint *c, size_t indent, long *below,
 
     *below = *above = -1;
     for (; line.p != NULL && level > 0 && *below < 0; line = conf_line_before(c->report, line)) {
-        if (line_is_blank(line) || line_indent(line) >= level)
+        if (line_is_blank(line) || conf_line_indent(line) >= level)
             continue;
-        level = line_indent(line);
+        level = conf_line_indent(line);
         if (level > indent)
             *above = (long)level;
         else if (level < indent)
@@ -113,7 +104,7 @@ static void nearby_levels(const struct complaint *c, size_t indent, long *below,
 static void explain_block(const struct complaint *c)
 {
     struct rm_slice line = conf_line(c->report, c->at.line);
-    size_t indent = line_indent(line);
+    size_t indent = conf_line_indent(line);
     long below, above;
 
     if (line.p != NULL && c->at.line > 1 && c->at.col == indent + 1) {
