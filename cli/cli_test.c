@@ -46,6 +46,26 @@ static const struct row {
     {"keys", "keys --config", CLI_OK, "roles.NAME.context"},
     {"keys of the worker", "keys --config --worker", CLI_OK, "models_dir"},
     {"keys of what", "keys", CLI_BAD, "say --config"},
+    {"plan that fits",
+     "plan --role-map configs/plans/two-machines.yaml --nodes "
+     "configs/plans/two-machines.nodes.yaml",
+     CLI_OK, "fits; no plan is better\n"},
+    {"plan that does not fit",
+     "plan --role-map configs/plans/quality-and-reasoning-two-slots.yaml --nodes "
+     "configs/plans/quality-and-reasoning-two-slots.nodes.yaml",
+     CLI_FAILED, "way out: role 'code': kv: q8_0\n"},
+    {"plan as JSON",
+     "plan --json --role-map configs/plans/too-large-480b.yaml --nodes "
+     "configs/plans/too-large-480b.nodes.yaml",
+     CLI_FAILED,
+     "\"conflict\":{\"roles\":[\"architect\"],\"smallest\":true,\"node\":\"box\","
+     "\"missing\":31754181632}"},
+    {"plan of another map", "plan --role-map configs/demo.yaml --nodes configs/worker.yaml",
+     CLI_BAD, "configs/worker.yaml:5:1: error: unknown key 'node'"},
+    {"plan without nodes", "plan --role-map configs/demo.yaml", CLI_BAD, "which --nodes FILE?"},
+    {"plan with half a flag", "plan --role-map", CLI_BAD, "a file must follow"},
+    {"plan of a bad map", "plan --role-map configs/worker.yaml --nodes x", CLI_BAD,
+     "unknown key 'node'"},
     {"status of nothing", "status --gateway unix:/nonexistent/socket", CLI_FAILED,
      "rolemesh status: unix:/nonexistent"},
     {"status of nonsense", "status --gateway http://", CLI_BAD, "--gateway is http://HOST:PORT"},

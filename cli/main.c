@@ -19,6 +19,8 @@ static const struct command {
      "tell every mistake in a role map (--worker: a worker's file)", cli_check},
     {"help", "", "this list", cli_help},
     {"keys", "--config [--worker]", "the reference of all configuration keys", cli_keys},
+    {"plan", "--role-map FILE --nodes FILE [--json]",
+     "which role would go where on described machines", cli_plan},
     {"status", "[--gateway URL] [--json]", "nodes and roles as a gateway sees them", cli_status},
     {"version", "", "which rolemesh this is", cli_version},
 };
@@ -36,7 +38,7 @@ static int cli_help(int argc, char **argv)
     (void)argv;
     puts("rolemesh COMMAND ...\n");
     for (size_t i = 0; i < RM_COUNT(commands); i++)
-        printf("  %-8s %-26s %s\n", commands[i].name, commands[i].args, commands[i].help);
+        printf("  %-8s %-40s %s\n", commands[i].name, commands[i].args, commands[i].help);
     puts("\nExit codes: 0 done; 1 it did not work; 2 wrong use, or a file with mistakes.");
     return CLI_OK;
 }

@@ -2,7 +2,8 @@
 /* proto/plan/plan.h - which role is hosted on which node: solved as a whole, as a pure function.
  * It lies in proto because two programs ask it and may not include each other: the gateway, which
  * drives workers to the answer, and `rolemesh plan`, which shows it for described nodes. It knows
- * no file, no clock and no role map, only numbers: plan_solve.c searches.
+ * no file, no clock and no role map, only numbers: plan_solve.c searches, plan_conflict.c says what
+ * cannot stand together, plan_facts.h makes the numbers of a role map and described nodes.
  *
  * A plan is judged by a row of counts, each to be as small as it can, the earlier ones first:
  * pinned roles without a host, resident ones by lane, missing further hosts, on-demand roles that
@@ -101,5 +102,36 @@ int plan_compare(const uint32_t *a, const uint32_t *b);
 
 /* True when every pinned and resident role has a host; replicas and on-demand may be missing. */
 bool plan_is_feasible(const struct plan_out *out);
+
+/* Why a map does not fit: a set of pinned and resident roles of which each could be hosted
+ * somewhere but not all together (or one that fits nowhere). */
+struct plan_conflict {
+    size_t n_roles;                 /* 0: none is proved */
+    uint16_t roles[PLAN_ROLES_MAX]; /* ascending */
+    bool smallest;                  /* proved: no smaller set is in conflict; else none was found */
+    size_t node;                    /* where the least is missing; SIZE_MAX: more memory on one node
+                                       does not help */
+    uint64_t missing_bytes;         /* this much more budget there, and they all fit */
+};
+
+/* Finds it, by solving smaller and smaller maps. Returns as plan_solve. */
+RM_MUST_USE int plan_find_conflict(const struct plan_in *in, struct plan_conflict *out);
+
+/* Why a host is where it is. */
+enum plan_reason {
+    PLAN_STANDS,     /* it stood there and may stay */
+    PLAN_ONLY_NODE,  /* no other usable node may host the role at all */
+    PLAN_EVERY_NODE, /* the role wants as many hosts as nodes may host it */
+    PLAN_ONLY_ROOM,  /* no other node has room left for it */
+    PLAN_HAS_FILE,   /* others have room, but not the file */
+    PLAN_FITS_BEST   /* one of several; chosen for the plan as a whole */
+};
+
+/* For a host of the plan. */
+enum plan_reason plan_reason_of(const struct plan_in *in, const struct plan_out *out, size_t role,
+                                size_t node);
+
+/* "stands there", ...: static storage. */
+const char *plan_reason_text(enum plan_reason reason);
 
 #endif

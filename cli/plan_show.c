@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/plan_show.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { BAR_CELLS = 48 };
+
+/* --- small facts -------------------------------------------------------------------------------
+ */
+
+static const struct map_role *role_of(const struct plan_answer *a, size_t role)
+{
+    return &a->facts->map->roles[role];
+}
+
+static const char *node_name(const struct plan_answer *a, size_t node)
+{
+    return a->facts->map->nodes[node].name;
+}
+
+static const struct plan_pair *pair_of(const struct plan_answer *a, size_t role, size_t node)
+{
+    return &a->problem.pairs[role * a->problem.in.n_nodes + node];
+}
+
+static bool hosted_on(const struct plan_answer *a, size_t role, size_t node)
+{
+    return (a->plan.hosts[role] >> node & 1) != 0;
+}
+
+static uint64_t free_bytes(const struct plan_answer *a, size_t node)
+{
+    return a->problem.nodes[node].budget_bytes - a->plan.used_bytes[node];
+}
+
+size_t plan_home_of(const struct plan_answer *a, size_t role)
+{
+    for (size_t n = 0; n < a->problem.in.n_nodes; n++) {
+        const struct plan_pair *p = pair_of(a, role, n);
+        uint64_t largest = a->problem.nodes[n].largest_bytes;
+
+        if (p->allowed && p->bytes <= free_bytes(a, n) &&
+            (largest == 0 || p->largest_bytes <= largest))
+            return n;
+    }
+    return SIZE_MAX;
+}
+
+enum plan_lack plan_lack_of(const struct plan_answer *a, size_t role)
+{
+    uint32_t hosts = (uint32_t)__builtin_popcountll(a->plan.hosts[role]);
+
+    if (a->problem.roles[role].wish == PLAN_IF_ASKED)
+        return plan_home_of(a, role) == SIZE_MAX ? PLAN_LACKS_HEADROOM : PLAN_LACKS_NOTHING;
+    if (hosts == 0)
+        return PLAN_LACKS_HOST;
+    return hosts < a->problem.roles[role].replicas ? PLAN_LACKS_HOSTS : PLAN_LACKS_NOTHING;
+}
+
+/* A way out as the line of the role map that it changes. */
+static void way_text(const struct plan_answer *a, const struct plan_way *w, char *out, size_t size)
+{
+    const char *name = role_of(a, w->role)->name;
+
+    switch (w->kind) {
+    case PLAN_WAY_NODE:
+        snprintf(out, size, "let role '%s' also use node '%s'", name, node_name(a, w->value));
+        break;
+    case PLAN_WAY_KV:
+        snprintf(out, size, "role '%s': kv: q8_0", name);
+        break;
+    case PLAN_WAY_CONTEXT:
+        snprintf(out, size, "role '%s': context: %" PRIu32 " instead of %" PRIu32, name, w->value,
+                 role_of(a, w->role)->context);
+        break;
+    case PLAN_WAY_SLOTS:
+        snprintf(out, size, "role '%s': slots: %" PRIu32 " instead of %" PRIu32, name, w->value,
+                 role_of(a, w->role)->slots);
+        break;
+    default:
+        snprintf(out, size, "role '%s': residency: on-demand", name);
+        break;
+    }
+}
+
+/* --- for people --------------------------------------------------------------------------------
+ */
+
+static double gib(uint64_t bytes)
+{
+    return (double)bytes / (double)(UINT64_C(1) << 30);
+}
+
+static struct plan_parts node_parts(const struct plan_answer *a, size_t node)
+{
+    struct plan_parts sum = {0, 0, 0, 0};
+
+    for (size_t r = 0; r < a->problem.in.n_roles; r++)
+        if (hosted_on(a, r, node)) {
+            struct plan_parts p = plan_parts_of(a->facts, r, NULL);
+
+            sum.weights_bytes += p.weights_bytes;
+            sum.kv_bytes += p.kv_bytes;
+            sum.compute_bytes += p.compute_bytes;
+            sum.all_bytes += p.all_bytes;
+        }
+    return sum;
+}
+
+/* Each part ends at its rounded place, so the bar is always as long as the machine is large. */
+static void show_bar(const struct plan_answer *a, size_t node)
+{
+    const struct plan_machine *m = a->facts->nodes[node];
+    struct plan_parts p = node_parts(a, node);
+    const uint64_t parts[] = {p.weights_bytes, p.kv_bytes, p.compute_bytes, free_bytes(a, node)};
+    uint64_t sum = 0;
+    size_t at = 0;
+
+    printf("  [");
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        sum += parts[i];
+        for (; at < (size_t)((double)sum / (double)m->total_bytes * BAR_CELLS + 0.5); at++)
+            putchar("WKC."[i]);
+    }
+    for (; at < BAR_CELLS; at++)
+        putchar('R');
+    puts("]");
+}
+
+static void show_node(const struct plan_answer *a, size_t node)
+{
+    const struct plan_machine *m = a->facts->nodes[node];
+
+    printf("%s: %.1f GiB: hosts %.1f, free %.1f, reserve %.1f\n", node_name(a, node),
+           gib(m->total_bytes), gib(a->plan.used_bytes[node]), gib(free_bytes(a, node)),
+           gib(m->total_bytes - a->problem.nodes[node].budget_bytes));
+    show_bar(a, node);
+    for (size_t r = 0; r < a->problem.in.n_roles; r++) {
+        struct plan_parts p = plan_parts_of(a->facts, r, NULL);
+        bool stands = pair_of(a, r, node)->standing;
+
+        if (hosted_on(a, r, node))
+            printf("  %-5s %-16s %6.1f GiB = weights %.1f + KV %.1f + compute %.1f; %s\n",
+                   stands ? "keep" : "load", role_of(a, r)->name, gib(p.all_bytes),
+                   gib(p.weights_bytes), gib(p.kv_bytes), gib(p.compute_bytes),
+                   plan_reason_text(plan_reason_of(&a->problem.in, &a->plan, r, node)));
+        else if (stands)
+            printf("  %-5s %-16s %6.1f GiB\n", "stop", role_of(a, r)->name, gib(p.all_bytes));
+    }
+}
+
+static void show_role_without(const struct plan_answer *a, size_t role)
+{
+    const char *name = role_of(a, role)->name;
+    double size = gib(plan_parts_of(a->facts, role, NULL).all_bytes);
+
+    switch (plan_lack_of(a, role)) {
+    case PLAN_LACKS_HOST:
+        printf("no host: %s (%s, %.1f GiB)\n", name,
+               map_residency_name(role_of(a, role)->residency), size);
+        break;
+    case PLAN_LACKS_HOSTS:
+        printf("fewer hosts: %s has %d of %" PRIu32 "\n", name,
+               __builtin_popcountll(a->plan.hosts[role]), a->problem.roles[role].replicas);
+        break;
+    case PLAN_LACKS_HEADROOM:
+        printf("no room left: %s (on-demand, %.1f GiB) cannot be loaded beside the others\n", name,
+               size);
+        break;
+    case PLAN_LACKS_NOTHING:
+        if (a->problem.roles[role].wish == PLAN_IF_ASKED)
+            printf("on demand: %s (%.1f GiB) can be loaded on %s\n", name, size,
+                   node_name(a, plan_home_of(a, role)));
+        break;
+    }
+}
+
+static void show_conflict(const struct plan_answer *a)
+{
+    const struct plan_conflict *c = &a->conflict;
+    char text[320];
+
+    if (c->n_roles == 0)
+        return;
+    printf("%s that cannot be hosted%s:", c->n_roles == 1 ? "a role" : "roles",
+           c->n_roles == 1 ? "" : " together");
+    for (size_t i = 0; i < c->n_roles; i++)
+        printf(" %s (%.1f GiB)", role_of(a, c->roles[i])->name,
+               gib(plan_parts_of(a->facts, c->roles[i], NULL).all_bytes));
+    puts(c->smallest && c->n_roles > 1 ? "; no smaller set is in conflict" : "");
+    if (c->node != SIZE_MAX)
+        printf("missing: %" PRIu64 " bytes (%.1f GiB) on %s, which is the least\n",
+               c->missing_bytes, gib(c->missing_bytes), node_name(a, c->node));
+    for (size_t i = 0; i < a->n_ways; i++) {
+        way_text(a, &a->ways[i], text, sizeof text);
+        printf("way out: %s\n", text);
+    }
+    if (a->n_ways == 0)
+        puts("way out: no single change of node list, KV type, context, slots or residency is "
+             "enough");
+}
+
+void plan_show_text(const struct plan_answer *a)
+{
+    for (size_t n = 0; n < a->problem.in.n_nodes; n++)
+        show_node(a, n);
+    puts("bar: W weights, K KV cache and state, C compute, . free, R reserve");
+    for (size_t r = 0; r < a->problem.in.n_roles; r++)
+        show_role_without(a, r);
+    if (!plan_is_feasible(&a->plan))
+        show_conflict(a);
+    printf("%s%s\n", plan_is_feasible(&a->plan) ? "fits" : "does not fit",
+           a->plan.exact ? "; no plan is better"
+                         : "; the best plan found, a better one is not ruled out");
+}

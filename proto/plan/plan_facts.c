@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: MIT */
+#include "proto/plan/plan_facts.h"
+
+#include "proto/conf/keys.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+enum { FACTS_NODES_MAX = 64, FACTS_MODELS_MAX = 256 };
+
+/* Bounds that keep every sum of a forecast inside 64 bits. */
+#define MEMORY_MAX    (UINT64_C(1) << 46) /* bytes: 64 TiB */
+#define PER_TOKEN_MAX (UINT64_C(1) << 24)
+
+struct plan_facts_private {
+    struct conf_arena arena;
+};
+
+struct facts_file {
+    uint32_t version;
+    struct conf_items nodes, models;
+};
+
+/* --- the file's keys ---------------------------------------------------------------------------
+ */
+
+static const char *name_check(struct rm_slice name)
+{
+    return name.n > 0 && name.n <= 63 ? NULL : "use up to 63 characters";
+}
+
+#define AT(member) offsetof(struct plan_machine, member)
+static const struct conf_key node_keys[] = {
+    {.key = "hosts",
+     .type = &conf_texts,
+     .offset = AT(hosts),
+     .effect = CONF_PLACE,
+     .help = "roles that stand there now"},
+    {.key = "largest",
+     .type = &conf_size,
+     .offset = AT(largest_bytes),
+     .max = MEMORY_MAX,
+     .effect = CONF_PLACE,
+     .help = "one allocation at most; absent: no limit"},
+    {.key = "reserve",
+     .type = &conf_size,
+     .offset = AT(reserve_bytes),
+     .max = MEMORY_MAX,
+     .effect = CONF_PLACE,
+     .help = "memory that hosts must leave free; absent: 8 % of it, at least 6 GiB"},
+    {.key = "total",
+     .type = &conf_size,
+     .offset = AT(total_bytes),
+     .min = 1,
+     .max = MEMORY_MAX,
+     .required = true,
+     .effect = CONF_PLACE,
+     .help = "the machine's memory"},
+    {.key = NULL},
+};
+#undef AT
+
+#define AT(member) offsetof(struct plan_model, member)
+static const struct conf_key model_keys[] = {
+    {.key = "compute",
+     .type = &conf_size,
+     .offset = AT(compute_bytes),
+     .fallback = "1GiB",
+     .max = MEMORY_MAX,
+     .effect = CONF_PLACE,
+     .help = "compute buffers and the process"},
+    {.key = "context_max",
+     .type = &conf_tokens,
+     .offset = AT(context_max),
+     .effect = CONF_PLACE,
+     .help = "tokens that the model was made for"},
+    {.key = "files",
+     .type = &conf_texts,
+     .offset = AT(files),
+     .effect = CONF_PLACE,
+     .help = "nodes that have the file; absent: as if all had it"},
+    {.key = "kv_per_token",
+     .type = &conf_size,
+     .offset = AT(kv_bytes),
+     .max = PER_TOKEN_MAX,
+     .required = true,
+     .effect = CONF_PLACE,
+     .help = "KV cache of one token of one slot, at f16"},
+    {.key = "state_per_slot",
+     .type = &conf_size,
+     .offset = AT(state_bytes),
+     .max = MEMORY_MAX >> 12,
+     .effect = CONF_PLACE,
+     .help = "recurrent state of one slot"},
+    {.key = "weights",
+     .type = &conf_size,
+     .offset = AT(weights_bytes),
+     .min = 1,
+     .max = MEMORY_MAX,
+     .required = true,
+     .effect = CONF_PLACE,
+     .help = "all tensors"},
+    {.key = NULL},
+};
+#undef AT
+
+static const struct conf_table node_table = {.path = "nodes.NAME",
+                                             .where = "inside a node",
+                                             .what = "node",
+                                             .keys = node_keys,
+                                             .size = sizeof(struct plan_machine),
+                                             .at = offsetof(struct plan_machine, at),
+                                             .index = offsetof(struct plan_machine, index),
+                                             .name_check = name_check};
+
+static const struct conf_table model_table = {.path = "models.NAME",
+                                              .where = "inside a model",
+                                              .what = "model",
+                                              .keys = model_keys,
+                                              .size = sizeof(struct plan_model),
+                                              .at = offsetof(struct plan_model, at),
+                                              .index = offsetof(struct plan_model, index),
+                                              .name_check = name_check};
+
+static const struct conf_key top_keys[] = {
+    {.key = "models",
+     .type = &conf_named,
+     .offset = offsetof(struct facts_file, models),
+     .table = &model_table,
+     .max = FACTS_MODELS_MAX,
+     .effect = CONF_PLACE,
+     .help = "what each model needs"},
+    {.key = "nodes",
+     .type = &conf_named,
+     .offset = offsetof(struct facts_file, nodes),
+     .table = &node_table,
+     .max = FACTS_NODES_MAX,
+     .required = true,
+     .effect = CONF_PLACE,
+     .help = "what each machine has"},
+    {.key = "version",
+     .type = &conf_u32,
+     .offset = offsetof(struct facts_file, version),
+     .min = 1,
+     .max = 1,
+     .required = true,
+     .effect = CONF_PLACE,
+     .help = "of this format: 1"},
+    {.key = NULL},
+};
+
+static const struct conf_table top_table = {.path = "", .where = "at top level", .keys = top_keys};
+
+static const struct conf_table *const tables[] = {&top_table, &node_table, &model_table, NULL};
+
+/* --- against the role map ----------------------------------------------------------------------
+ */
+
+static const char *nearest_name(const struct role_map *map, const char *name, const char *what)
+{
+    const char *names[256];
+    size_t n = 0;
+
+    if (strcmp(what, "node") == 0)
+        for (; n < map->n_nodes; n++)
+            names[n] = map->nodes[n].name;
+    else if (strcmp(what, "model") == 0)
+        for (; n < map->n_models; n++)
+            names[n] = map->models[n].name;
+    else
+        for (; n < map->n_roles; n++)
+            names[n] = map->roles[n].name;
+    return conf_nearest(rm_slice_of(name), names, n);
+}
+
+static void say_not_in_map(struct conf_read *cf, const struct role_map *map, struct conf_at at,
+                           const char *what, const char *name)
+{
+    const char *near = nearest_name(map, name, what);
+    char hint[96], shown[CONF_SHOWN_MAX];
+
+    snprintf(hint, sizeof hint, "did you mean '%s'?", near != NULL ? near : "");
+    conf_report_add(cf->report, at, near != NULL ? hint : NULL, "the role map has no %s %s", what,
+                    conf_shown(NULL, rm_slice_of(name), shown));
+}
+
+static uint64_t default_reserve(uint64_t total) /* as a worker's own */
+{
+    uint64_t reserve = total / 100 * 8, least = UINT64_C(6) << 30;
+
+    if (reserve < least)
+        reserve = least;
+    return reserve < total / 2 ? reserve : total / 2;
+}
+
+static void check_node(struct conf_read *cf, struct plan_facts *f, struct plan_machine *m)
+{
+    const struct map_node *node = role_map_node(f->map, rm_slice_of(m->name));
+
+    if (node == NULL) {
+        say_not_in_map(cf, f->map, m->at, "node", m->name);
+        return;
+    }
+    f->nodes[node->index] = m;
+    if (node->reserve_bytes > 0)
+        m->reserve_bytes = node->reserve_bytes;
+    else if (m->reserve_bytes == 0)
+        m->reserve_bytes = default_reserve(m->total_bytes);
+    for (size_t i = 0; i < m->hosts.n; i++)
+        if (role_map_role(f->map, rm_slice_of(m->hosts.item[i])) == NULL)
+            say_not_in_map(cf, f->map, m->hosts.at[i], "role", m->hosts.item[i]);
+}
+
+static void check_model(struct conf_read *cf, struct plan_facts *f, const struct plan_model *m)
+{
+    const struct map_model *model = role_map_model(f->map, rm_slice_of(m->name));
+
+    if (model == NULL) {
+        say_not_in_map(cf, f->map, m->at, "model", m->name);
+        return;
+    }
+    f->models[model->index] = m;
+    for (size_t i = 0; i < m->files.n; i++)
+        if (role_map_node(f->map, rm_slice_of(m->files.item[i])) == NULL)
+            say_not_in_map(cf, f->map, m->files.at[i], "node", m->files.item[i]);
+}
+
+static void check_roles(struct conf_read *cf, const struct plan_facts *f)
+{
+    for (size_t r = 0; r < f->map->n_roles; r++) {
+        const struct map_role *role = &f->map->roles[r];
+        const struct plan_model *m = f->models[role->model->index];
+
+        if (m == NULL && role->engine.kind != MAP_ENGINE_ATTACH)
+            conf_report_add(cf->report, (struct conf_at){0, 0}, NULL,
+                            "model '%s' of role '%s' is not described", role->model_name,
+                            role->name);
+        else if (m != NULL && m->context_max > 0 && role->context > m->context_max)
+            conf_report_add(cf->report, m->at, NULL,
+                            "role '%s' wants a context of %u tokens, the model has %u", role->name,
+                            role->context, m->context_max);
+    }
+}
+
+static void facts_check(struct conf_read *cf, struct plan_facts *f, const struct facts_file *file)
+{
+    for (size_t i = 0; i < file->nodes.n; i++)
+        check_node(cf, f, (struct plan_machine *)file->nodes.item + i);
+    for (size_t i = 0; i < file->models.n; i++)
+        check_model(cf, f, (struct plan_model *)file->models.item + i);
+    if (cf->report->total > 0)
+        return; /* what is missing may only be misspelt */
+    for (size_t n = 0; n < f->map->n_nodes; n++)
+        if (f->nodes[n] == NULL)
+            conf_report_add(cf->report, (struct conf_at){0, 0}, NULL, "node '%s' is not described",
+                            f->map->nodes[n].name);
+    check_roles(cf, f);
+}
+
+/* --- reading -----------------------------------------------------------------------------------
+ */
+
+static struct plan_facts *facts_new(const struct role_map *map)
+{
+    struct plan_facts *f = calloc(1, sizeof *f);
+
+    if (f == NULL)
+        return NULL;
+    f->map = map;
+    f->nodes = calloc(map->n_nodes + 1, sizeof *f->nodes);
+    f->models = calloc(map->n_models + 1, sizeof *f->models);
+    f->private = calloc(1, sizeof *f->private);
+    if (f->nodes != NULL && f->models != NULL && f->private != NULL)
+        return f;
+    plan_facts_free(f);
+    return NULL;
+}
+
+int plan_facts_parse(const char *name, const char *bytes, size_t n, const struct role_map *map,
+                     struct conf_report *report, struct plan_facts **out)
+{
+    struct plan_facts *f = facts_new(map);
+    struct conf_read cf = {.report = report, .tables = tables};
+    struct facts_file file = {.version = 0};
+    int r = UV_ENOMEM;
+
+    *out = NULL;
+    conf_report_begin(report, name, bytes, n);
+    if (f != NULL) {
+        cf.arena = &f->private->arena;
+        r = conf_read_text(&cf, &top_table, &file);
+        if (r == 0 && file.nodes.n > 0)
+            facts_check(&cf, f, &file);
+    }
+    conf_report_end(report);
+    if (r == 0 && (cf.no_memory || report->no_memory))
+        r = UV_ENOMEM;
+    if (r == 0 && report->total == 0) {
+        *out = f;
+        return 0;
+    }
+    plan_facts_free(f);
+    return r < 0 ? r : RM_ERR_CONF;
+}
+
+int plan_facts_load(const char *path, const struct role_map *map, struct conf_report *report,
+                    struct plan_facts **out)
+{
+    char *bytes;
+    size_t n;
+    int r;
+
+    *out = NULL;
+    conf_report_begin(report, path, NULL, 0);
+    r = conf_file_read(path, report, &bytes, &n);
+    if (r < 0)
+        return r;
+    r = plan_facts_parse(path, bytes, n, map, report, out);
+    free(bytes);
+    return r;
+}
+
+void plan_facts_free(struct plan_facts *facts)
+{
+    if (facts == NULL)
+        return;
+    if (facts->private != NULL)
+        conf_arena_clear(&facts->private->arena);
+    free(facts->private);
+    free(facts->nodes);
+    free(facts->models);
+    free(facts);
+}
+
+/* --- numbers -----------------------------------------------------------------------------------
+ */
+
+/* q8_0 keeps 32 values in 34 bytes where f16 takes 64. The cache is made in steps of 256 tokens. */
+static uint64_t kv_of_slot(const struct plan_model *m, uint64_t context, bool q8)
+{
+    uint64_t bytes = (context + 255) / 256 * 256 * m->kv_bytes;
+
+    return q8 ? bytes / 64 * 34 + (bytes % 64 * 34 + 63) / 64 : bytes;
+}
+
+struct plan_parts plan_parts_of(const struct plan_facts *facts, size_t role,
+                                const struct plan_way *way)
+{
+    const struct map_role *r = &facts->map->roles[role];
+    const struct plan_model *m = facts->models[r->model->index];
+    uint32_t context = r->context, slots = r->slots;
+    bool q8 = r->kv == MAP_KV_Q8_0;
+    struct plan_parts p = {0, 0, 0, 0};
+    uint64_t slot;
+
+    if (m == NULL)
+        return p;
+    if (way != NULL && way->role == role) {
+        q8 = q8 || way->kind == PLAN_WAY_KV;
+        context = way->kind == PLAN_WAY_CONTEXT ? way->value : context;
+        slots = way->kind == PLAN_WAY_SLOTS ? way->value : slots;
+    }
+    slot = kv_of_slot(m, context, q8) + m->state_bytes;
+    p.weights_bytes = m->weights_bytes;
+    p.kv_bytes = slot > MEMORY_MAX * 16 / (slots + 1) ? MEMORY_MAX * 16 : slot * slots;
+    p.compute_bytes = m->compute_bytes;
+    p.all_bytes = p.weights_bytes + p.kv_bytes + p.compute_bytes;
+    return p;
+}
+
+static bool lists(const struct conf_list *list, const char *name)
+{
+    for (size_t i = 0; i < list->n; i++)
+        if (strcmp(list->item[i], name) == 0)
+            return true;
+    return false;
+}
+
+static struct plan_pair pair_of(const struct plan_facts *f, size_t role, size_t node,
+                                const struct plan_way *way)
+{
+    const struct map_role *r = &f->map->roles[role];
+    const struct plan_model *m = f->models[r->model->index];
+    struct plan_parts parts = plan_parts_of(f, role, way);
+    const char *name = f->map->nodes[node].name;
+    bool opened =
+        way != NULL && way->kind == PLAN_WAY_NODE && way->role == role && way->value == node;
+
+    return (struct plan_pair){.allowed = opened || map_role_allows(r, name),
+                              .standing = lists(&f->nodes[node]->hosts, r->name),
+                              .file = m == NULL || m->files.n == 0 || lists(&m->files, name),
+                              .bytes = parts.all_bytes,
+                              .largest_bytes = parts.weights_bytes > parts.kv_bytes
+                                                   ? parts.weights_bytes
+                                                   : parts.kv_bytes};
+}
+
+static enum plan_wish wish_of(const struct map_role *r, bool stands, const struct plan_way *way)
+{
+    bool made_on_demand = way != NULL && way->kind == PLAN_WAY_ON_DEMAND && way->role == r->index;
+
+    if (made_on_demand || r->residency == MAP_ON_DEMAND)
+        return stands && !made_on_demand ? PLAN_LOADED : PLAN_IF_ASKED;
+    if (r->residency == MAP_PINNED)
+        return PLAN_PINNED;
+    return r->lane == MAP_LANE_AUTOCOMPLETE ? PLAN_AUTOCOMPLETE
+           : r->lane == MAP_LANE_BATCH      ? PLAN_BATCH
+                                            : PLAN_INTERACTIVE;
+}
+
+int plan_case_of(const struct plan_facts *facts, const struct plan_way *way, struct plan_case *out)
+{
+    const struct role_map *map = facts->map;
+
+    memset(out, 0, sizeof *out);
+    if (map->n_nodes > PLAN_NODES_MAX || map->n_roles > PLAN_ROLES_MAX)
+        return RM_ERR_TOO_BIG;
+    out->pairs = calloc(map->n_roles * map->n_nodes + 1, sizeof *out->pairs);
+    if (out->pairs == NULL)
+        return UV_ENOMEM;
+    for (size_t n = 0; n < map->n_nodes; n++) {
+        const struct plan_machine *m = facts->nodes[n];
+        uint64_t kept = m->reserve_bytes < m->total_bytes ? m->reserve_bytes : m->total_bytes;
+
+        out->nodes[n] = (struct plan_node){.usable = true,
+                                           .budget_bytes = m->total_bytes - kept,
+                                           .largest_bytes = m->largest_bytes};
+    }
+    for (size_t r = 0; r < map->n_roles; r++) {
+        bool stands = false;
+
+        for (size_t n = 0; n < map->n_nodes; n++) {
+            out->pairs[r * map->n_nodes + n] = pair_of(facts, r, n, way);
+            stands = stands || out->pairs[r * map->n_nodes + n].standing;
+        }
+        out->roles[r] = (struct plan_role){.wish = wish_of(&map->roles[r], stands, way),
+                                           .replicas = map->roles[r].replicas};
+    }
+    out->in = (struct plan_in){.nodes = out->nodes,
+                               .roles = out->roles,
+                               .pairs = out->pairs,
+                               .n_nodes = map->n_nodes,
+                               .n_roles = map->n_roles};
+    return 0;
+}
+
+void plan_case_clear(struct plan_case *c)
+{
+    free(c->pairs);
+    c->pairs = NULL;
+}
