@@ -80,8 +80,29 @@ static void worker_close_root(struct worker *w)
 static void worker_take_facts(struct worker *w)
 {
     struct account_rules rules = {.reserve = w->opt.reserve_bytes, .use_vram = false};
+    struct guard_reading *r = &w->reading;
 
     account_make(&w->facts, &rules, &w->memory);
+    *r = (struct guard_reading){.available = w->memory.available,
+                                .system = w->memory.total,
+                                .reserve = w->memory.reserve,
+                                .pressure = w->facts.has_pressure ? w->facts.full_avg10 : 0};
+    if (!guard_step(&w->guard, r, rm_now_ms()))
+        return;
+    w->memory.refusing = w->guard.refusing;
+    rm_warn("memory", w->guard.refusing ? "short: no engine is started" : "enough again",
+            RM_U("available", r->available), RM_U("line", guard_line(r->reserve, r->system)),
+            RM_F("pressure", r->pressure), RM_U("hosts", w->n_hosts));
+    worker_changed(w);
+}
+
+static bool worker_refuse_start(void *arg, char *why, size_t size)
+{
+    struct worker *w = arg;
+
+    if (w->guard.refusing)
+        guard_why(&w->reading, why, size);
+    return w->guard.refusing;
 }
 
 static void facts_run(uv_work_t *work)
@@ -448,6 +469,7 @@ static int start_parts(struct worker *w, char *why)
                                     .models_fd = w->models_fd,
                                     .models_dir = w->opt.models_dir,
                                     .start_ms = w->start_ms,
+                                    .refuse_start = worker_refuse_start,
                                     .on_change = worker_changed,
                                     .on_gone = worker_on_gone,
                                     .arg = w};

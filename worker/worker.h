@@ -12,6 +12,7 @@
 #include "worker/engine/engine.h"
 #include "worker/host/host.h"
 #include "worker/memory/facts.h"
+#include "worker/memory/guard.h"
 #include "worker/options.h"
 
 enum { WORKER_STATE_MAX = 2 * 1024 * 1024, WORKER_BODY_MAX = 64 * 1024, WORKER_TICK_MS = 1000 };
@@ -38,6 +39,8 @@ struct worker {
     uint64_t start_ms, seq, epoch;
     struct node_memory memory;
     struct memory_facts facts; /* of the thread pool's while facts_busy */
+    struct guard guard;
+    struct guard_reading reading; /* the last one it got */
     uv_work_t facts_work;
     bool facts_busy;
     int facts_err, sys_root;

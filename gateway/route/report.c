@@ -75,6 +75,7 @@ static void write_memory(struct rm_jw *w, const struct node_memory *m)
     rm_jw_u64(w, "reserve", m->reserve);
     rm_jw_u64(w, "budget", m->budget);
     rm_jw_u64(w, "committed", m->committed);
+    rm_jw_bool(w, "refusing", m->refusing);
     rm_jw_end(w);
 }
 

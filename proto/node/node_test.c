@@ -53,7 +53,7 @@ static struct node_state sample_state(struct node_host *hosts, uint32_t n)
         .epoch = NODE_INT_MAX,
         .uptime_ms = 99,
         .draining = true,
-        .memory = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12.5, 13, 14, 15},
+        .memory = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12.5, 13, 14, 15, true},
         .n_hosts = n,
         .hosts = hosts,
     };

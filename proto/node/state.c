@@ -65,6 +65,7 @@ static const struct node_field memory_fields[] = {
     FIELD(struct node_memory, reserve, FIELD_U64),
     FIELD(struct node_memory, budget, FIELD_U64),
     FIELD(struct node_memory, committed, FIELD_U64),
+    FIELD(struct node_memory, refusing, FIELD_BOOL),
     {.name = NULL},
 };
 

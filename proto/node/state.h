@@ -39,7 +39,8 @@ const char *node_host_state_name(enum node_host_state s);
     X(CAUSE_LOAD, "load")       /* the model could not be loaded: a restart will not help */       \
     X(CAUSE_TIMEOUT, "timeout") /* not ready in time, or no progress */                            \
     X(CAUSE_UNREACHABLE, "unreachable") /* attach: nobody answers at the address */                \
-    X(CAUSE_CONFIG, "config")           /* what was asked for cannot be hosted here */
+    X(CAUSE_CONFIG, "config")           /* what was asked for cannot be hosted here */             \
+    X(CAUSE_MEMORY, "memory")           /* too little is left to start: tried again soon */
 
 enum node_cause {
 #define NODE_CAUSE_ENUM(name, text) name,
@@ -92,6 +93,7 @@ struct node_memory {
     uint64_t reserve;               /* kept free for others */
     uint64_t budget;                /* what hosts may use in all: total - reserve */
     uint64_t committed;             /* forecasts of what is hosted or loading */
+    bool refusing;                  /* too little is left: engines are not started now */
 };
 
 struct node_state {

@@ -8,6 +8,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import threading
 import time
 
@@ -342,6 +343,51 @@ def test_out_of_memory_is_told_as_such(tmp_path, tiny, make_model, small_group):
         worker.delete("big")
         assert worker.process.running and worker.host("small")["pid"] == small["pid"]
         assert text_in(worker.chat("small")) == ANSWER
+
+
+HOG = "import sys\nheld = []\nfor line in sys.stdin:\n    held.append(b'x' * int(line))\n    print(flush=True)\n"
+
+
+def left_in(group):
+    """Bytes the group may still take, file pages that can be dropped among them."""
+    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    used = int((group / "memory.usage_in_bytes").read_text())
+    droppable = int(stat["total_active_file"]) + int(stat["total_inactive_file"])
+    return int((group / "memory.limit_in_bytes").read_text()) - used + droppable
+
+
+@pytest.mark.skipif(SLOW > 1, reason="a sanitizer's own memory is over the limit")
+def test_short_memory_refuses_new_engines_only(tmp_path, tiny, small_group):
+    with Worker(tmp_path) as worker:
+        (small_group / "tasks").write_text(str(worker.process.pid))
+        first = worker.host_ready("first", tiny)
+        assert text_in(worker.chat("first")) == ANSWER
+        memory = wait_for("the limit is seen", lambda: (m := worker.state()["memory"])["limit"] and m)
+        assert memory["total"] == memory["limit"] == 160 << 20 and memory["budget"] == 80 << 20
+        assert not memory["refusing"]
+        hog = subprocess.Popen([sys.executable, "-c", HOG], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            (small_group / "tasks").write_text(str(hog.pid))
+            print(left_in(small_group) - (6 << 20), file=hog.stdin, flush=True)  # the line is at 10 MiB
+            hog.stdout.readline()
+            wait_for("the worker sees it", lambda: worker.state()["memory"]["refusing"])
+            worker.add_model("second", tiny)
+            worker.put("second")
+            host = worker.wait_state("second", "failed")
+            assert host["last_error"]["cause"] == "memory" and host["retry_ms"] > 0 and host["pid"] == 0
+            assert host["last_error"]["text"].startswith("not started: memory is short: ")
+            answer = worker.chat("second")
+            assert answer.status == 503 and "memory is short" in answer.error["message"]
+            assert text_in(worker.chat("first")) == ANSWER
+        finally:
+            hog.kill()
+            hog.communicate()
+        worker.wait_state("second", "ready", seconds=40)
+        assert not worker.state()["memory"]["refusing"] and worker.host("second")["restarts"] == 0
+        assert worker.host("first")["pid"] == first["pid"]
+        log = worker.process.log()
+        assert "short: no engine is started" in log and "enough again" in log
+        assert log.count("cause=memory") == 1  # told once, not with every try
 
 
 def test_sigkill_of_the_worker_leaves_nothing(tmp_path, tiny):

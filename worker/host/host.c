@@ -65,8 +65,9 @@ static double host_random(void)
 
 static void host_note_error(struct host *h, const struct node_error *e)
 {
-    bool again = e->cause == CAUSE_UNREACHABLE && h->sm.misses > 0 &&
-                 strcmp(e->text, h->last_error.text) == 0;
+    bool again = h->sm.misses > 0 && e->cause == h->last_error.cause &&
+                 (e->cause == CAUSE_MEMORY ||
+                  (e->cause == CAUSE_UNREACHABLE && strcmp(e->text, h->last_error.text) == 0));
 
     h->last_error = *e;
     h->last_error.at_ms = rm_now_ms() - h->env->start_ms;
@@ -77,6 +78,22 @@ static void host_note_error(struct host *h, const struct node_error *e)
 }
 
 /* ---- the look at the model ---- */
+
+/* Asked before the look, which reads the file, and again after it, when time has passed. */
+static bool host_is_refused(struct host *h)
+{
+    struct host_event ev = {
+        .type = HOST_EV_REFUSED, .cause = CAUSE_MEMORY, .random = host_random()};
+    char why[NODE_TEXT_MAX];
+    struct node_error e;
+
+    if (h->wanted.engine != ENGINE_CORE || !h->env->refuse_start(h->env->arg, why, sizeof(why)))
+        return false;
+    engine_error(&e, CAUSE_MEMORY, "not started: %s", why);
+    host_note_error(h, &e);
+    host_step(h, &ev);
+    return true;
+}
 
 static void look_run(uv_work_t *work)
 {
@@ -92,6 +109,8 @@ static void host_checked(struct host *h, const struct look *l)
     struct node_error e;
 
     h->file = l->file;
+    if (l->err == 0 && host_is_refused(h))
+        return;
     if (l->err == 0) {
         ev.type = HOST_EV_CHECKED;
     } else {
@@ -172,6 +191,8 @@ static void host_do_check(struct host *h)
     int r = 0;
 
     host_drop_look(h);
+    if (host_is_refused(h))
+        return;
     if (h->wanted.engine == ENGINE_CORE && (r = host_start_look(h, true)) == 0)
         return;
     memset(&h->file, 0, sizeof(h->file));

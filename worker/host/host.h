@@ -26,7 +26,9 @@ struct host_env {
     struct forecaster *forecaster;
     int models_fd;
     const char *models_dir;
-    uint64_t start_ms;                          /* rm_now_ms() at the worker's start */
+    uint64_t start_ms; /* rm_now_ms() at the worker's start */
+    /* Too little memory is left to start an engine: true, with the reason for people in why. */
+    bool (*refuse_start)(void *arg, char *why, size_t size);
     void (*on_change)(void *arg);               /* what is shown has changed (not measurements) */
     void (*on_gone)(void *arg, struct host *h); /* nothing is left of it; h is freed afterwards */
     void *arg;

@@ -155,7 +155,7 @@ static unsigned sm_lost(struct host_sm *sm, enum node_cause cause, double random
     sm->part = 0;
     if (cause == CAUSE_LOAD || cause == CAUSE_CONFIG)
         return sm_to(sm, HOST_PH_FAILED, 0);
-    if (cause == CAUSE_UNREACHABLE) {
+    if (cause == CAUSE_UNREACHABLE || cause == CAUSE_MEMORY) {
         if (sm->misses < UINT32_MAX)
             sm->misses++;
         return sm_to(sm, HOST_PH_BACKOFF,
@@ -285,6 +285,8 @@ enum node_host_state host_sm_shown(const struct host_sm *sm, bool busy)
     if (sm->cause == CAUSE_UNREACHABLE &&
         (sm->phase == HOST_PH_BACKOFF || sm->phase == HOST_PH_CHECKING ||
          sm->phase == HOST_PH_LOADING))
+        return HOST_FAILED;
+    if (sm->cause == CAUSE_MEMORY && sm->phase == HOST_PH_BACKOFF)
         return HOST_FAILED;
     return shown[sm->phase];
 }

@@ -17,6 +17,7 @@
  *   CAUSE_LOAD, CAUSE_CONFIG  FAILED at once; only another revision, or a changed file
  *                             (HOST_EV_RETRY), starts it again
  *   CAUSE_UNREACHABLE         (attach) tried again for ever, every 1 to 10 s; never counted
+ *   CAUSE_MEMORY              refused before a start: as CAUSE_UNREACHABLE
  *   others                    back-off 1, 2, 4, .. 60 s with 20 % jitter; the fifth end within ten
  *                             minutes: FAILED, tried again after ten minutes */
 #ifndef RM_HOST_SM_H
@@ -27,7 +28,7 @@
 enum {
     HOST_BACKOFF_MIN_MS = 1000,
     HOST_BACKOFF_MAX_MS = 60 * 1000,
-    HOST_PROBE_MAX_MS = 10 * 1000, /* back-off of CAUSE_UNREACHABLE */
+    HOST_PROBE_MAX_MS = 10 * 1000, /* back-off of CAUSE_UNREACHABLE, _MEMORY */
     HOST_ENDS_MAX = 5,             /* within HOST_ENDS_WINDOW_MS: FAILED */
     HOST_ENDS_WINDOW_MS = 10 * 60 * 1000,
     HOST_LOAD_STALL_MS = 10 * 60 * 1000, /* no progress for so long while loading: stopped */
@@ -42,7 +43,8 @@ enum host_phase {
     HOST_PH_READY,
     HOST_PH_DRAINING, /* running requests may finish */
     HOST_PH_STOPPING, /* the engine was told to end; shown as "draining" */
-    HOST_PH_BACKOFF,  /* a restart is planned; shown as "loading" (attach: "failed") */
+    HOST_PH_BACKOFF,  /* a restart is planned; shown as "loading" (CAUSE_UNREACHABLE and
+                          CAUSE_MEMORY: "failed") */
     HOST_PH_FAILED,
     HOST_PHASES
 };

@@ -276,6 +276,31 @@ static void attached_engine_is_asked_for_ever(void **state)
     assert_int_equal(host_sm_retry_ms(&sm, now), 1000);
 }
 
+static void short_memory_is_waited_for(void **state)
+{
+    static const uint64_t waits[] = {1000, 2000, 4000, 8000, 10000, 10000, 10000};
+    struct host_event refused = {.type = HOST_EV_REFUSED, .cause = CAUSE_MEMORY, .random = 0.5};
+    struct host_sm sm = in_phase(HOST_PH_CHECKING);
+    uint64_t now = T0;
+
+    (void)state;
+    for (size_t i = 0; i < RM_COUNT(waits); i++) {
+        assert_int_equal(step(&sm, refused, now), HOST_DO_TELL);
+        assert_int_equal(host_sm_shown(&sm, false), HOST_FAILED);
+        assert_int_equal(host_sm_retry_ms(&sm, now), waits[i]);
+        now += waits[i];
+        assert_int_equal(step(&sm, EV(TICK), now), HOST_DO_CHECK | HOST_DO_TELL);
+        assert_int_equal(host_sm_shown(&sm, false), HOST_FETCHING);
+    }
+    step(&sm, EV(CHECKED), now);
+    assert_int_equal(host_sm_shown(&sm, false), HOST_LOADING);
+    assert_int_equal(host_sm_restarts(&sm), 0); /* the refusals were no starts */
+    step(&sm, EV(READY), now);
+    step(&sm, ENDED(CAUSE_EXIT), now); /* and no ends */
+    assert_int_equal(sm.phase, HOST_PH_BACKOFF);
+    assert_int_equal(host_sm_retry_ms(&sm, now), 1000);
+}
+
 static void stalled_load(void **state)
 {
     struct host_sm sm = in_phase(HOST_PH_LOADING);
@@ -444,6 +469,7 @@ int main(void)
         cmocka_unit_test(crash_loop),
         cmocka_unit_test(rare_ends),
         cmocka_unit_test(attached_engine_is_asked_for_ever),
+        cmocka_unit_test(short_memory_is_waited_for),
         cmocka_unit_test(stalled_load),
         cmocka_unit_test(shown_states),
         cmocka_unit_test(backoff_bounds),

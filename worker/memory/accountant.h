@@ -24,7 +24,7 @@ struct account_rules {
  * something. */
 uint64_t account_default_reserve(uint64_t total);
 
-/* Fills all of *out but `committed`. */
+/* Fills all of *out but `committed` and `refusing`. */
 void account_make(const struct memory_facts *f, const struct account_rules *rules,
                   struct node_memory *out);
 

@@ -70,7 +70,7 @@ static void check_tree(void **state)
 {
     const struct tree *t = *state;
     struct memory_facts f;
-    struct node_memory m = {.committed = 7};
+    struct node_memory m = {.committed = 7, .refusing = true};
 
     read_tree(t->name, &f);
     account_make(&f, &(struct account_rules){0, false}, &m);
@@ -87,6 +87,7 @@ static void check_tree(void **state)
     assert_int_equal(m.budget, t->system - t->reserve);
     assert_true(m.pressure == t->pressure);
     assert_int_equal(m.committed, 7);
+    assert_true(m.refusing);
     account_make(&f, &(struct account_rules){0, true}, &m);
     assert_int_equal(m.total, t->system + t->vram);
     assert_int_equal(m.reserve, t->reserve);
