@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proto/http/client_probe.h"
+#include "proto/http/big_body.h"
 #include "tests/support/peer/peer.h"
 
 #define OK_HI "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -28,61 +28,6 @@ static void hook_pause_at_head(struct probe *p, enum probe_at at)
 
 /* ---- large bodies ---- */
 
-enum { BIG = 12 * 1024 * 1024 };
-
-struct big {
-    uint64_t hash;
-    atomic_llong sent;
-    bool chunked;
-};
-
-static void fill(unsigned char *bytes, size_t n, uint32_t *seed)
-{
-    for (size_t i = 0; i < n; i++) {
-        *seed = *seed * 1664525u + 1013904223u;
-        bytes[i] = (unsigned char)(*seed >> 24);
-    }
-}
-
-static void serve_big(void *arg, int fd, int index)
-{
-    struct big *big = arg;
-    unsigned char bytes[50000];
-    uint32_t seed = 7;
-    char head[128];
-    size_t n;
-
-    (void)index;
-    if (peer_read_request(fd, NULL, 0, NULL) < 0)
-        return;
-    snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\n%s: %s\r\n\r\n",
-             big->chunked ? "Transfer-Encoding" : "Content-Length",
-             big->chunked ? "chunked" : "12582912");
-    if (!peer_says(fd, head))
-        return;
-    for (size_t left = BIG; left > 0; left -= n) {
-        n = left < sizeof(bytes) ? left : sizeof(bytes);
-        fill(bytes, n, &seed);
-        snprintf(head, sizeof(head), "%zx\r\n", n);
-        if ((big->chunked && !peer_says(fd, head)) || !peer_send(fd, bytes, n) ||
-            (big->chunked && !peer_says(fd, "\r\n")))
-            return;
-        atomic_fetch_add(&big->sent, (long long)n);
-    }
-    if (big->chunked)
-        peer_says(fd, "0\r\n\r\n");
-    peer_hold(fd);
-}
-
-static uint64_t big_hash(void)
-{
-    static unsigned char bytes[BIG];
-    uint32_t seed = 7;
-
-    fill(bytes, sizeof(bytes), &seed);
-    return peer_hash(PEER_HASH, bytes, sizeof(bytes));
-}
-
 /* A paused call reads nothing, so the peer is stopped by the kernel's buffers. */
 static void test_pause(void **state)
 {
@@ -91,7 +36,7 @@ static void test_pause(void **state)
     (void)state;
     for (int i = 0; i < 4; i++) {
         struct big big = {.chunked = i >= 2};
-        struct peer *peer = peer_open(i % 2, serve_big, &big);
+        struct peer *peer = peer_open(i % 2, big_serve, &big);
         struct probe p = {.hook = hook_pause_at_head};
         struct http_client *c;
         uint64_t held;
@@ -144,42 +89,6 @@ static void serve_sink(void *arg, int fd, int index)
     }
 }
 
-struct feeder {
-    size_t left;
-    uint32_t seed;
-    size_t waits;
-    bool ended;
-};
-
-/* Writes until it is told to wait. */
-static void feed(struct probe *p)
-{
-    struct feeder *f = p->arg;
-    unsigned char bytes[30000];
-    int r = 0;
-
-    while (r == 0 && f->left > 0) {
-        size_t n = f->left < sizeof(bytes) ? f->left : sizeof(bytes);
-        struct rm_slice pieces[2] = {{(char *)bytes, n / 3}, {(char *)bytes + n / 3, n - n / 3}};
-
-        fill(bytes, n, &f->seed);
-        r = http_call_write(p->call, pieces, 2);
-        assert_true(r == 0 || r == RM_WAIT);
-        f->left -= n;
-        f->waits += r == RM_WAIT;
-    }
-    if (f->left == 0 && !f->ended) {
-        f->ended = true;
-        http_call_end(p->call);
-    }
-}
-
-static void hook_feed(struct probe *p, enum probe_at at)
-{
-    if (at == AT_WRITABLE)
-        feed(p);
-}
-
 static void test_upload(void **state)
 {
     uint64_t want = big_hash();
@@ -188,8 +97,8 @@ static void test_upload(void **state)
     for (int i = 0; i < 4; i++) {
         struct sink sink = {0};
         struct peer *peer = peer_open(i % 2, serve_sink, &sink);
-        struct feeder f = {.left = BIG, .seed = 7};
-        struct probe p = {.hook = hook_feed, .arg = &f}, after = {0};
+        struct big_feeder f = {.left = BIG, .seed = BIG_SEED};
+        struct probe p = {.hook = big_hook_feed, .arg = &f}, after = {0};
         struct http_call_spec spec = {
             .method = "PUT", .target = RM_LIT("/"), .stream_length = i < 2 ? -1 : BIG};
         struct http_client *c;
@@ -199,7 +108,7 @@ static void test_upload(void **state)
         uv_loop_init(&loop);
         c = probe_client(&loop, peer_address(peer), NULL);
         assert_int_equal(probe_start(&p, c, &spec), 0);
-        feed(&p); /* before it is connected */
+        big_feed(&p); /* before it is connected */
         assert_int_equal(f.waits, 1);
         loop_for(&loop, 50); /* what the kernel takes goes out; then nothing moves */
         left = f.left;

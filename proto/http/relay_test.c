@@ -12,11 +12,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "proto/http/client_probe.h"
+#include "proto/http/big_body.h"
 #include "proto/http/relay.h"
 #include "tests/support/peer/peer.h"
 
-enum { BIG = 16 * 1024 * 1024, HELD_MAX = 256 * 1024 + 64 /* chunk lines */, MANY = 200 };
+enum { HELD_MAX = 256 * 1024 + 64 /* chunk lines */, MANY = 200 };
 
 /* ---- the daemon under test: a server, a client, a relay per request ---- */
 
@@ -194,53 +194,11 @@ static void rig_close(struct rig *rig)
 
 struct up {
     const char *answer;
-    bool chunked;
-    atomic_llong sent;
     atomic_int gone;
     atomic_ullong gone_ms;
     atomic_llong body;
     atomic_ullong hash;
 };
-
-static void fill(unsigned char *bytes, size_t n, uint32_t *seed)
-{
-    for (size_t i = 0; i < n; i++) {
-        *seed = *seed * 1664525u + 1013904223u;
-        bytes[i] = (unsigned char)(*seed >> 24);
-    }
-}
-
-/* BIG bytes, in pieces of many sizes. */
-static void up_big(void *arg, int fd, int index)
-{
-    struct up *up = arg;
-    unsigned char bytes[70000];
-    uint32_t seed = 7;
-    char head[128];
-    size_t n, round = 0;
-
-    (void)index;
-    if (peer_read_request(fd, NULL, 0, NULL) < 0)
-        return;
-    snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\n%s: %s\r\n\r\n",
-             up->chunked ? "Transfer-Encoding" : "Content-Length",
-             up->chunked ? "chunked" : "16777216");
-    if (!peer_says(fd, head))
-        return;
-    for (size_t left = BIG; left > 0; left -= n) {
-        n = (round++ * 7919) % sizeof(bytes) + 1;
-        n = left < n ? left : n;
-        fill(bytes, n, &seed);
-        snprintf(head, sizeof(head), "%zx\r\n", n);
-        if ((up->chunked && !peer_says(fd, head)) || !peer_send(fd, bytes, n) ||
-            (up->chunked && !peer_says(fd, "\r\n")))
-            return;
-        atomic_fetch_add(&up->sent, (long long)n);
-    }
-    if (up->chunked)
-        peer_says(fd, "0\r\n\r\n");
-    peer_hold(fd);
-}
 
 /* Says answer; then the peer's end of the connection stays, and is watched. */
 static void up_watch(void *arg, int fd, int index)
@@ -284,15 +242,6 @@ static void up_count(void *arg, int fd, int index)
         if (!peer_says(fd, answer))
             return;
     }
-}
-
-static uint64_t big_hash(void)
-{
-    static unsigned char bytes[BIG];
-    uint32_t seed = 7;
-
-    fill(bytes, sizeof(bytes), &seed);
-    return peer_hash(PEER_HASH, bytes, sizeof(bytes));
 }
 
 /* ---- plain relays ---- */
@@ -434,8 +383,8 @@ static void test_slow_reader(void **state)
 
     (void)state;
     for (int i = 0; i < 4; i++) {
-        struct up up = {.chunked = i >= 2};
-        struct peer *peer = peer_open(i % 2, up_big, &up);
+        struct big big = {.chunked = i >= 2};
+        struct peer *peer = peer_open(i % 2, big_serve, &big);
         uint64_t next = 0;
         struct probe p = {.hook = hook_slow, .arg = &next};
         struct rig rig;
@@ -447,7 +396,7 @@ static void test_slow_reader(void **state)
         while (rig.held_max < HELD_MAX / 2 && rests++ < 1000)
             loop_for(&rig.loop, 10); /* the reader rests until everything before it is full */
         loop_for(&rig.loop, 50);
-        assert_true(atomic_load(&up.sent) < BIG); /* the upstream was stopped too */
+        assert_true(atomic_load(&big.sent) < BIG); /* the upstream was stopped too */
         while (p.count[AT_DONE] == 0 && rests++ < 2000) {
             http_call_resume(p.call);
             loop_for(&rig.loop, 5);
@@ -463,36 +412,6 @@ static void test_slow_reader(void **state)
     }
 }
 
-struct feeder {
-    size_t left;
-    uint32_t seed;
-};
-
-static void feed(struct probe *p)
-{
-    struct feeder *f = p->arg;
-    unsigned char bytes[30000];
-    int r = 0;
-
-    while (r == 0 && f->left > 0) {
-        size_t n = f->left < sizeof(bytes) ? f->left : sizeof(bytes);
-        struct rm_slice piece = {(char *)bytes, n};
-
-        fill(bytes, n, &f->seed);
-        r = http_call_write(p->call, &piece, 1);
-        assert_true(r == 0 || r == RM_WAIT);
-        f->left -= n;
-        if (f->left == 0)
-            http_call_end(p->call);
-    }
-}
-
-static void hook_feed(struct probe *p, enum probe_at at)
-{
-    if (at == AT_WRITABLE)
-        feed(p);
-}
-
 static void test_upload(void **state)
 {
     uint64_t want = big_hash();
@@ -501,8 +420,8 @@ static void test_upload(void **state)
     for (int i = 0; i < 4; i++) {
         struct up up = {0};
         struct peer *peer = peer_open(i % 2, up_count, &up);
-        struct feeder f = {.left = BIG, .seed = 7};
-        struct probe p = {.hook = hook_feed, .arg = &f}, after = {0};
+        struct big_feeder f = {.left = BIG, .seed = BIG_SEED};
+        struct probe p = {.hook = big_hook_feed, .arg = &f}, after = {0};
         struct http_call_spec spec = {
             .method = "POST", .target = RM_LIT("/"), .stream_length = i < 2 ? -1 : BIG};
         struct rig rig;
@@ -510,7 +429,7 @@ static void test_upload(void **state)
         rig_open(&rig, i % 2, peer_address(peer));
         rig.stream_up = true;
         assert_int_equal(probe_start(&p, rig.down, &spec), 0);
-        feed(&p);
+        big_feed(&p);
         assert_true(probe_finish(&p, &rig.loop));
         assert_string_equal(p.body, "16777216");
         assert_int_equal(up.body, BIG);
