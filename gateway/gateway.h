@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/gateway.h - the gateway daemon: its modules started, reloaded and stopped in order.
  *
- *   role map ─► route ─► drive (links, forecasts, placing) ─► front ─► HTTP server        start
- *   SIGHUP: the map is read and checked whole, then every module gets the new one         reload
- *   SIGTERM, SIGINT: new work is refused, streams finish until the deadline; a second signal ends
- * at once
+ *   start    role map ─► route ─► drive (links, forecasts, placing) ─► front ─► HTTP server
+ *   reload   SIGHUP: the map is read and checked whole, then every module gets the new one
+ *   stop     SIGTERM, SIGINT: new work is refused, streams finish until the deadline; a second
+ *            signal ends at once
  *
  * Loop thread only. */
 #ifndef RM_GATEWAY_GATEWAY_H

@@ -7,7 +7,7 @@
  * nodes.
  *
  *   server ──http_req──► front_on_request ──► answer at once (models, 404, 405, OPTIONS ...)
- *                                        └──► front_req: body ─► route ticket ─► relay ─► done
+ *                                        └──► freq: body ─► route ticket ─► relay ─► done
  *
  * Loop thread only. */
 #ifndef RM_FRONT_FRONT_H

@@ -2,10 +2,13 @@
 /* gateway/ops/ops.h - what operators and their tools ask the gateway: health, metrics, nodes and
  * roles. One table maps path to method and writer. Every answer is made from what route, front and
  * drive hold in memory, so that none waits for a worker. The ops routes never carry CORS headers.
- * Only gateway.c includes this folder. Loop thread only. GET /healthz          200 while the loop
- * turns GET /readyz           200 when requests can be served: the map is loaded and not draining;
- * 503 with the reason GET /metrics          OpenMetrics text GET /api/v1/nodes     {"nodes":[...]}
- * fields: proto/openapi.yaml GET /api/v1/roles     {"roles":[...],"shortfalls":[...]} */
+ * Only gateway.c includes this folder. Loop thread only.
+ *
+ *   GET /healthz        200 while the loop turns
+ *   GET /readyz         200 when requests can be served, else 503 with the reason
+ *   GET /metrics        OpenMetrics text
+ *   GET /api/v1/nodes   {"nodes":[...]}; the fields are in proto/openapi.yaml
+ *   GET /api/v1/roles   {"roles":[...],"shortfalls":[...]} */
 #ifndef RM_OPS_OPS_H
 #define RM_OPS_OPS_H
 

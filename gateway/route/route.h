@@ -3,9 +3,9 @@
  * front asks for a host of a role; route answers with a lease on the host that would be done
  * soonest by measured speeds, or keeps the request in the role's bounded queue until one is free,
  * loaded or the deadline has passed. It knows nodes and hosts by what mesh reports (states, losses)
- * and by what leases came to (real traffic). The decisions are pure (health.h, score.h, queue.h:
- * facts and time in); this file holds the state and one timer. Loop thread only. Callbacks come
- * from the loop, never inside the call that asked. */
+ * and by what leases came to (real traffic). The decisions are pure (health.h, score.h and
+ * cluster.h: facts and time in); this file holds the state, the queues and one timer. Loop thread
+ * only. Callbacks come from the loop, never inside the call that asked. */
 #ifndef RM_ROUTE_ROUTE_H
 #define RM_ROUTE_ROUTE_H
 

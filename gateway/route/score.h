@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/route/score.h - how soon would a host be done with a prompt? In seconds; pure.
- *   seconds = wait for a slot + tokens not cached / measured prefill speed + round trip (+ a
- * penalty for a suspect host) Counts of requests alone are not compared: a host that is twice as
- * fast and has one request more is the better one. */
+ *
+ *   wait for a slot + tokens not cached / measured prefill speed + round trip
+ *   + a penalty for a suspect host
+ *
+ * Counts of requests alone are not compared: a host that is twice as fast and has one request more
+ * is the better one. */
 #ifndef RM_ROUTE_SCORE_H
 #define RM_ROUTE_SCORE_H
 
@@ -15,8 +18,8 @@ struct score_host {
     uint32_t queued;    /* requests waiting in its engine */
     double prefill_tps; /* tokens a second; 0: not measured */
     double service_s;   /* how long a request lasts there, moving average; 0: not measured */
-    double rtt_s;
-    uint32_t cached; /* tokens of this prompt it probably still holds */
+    double rtt_s;       /* round trip; 0 as long as nothing measures it */
+    uint32_t cached;    /* tokens of this prompt it probably still holds */
     bool suspect;
 };
 

@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* proto/base/json_write.h - writes JSON text into a bounded buffer, without a tree.
  * The writer puts the commas; the first error sticks and later calls do nothing, so that only the
- * end is checked: struct rm_jw w = rm_jw_to(&buf); rm_jw_obj(&w, NULL); rm_jw_str(&w, "role",
- * role); rm_jw_u64(&w, "slots", 4); rm_jw_end(&w); if ((r = rm_jw_done(&w)) < 0) ... `key` is NULL
- * inside an array and at the top, else the member's name. Strings are escaped by RFC 8259 section
- * 7; bytes that are not UTF-8 become U+FFFD, so that what we send is always valid. */
+ * end is checked:
+ *
+ *   struct rm_jw w = rm_jw_to(&buf);
+ *
+ *   rm_jw_obj(&w, NULL);
+ *   rm_jw_str(&w, "role", role);
+ *   rm_jw_end(&w);
+ *   if ((r = rm_jw_done(&w)) < 0)
+ *       ...
+ *
+ * `key` is NULL inside an array and at the top, else the member's name. Strings are escaped by RFC
+ * 8259 section 7; bytes that are not UTF-8 become U+FFFD, so that what we send is always valid. */
 #ifndef RM_BASE_JSON_WRITE_H
 #define RM_BASE_JSON_WRITE_H
 
