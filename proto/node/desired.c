@@ -32,6 +32,7 @@ static const struct node_field desired_fields[] = {
 
 static const struct node_field forecast_fields[] = {
     FIELD(struct node_forecast, known, FIELD_BOOL),
+    FIELD(struct node_forecast, estimated, FIELD_BOOL),
     FIELD(struct node_forecast, weights, FIELD_U64),
     FIELD(struct node_forecast, kv, FIELD_U64),
     FIELD(struct node_forecast, compute, FIELD_U64),

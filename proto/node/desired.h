@@ -49,11 +49,12 @@ void desired_host_revision(const struct desired_host *d, char out[33]);
 
 /* Answer of POST /node/v1/forecast (request: a desired_host). */
 struct node_forecast {
-    bool known; /* false: the engine cannot say (attach); all zero */
+    bool known;     /* false: the engine cannot say (attach); all zero */
+    bool estimated; /* from the file's header alone: weights and kv; total is a lower bound */
     uint64_t weights, kv, compute, other, total; /* bytes */
     uint32_t context_train;                      /* tokens the model was trained for */
     char model_hash[65];                         /* hex */
-    char error[NODE_TEXT_MAX];                   /* "" or why there is no forecast */
+    char error[NODE_TEXT_MAX];                   /* "" or why there is no exact one */
 };
 int node_forecast_encode(const struct node_forecast *f, struct rm_buf *out);
 RM_MUST_USE int node_forecast_decode(struct rm_slice json, struct node_forecast *out, char *why);

@@ -131,7 +131,7 @@ static void desired_round_trip(void **state)
 
 static void forecast_round_trip(void **state)
 {
-    struct node_forecast f = {true, 1, 2, 3, 4, 10, 4096, "abc", "none"}, back;
+    struct node_forecast f = {true, true, 1, 2, 3, 4, 10, 4096, "abc", "none"}, back;
     struct rm_buf a;
     char why[NODE_WHY_MAX];
 

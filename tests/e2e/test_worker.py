@@ -259,6 +259,30 @@ def test_without_a_core(tmp_path, make_model):
         assert "deploy/setup" in host["last_error"]["text"]
         forecast = worker.call("POST", "/node/v1/forecast", worker.desired("code")).json()
         assert "no inference core" in forecast["error"]
+        assert "no block_count" in forecast["error"]  # nor does the file tell enough for an estimate
+        assert not forecast["known"] and not forecast["estimated"] and forecast["total"] == 0
+
+
+def test_the_header_tells_weights_and_kv_when_the_core_does_not(tmp_path, tiny):
+    asked = ("POST", "/node/v1/forecast")
+    aborts = tmp_path / "core.sh"
+    aborts.write_text("#!/bin/sh\nkill -ABRT $$\n")
+    aborts.chmod(0o755)
+    forecasts = {}
+    for name, core in (("core", None), ("none", "/nonexistent/rolemesh-core"), ("aborts", aborts)):
+        (tmp_path / name).mkdir()
+        with Worker(tmp_path / name, core=core) as worker:
+            worker.add_model("code", tiny)
+            forecasts[name] = worker.call(*asked, worker.desired("code", context=3000, slots=3)).json()
+    exact = forecasts.pop("core")
+    assert exact["known"] and not exact["estimated"] and exact["context_train"] == 4096
+    for name, word in (("none", "no inference core"), ("aborts", "SIGABRT")):
+        estimate = forecasts[name]
+        assert estimate["known"] and estimate["estimated"] and word in estimate["error"]
+        for same in ("weights", "kv", "context_train", "model_hash"):
+            assert estimate[same] == exact[same], same
+        assert estimate["compute"] == estimate["other"] == 0
+        assert estimate["total"] == estimate["weights"] + estimate["kv"]
 
 
 # ---- engines that die ----

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/fuzz/seeds.c - runs a fuzz target over its seeds, in builds without libFuzzer.
- * Arguments are pairs: `maps`, `requests` or `responses` and a case file, or `file` and a file.
+ * Arguments are pairs: `maps`, `requests`, `responses` or `gguf` and a case file, or `file` and a
+ * file.
  * Every seed also comes with one byte changed at a few places. The bytes lie in a block of their
  * own, so that a sanitizer sees a read past them. With SEEDS_TO=DIR the seeds are also written
  * there, as a corpus for libFuzzer to begin with. */
 #include "tests/support/cases/cases.h"
+#include "tests/support/cases/gguf_case.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -83,6 +85,28 @@ static void seed_cases(const char *path, const char *kind)
     case_file_free(&file);
 }
 
+/* Every recipe of gguf.txt but the sweep, which seeds of one good file make up for. */
+static void seed_gguf(const char *path)
+{
+    struct case_file file = case_file_load(path);
+    unsigned char *bytes = malloc(SEED_MAX);
+    char *next;
+
+    if (bytes == NULL)
+        exit(2);
+    for (size_t i = 0; i < file.n; i++)
+        for (char *recipe = file.rows[i].column[2]; recipe != NULL; recipe = next) {
+            if ((next = strstr(recipe, " ; ")) != NULL) {
+                *next = '\0';
+                next += 3;
+            }
+            if (strcmp(recipe, "sweep") != 0)
+                seed_run_bytes((const char *)bytes, gguf_case_bytes(recipe, bytes, SEED_MAX));
+        }
+    free(bytes);
+    case_file_free(&file);
+}
+
 static void seed_file(const char *path)
 {
     char *bytes = malloc(SEED_MAX);
@@ -104,6 +128,8 @@ int main(int argc, char **argv)
     for (int i = 1; i + 1 < argc; i += 2)
         if (strcmp(argv[i], "file") == 0)
             seed_file(argv[i + 1]);
+        else if (strcmp(argv[i], "gguf") == 0)
+            seed_gguf(argv[i + 1]);
         else
             seed_cases(argv[i + 1], argv[i]);
     printf("%lu seeds\n", ran);

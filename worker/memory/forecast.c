@@ -10,9 +10,12 @@
 
 #include "worker/host/cause.h"
 #include "worker/host/supervise.h"
+#include "worker/models/kv_formula.h"
 #include "worker/models/models.h"
 
 enum { ANSWER_MAX = 65536, KEY_MAX = 80 };
+
+static const uint64_t BYTES_MAX = (1ull << 53) - 1; /* of a message */
 
 /* One question's way: look (thread pool) -> queue -> child -> answer. */
 struct question {
@@ -24,6 +27,7 @@ struct question {
     struct model_file file;
     int look_err;
     char why[MODELS_WHY_MAX];
+    struct node_forecast estimate; /* from the header; known is false and error says why if none */
     char key[KEY_MAX];
     void (*on_answer)(void *arg, const struct node_forecast *a);
     void *arg; /* with on_answer NULL: nobody wants to know any more */
@@ -94,6 +98,53 @@ int forecast_decode(struct rm_slice json, struct node_forecast *out)
     return missing ? RM_ERR_FIELD : 0;
 }
 
+/* ---- what the file's header says ---- */
+
+int forecast_estimate(const struct gguf_head *head, const struct desired_host *d,
+                      struct node_forecast *out)
+{
+    struct kv_query query = {.context = d->context,
+                             .slots = d->slots,
+                             .q8 = strcmp(d->kv, "q8_0") == 0,
+                             .ubatch = d->batch,
+                             .unified = true}; /* as the core does it */
+    struct kv_bytes bytes;
+    char why[KV_WHY_MAX];
+    int r = kv_formula(head, &query, &bytes, why);
+
+    memset(out, 0, sizeof(*out));
+    out->context_train = gguf_number_at(head, GGUF_CONTEXT, 0, 0);
+    if (r == 0 &&
+        (bytes.kv > BYTES_MAX || bytes.recurrent > BYTES_MAX || head->weights > BYTES_MAX ||
+         bytes.kv + bytes.recurrent + head->weights > BYTES_MAX)) {
+        snprintf(why, sizeof(why), "more bytes than there are numbers for");
+        r = RM_ERR_FIELD;
+    }
+    if (r < 0) {
+        cause_copy_text(out->error, sizeof(out->error), rm_slice_of(why), false);
+        return r;
+    }
+    out->known = out->estimated = true;
+    out->weights = head->weights;
+    out->kv = bytes.kv + bytes.recurrent;
+    out->total = out->weights + out->kv;
+    return 0;
+}
+
+/* The estimate in place of an answer that the core did not give. */
+static void estimate_instead(const struct question *q, const char *why, struct node_forecast *a)
+{
+    char text[NODE_TEXT_MAX + KV_WHY_MAX + 64];
+
+    *a = q->estimate;
+    if (a->known)
+        snprintf(text, sizeof(text), "%.*s", NODE_TEXT_MAX, why);
+    else
+        snprintf(text, sizeof(text), "%.*s (and no estimate: %.*s)", NODE_TEXT_MAX / 2, why,
+                 KV_WHY_MAX, q->estimate.error);
+    cause_copy_text(a->error, sizeof(a->error), rm_slice_of(text), false);
+}
+
 /* ---- answers ---- */
 
 static void forecaster_unref(struct forecaster *f)
@@ -142,6 +193,14 @@ static void question_fail(struct question *q, const char *why)
     struct node_forecast a = {.known = false};
 
     cause_copy_text(a.error, sizeof(a.error), rm_slice_of(why), false);
+    question_answer(q, &a);
+}
+
+static void question_estimate(struct question *q, const char *why)
+{
+    struct node_forecast a;
+
+    estimate_instead(q, why, &a);
     question_answer(q, &a);
 }
 
@@ -199,12 +258,18 @@ static void run_judge(struct run *run, const struct child_end *end, struct node_
     struct node_error why;
 
     if (WIFEXITED(end->wait_status) && WEXITSTATUS(end->wait_status) == 0 &&
-        forecast_decode((struct rm_slice){run->out.data, run->out.len}, a) == 0)
+        forecast_decode((struct rm_slice){run->out.data, run->out.len}, a) == 0) {
+        if (a->context_train == 0)
+            a->context_train = run->q->estimate.context_train;
         return;
-    memset(a, 0, sizeof(*a));
+    }
     cause_of_end(&facts, &why);
-    cause_copy_text(a->error, sizeof(a->error),
-                    rm_slice_of(run->late ? "the forecast took too long" : why.text), false);
+    if (run->late || (why.cause != CAUSE_LOAD && why.cause != CAUSE_CONFIG)) {
+        estimate_instead(run->q, run->late ? "the forecast took too long" : why.text, a);
+        return;
+    }
+    memset(a, 0, sizeof(*a));
+    cause_copy_text(a->error, sizeof(a->error), rm_slice_of(why.text), false);
 }
 
 static void run_on_end(void *arg, const struct child_end *end)
@@ -217,7 +282,7 @@ static void run_on_end(void *arg, const struct child_end *end)
     for (size_t i = 0; i < FORECAST_CHILDREN; i++)
         if (f->running[i] == run)
             f->running[i] = NULL;
-    if (a.known)
+    if (a.known && !a.estimated)
         forecaster_keep(f, run->q->key, &a);
     question_answer(run->q, &a);
     uv_close((uv_handle_t *)&run->limit, run_on_closed);
@@ -318,9 +383,14 @@ static void forecaster_go(struct forecaster *f)
 static void question_look(uv_work_t *work)
 {
     struct question *q = work->data;
+    struct gguf_head *head = malloc(sizeof(*head));
 
-    q->look_err = model_look(q->owner->conf.models_fd, q->owner->conf.models_dir, q->d.source, true,
-                             &q->file, NULL, q->why);
+    q->look_err = head == NULL ? UV_ENOMEM
+                               : model_look(q->owner->conf.models_fd, q->owner->conf.models_dir,
+                                            q->d.source, true, &q->file, head, q->why);
+    if (q->look_err == 0)
+        forecast_estimate(head, &q->d, &q->estimate); /* says in itself when it cannot */
+    free(head);
 }
 
 static void question_on_looked(uv_work_t *work, int status)
@@ -345,9 +415,9 @@ static void question_on_looked(uv_work_t *work, int status)
     if (status < 0)
         question_fail(q, rm_strerror(status));
     else if (q->look_err < 0)
-        question_fail(q, q->why);
+        question_fail(q, q->why[0] != '\0' ? q->why : rm_strerror(q->look_err));
     else if (access(f->conf.core_path, X_OK) != 0)
-        question_fail(q, "this build has no inference core: run deploy/setup and build again");
+        question_estimate(q, "this build has no inference core: run deploy/setup and build again");
     forecaster_go(f);
     forecaster_unref(f);
 }

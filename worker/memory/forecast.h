@@ -2,7 +2,9 @@
 /* worker/memory/forecast.h - the bytes a model will need, asked of `rolemesh-core --forecast` in a
  * throw-away child. The file is looked up first (in the thread pool); an answer is kept as long as
  * path, size, time and the flags that matter stay the same. At most two children run at once, the
- * others wait; a child has 30 s. Loop thread only; answers come from the loop. */
+ * others wait; a child has 30 s. Where the core is not there or dies over the question, weights and
+ * KV are computed from the file's header (`estimated`). Loop thread only; answers come from the
+ * loop. */
 #ifndef RM_MEMORY_FORECAST_H
 #define RM_MEMORY_FORECAST_H
 
@@ -12,6 +14,7 @@
 
 enum { FORECAST_CHILDREN = 2, FORECAST_WAITING = 64, FORECAST_KEPT = 64, FORECAST_MS = 30000 };
 
+struct gguf_head;
 struct supervisor;
 struct forecaster;
 
@@ -40,5 +43,10 @@ void forecaster_drop(struct forecaster *f, void *arg);
 
 /* Reads what the core prints. Returns 0 or RM_ERR_JSON or RM_ERR_FIELD. Pure. */
 RM_MUST_USE int forecast_decode(struct rm_slice json, struct node_forecast *out);
+
+/* What the header tells of a model hosted as wanted: weights, kv, context_train. Pure.
+ * Returns 0, or as kv_formula with out->error saying why and out->known false. */
+int forecast_estimate(const struct gguf_head *head, const struct desired_host *d,
+                      struct node_forecast *out);
 
 #endif
