@@ -20,7 +20,7 @@ static const struct row {
 } rows[] = {
     {"no command", "", CLI_BAD, "rolemesh COMMAND"},
     {"help", "--help", CLI_OK, "Exit codes: 0"},
-    {"help of one", "keys --help", CLI_OK, "rolemesh keys --config [--worker]\n\n  the reference"},
+    {"help of one", "keys --help", CLI_OK, "rolemesh keys --config [--worker | --nodes]\n\n  the reference"},
     {"version", "version", CLI_OK, "rolemesh " RM_VERSION "\n"},
     {"version as a flag", "--version", CLI_OK, "rolemesh " RM_VERSION "\n"},
     {"version with an argument", "version now", CLI_BAD, "it takes no arguments"},
@@ -45,6 +45,7 @@ static const struct row {
     {"unknown flag", "check --jsn x", CLI_BAD, "unknown flag"},
     {"keys", "keys --config", CLI_OK, "roles.NAME.context"},
     {"keys of the worker", "keys --config --worker", CLI_OK, "models_dir"},
+    {"keys of described nodes", "keys --config --nodes", CLI_OK, "models.NAME.kv_per_token"},
     {"keys of what", "keys", CLI_BAD, "say --config"},
     {"plan that fits",
      "plan --role-map configs/plans/two-machines.yaml --nodes "
@@ -59,7 +60,7 @@ static const struct row {
      "configs/plans/too-large-480b.nodes.yaml",
      CLI_FAILED,
      "\"conflict\":{\"roles\":[\"architect\"],\"smallest\":true,\"node\":\"box\","
-     "\"missing\":31754181632}"},
+     "\"missing\":31754181632,\"least\":true}"},
     {"plan of another map", "plan --role-map configs/demo.yaml --nodes configs/worker.yaml",
      CLI_BAD, "configs/worker.yaml:5:1: error: unknown key 'node'"},
     {"plan without nodes", "plan --role-map configs/demo.yaml", CLI_BAD, "which --nodes FILE?"},

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 
 #include "proto/conf/keys.h"
+#include "proto/plan/plan_facts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -44,6 +45,8 @@ int cli_keys(int argc, char **argv)
             config = true;
         else if (strcmp(argv[i], "--worker") == 0)
             tables = worker_conf_tables();
+        else if (strcmp(argv[i], "--nodes") == 0)
+            tables = plan_facts_tables();
         else
             return cli_usage("keys", "unknown argument");
     if (!config)

@@ -93,6 +93,7 @@ static void json_conflict(const struct plan_answer *a, struct rm_jw *w)
     rm_jw_bool(w, "smallest", c->smallest);
     rm_jw_str(w, "node", c->node != SIZE_MAX ? a->facts->map->nodes[c->node].name : NULL);
     rm_jw_u64(w, "missing", c->missing_bytes);
+    rm_jw_bool(w, "least", c->least);
     rm_jw_end(w);
 }
 

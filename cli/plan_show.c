@@ -191,8 +191,9 @@ static void show_conflict(const struct plan_answer *a)
                gib(plan_parts_of(a->facts, c->roles[i], NULL).all_bytes));
     puts(c->smallest && c->n_roles > 1 ? "; no smaller set is in conflict" : "");
     if (c->node != SIZE_MAX)
-        printf("missing: %" PRIu64 " bytes (%.1f GiB) on %s, which is the least\n",
-               c->missing_bytes, gib(c->missing_bytes), node_name(a, c->node));
+        printf("missing: %" PRIu64 " bytes (%.1f GiB) on %s%s\n", c->missing_bytes,
+               gib(c->missing_bytes), node_name(a, c->node),
+               c->least ? "; less on any one node is not enough" : "; maybe less is enough");
     for (size_t i = 0; i < a->n_ways; i++) {
         way_text(a, &a->ways[i], text, sizeof text);
         printf("way out: %s\n", text);

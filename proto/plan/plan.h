@@ -111,6 +111,7 @@ struct plan_conflict {
     bool smallest;                  /* proved: no smaller set is in conflict; else none was found */
     size_t node;                    /* where the least is missing; SIZE_MAX: more memory on one node
                                        does not help */
+    bool least;                     /* proved: with less no node makes them fit */
     uint64_t missing_bytes;         /* this much more budget there, and they all fit */
 };
 

@@ -138,19 +138,21 @@ static void look_smaller(struct part *p, const uint16_t *all, size_t m, struct p
     out->smallest = all_fit;
 }
 
-static bool fits_with(struct part *p, const struct plan_conflict *c, size_t node, uint64_t more)
+static bool fits_with(struct part *p, struct plan_conflict *c, size_t node, uint64_t more)
 {
-    bool fits;
+    bool fits, not_so;
 
     p->nodes[node].budget_bytes += more;
-    in_conflict(p, c->roles, c->n_roles, &fits);
+    not_so = in_conflict(p, c->roles, c->n_roles, &fits);
     p->nodes[node].budget_bytes -= more;
+    c->least = c->least && (fits || not_so);
     return fits;
 }
 
 static void find_missing(struct part *p, struct plan_conflict *c)
 {
     c->node = SIZE_MAX;
+    c->least = true;
     for (size_t n = 0; n < p->in->n_nodes; n++) {
         uint64_t low = 0, high = 0; /* low does not do, high does */
 

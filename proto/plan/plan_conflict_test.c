@@ -111,7 +111,7 @@ static void check_map(const struct plan_in *in, unsigned *found)
     }
     ++*found;
     assert_int_equal(c.n_roles, smallest);
-    assert_true(c.smallest);
+    assert_true(c.smallest && c.least);
     for (size_t i = 0; i < c.n_roles; i++)
         set |= 1u << c.roles[i];
     assert_int_equal(__builtin_popcount(set), smallest);

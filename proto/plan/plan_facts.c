@@ -152,7 +152,12 @@ static const struct conf_key top_keys[] = {
 
 static const struct conf_table top_table = {.path = "", .where = "at top level", .keys = top_keys};
 
-static const struct conf_table *const tables[] = {&top_table, &node_table, &model_table, NULL};
+const struct conf_table *const *plan_facts_tables(void)
+{
+    static const struct conf_table *const tables[] = {&top_table, &node_table, &model_table, NULL};
+
+    return tables;
+}
 
 /* --- against the role map ----------------------------------------------------------------------
  */
@@ -281,7 +286,7 @@ int plan_facts_parse(const char *name, const char *bytes, size_t n, const struct
                      struct conf_report *report, struct plan_facts **out)
 {
     struct plan_facts *f = facts_new(map);
-    struct conf_read cf = {.report = report, .tables = tables};
+    struct conf_read cf = {.report = report, .tables = plan_facts_tables()};
     struct facts_file file = {.version = 0};
     int r = UV_ENOMEM;
 

@@ -48,6 +48,10 @@ RM_MUST_USE int plan_facts_parse(const char *name, const char *bytes, size_t n,
                                  struct plan_facts **out);
 void plan_facts_free(struct plan_facts *facts); /* NULL is fine */
 
+/* The file's tables, top first, NULL-terminated: `rolemesh keys --config --nodes` prints them. */
+struct conf_table;
+const struct conf_table *const *plan_facts_tables(void);
+
 /* A host's bytes by part. */
 struct plan_parts {
     uint64_t weights_bytes, kv_bytes /* with recurrent state */, compute_bytes, all_bytes;

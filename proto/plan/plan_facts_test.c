@@ -181,7 +181,7 @@ static void verdict_of(const struct layout *l, char *out, size_t size)
     n = (size_t)snprintf(out, size, "refused:");
     for (size_t i = 0; i < c->n_roles; i++)
         n += (size_t)snprintf(out + n, size - n, " %s", l->map->roles[c->roles[i]].name);
-    assert_true(c->smallest && c->node < l->map->n_nodes);
+    assert_true(c->smallest && c->least && c->node < l->map->n_nodes);
     snprintf(out + n, size - n, "; %" PRIu64 " bytes missing on %s", c->missing_bytes,
              l->map->nodes[c->node].name);
 }

@@ -217,7 +217,7 @@ static void test_never_worse(void **state)
     for (unsigned i = 0; i < SMALL_MAPS; i++) {
         struct map *m = small_map();
         struct brute b = {.in = &m->in};
-        struct plan_out out;
+        struct plan_out out, again;
 
         for (size_t n = 0; n < m->in.n_nodes; n++)
             b.left[n] = m->nodes[n].budget_bytes;
@@ -225,6 +225,8 @@ static void test_never_worse(void **state)
         brute_role(&b, 0);
         assert_int_equal(plan_solve(&m->in, &out), 0);
         check_plan(&m->in, &out);
+        assert_int_equal(plan_solve(&m->in, &again), 0);
+        assert_memory_equal(&out, &again, sizeof out); /* equal input, equal answer */
         if (!out.exact || plan_compare(out.count, b.best) != 0)
             fail_msg("seed %" PRIu64 ", map %u: another plan is better", seed, i);
         feasible += plan_is_feasible(&out);
