@@ -269,6 +269,13 @@ unsigned host_sm_step(struct host_sm *sm, const struct host_event *ev, uint64_t 
     }
 }
 
+/* An attached engine that does not answer stays "failed" while it is asked again. */
+static bool is_asked_again(const struct host_sm *sm)
+{
+    return sm->cause == CAUSE_UNREACHABLE &&
+           (sm->phase == HOST_PH_CHECKING || sm->phase == HOST_PH_LOADING);
+}
+
 enum node_host_state host_sm_shown(const struct host_sm *sm, bool busy)
 {
     static const enum node_host_state shown[] = {
@@ -281,10 +288,7 @@ enum node_host_state host_sm_shown(const struct host_sm *sm, bool busy)
 
     if (sm->phase == HOST_PH_READY && busy)
         return HOST_BUSY;
-    /* An attached engine that does not answer stays "failed" while it is asked again. */
-    if (sm->cause == CAUSE_UNREACHABLE &&
-        (sm->phase == HOST_PH_BACKOFF || sm->phase == HOST_PH_CHECKING ||
-         sm->phase == HOST_PH_LOADING))
+    if (is_asked_again(sm) || (sm->cause == CAUSE_UNREACHABLE && sm->phase == HOST_PH_BACKOFF))
         return HOST_FAILED;
     if (sm->cause == CAUSE_MEMORY && sm->phase == HOST_PH_BACKOFF)
         return HOST_FAILED;
@@ -306,6 +310,8 @@ double host_sm_progress(const struct host_sm *sm)
 
 uint32_t host_sm_retry_ms(const struct host_sm *sm, uint64_t now_ms)
 {
+    if (is_asked_again(sm))
+        return 1; /* now; 0 would say that it has failed for good */
     if (sm->phase != HOST_PH_BACKOFF && sm->phase != HOST_PH_FAILED)
         return 0;
     if (sm->deadline_ms == 0)

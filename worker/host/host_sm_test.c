@@ -267,10 +267,13 @@ static void attached_engine_is_asked_for_ever(void **state)
         assert_int_equal(host_sm_retry_ms(&sm, now), waits[i]);
         now += waits[i];
         step(&sm, EV(TICK), now);
+        assert_int_equal(host_sm_retry_ms(&sm, now), 1); /* 0 would be "for good" */
         step(&sm, EV(CHECKED), now);
+        assert_int_equal(host_sm_retry_ms(&sm, now), 1);
         assert_int_equal(host_sm_shown(&sm, false), HOST_FAILED);
     }
     step(&sm, EV(READY), now);
+    assert_int_equal(host_sm_retry_ms(&sm, now), 0);
     assert_int_equal(host_sm_shown(&sm, false), HOST_READY);
     step(&sm, ENDED(CAUSE_UNREACHABLE), now);
     assert_int_equal(host_sm_retry_ms(&sm, now), 1000);
