@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* proto/plan/plan.h - which role is hosted on which node: solved as a whole, as a pure function.
- * It lies in proto because two programs ask it and may not include each other: the gateway, which
- * drives workers to the answer, and `rolemesh plan`, which shows it for described nodes. It knows
- * no file, no clock and no role map, only numbers: plan_solve.c searches, plan_conflict.c says what
- * cannot stand together, plan_facts.h makes the numbers of a role map and described nodes.
+ * It lies in proto because the gateway and the CLI may not include each other and are to get the
+ * same answer; `rolemesh plan` asks it, the gateway still places with gateway/place's first fit. It
+ * knows no file, no clock and no role map, only numbers: plan_solve.c searches, plan_conflict.c
+ * says what cannot stand together, plan_facts.h makes the numbers of a role map and described
+ * nodes.
  *
  * A plan is judged by a row of counts, each to be as small as it can, the earlier ones first:
  * pinned roles without a host, resident ones by lane, missing further hosts, on-demand roles that
