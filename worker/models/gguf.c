@@ -170,6 +170,12 @@ static int read_strings(struct gguf_reading *g, const char *shown)
         return gguf_fail(g, g->value.at, "key '%s' has %llu strings: at most %d", shown,
                          (unsigned long long)g->value.items, GGUF_ITEMS_MAX);
     for (uint64_t i = 0; r == 0 && i < g->value.items; i++) {
+        uint64_t at = g->in.at;
+
+        if (gguf_reader_u64(&g->in, &n) == GGUF_READ_OK && n <= GGUF_STRING_MAX &&
+            gguf_reader_skip(&g->in, n) == GGUF_READ_OK)
+            continue; /* vocabularies have 100,000 of them: a place is named when it is bad */
+        g->in.at = at;
         snprintf(g->where, sizeof(g->where), "element %llu of key '%s'", (unsigned long long)i,
                  shown);
         if ((r = get_length(g, GGUF_STRING_MAX, &n)) == 0)
@@ -285,8 +291,8 @@ static int check_split(struct gguf_reading *g, uint32_t parts)
     const struct gguf_own *no = &g->split_no, *count = &g->split_count;
     struct gguf_head *h = g->head;
 
-    if (!count->present && parts == 1)
-        return 0;
+    if (parts == 1 && (!count->present || (count->v == 0 && (!no->present || no->v == 0))))
+        return 0; /* gguf-split --merge leaves a count of 0 */
     if (!count->present)
         return gguf_fail(g, g->in.at, "split.count is missing, the file's name says %u parts",
                          parts);

@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "worker/models/models.h"
@@ -80,6 +82,17 @@ static void link_to(const char *target, const char *rel)
     assert_int_equal(symlink(target, path), 0);
 }
 
+static void put_socket(const char *rel)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s", dir, rel) <
+                (int)sizeof(a.sun_path));
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    close(fd);
+}
+
 static int set_up(void **state)
 {
     char path[256];
@@ -119,6 +132,9 @@ static int set_up(void **state)
     link_to(path, "link.gguf");
     link_to("sub/b.gguf", "inner.gguf");
     link_to("loop.gguf", "loop.gguf");
+    link_to("nothing.gguf", "dangling.gguf");
+    link_to("/dev/zero", "zero.gguf");
+    put_socket("socket.gguf");
     dir_fd = models_open_dir(dir);
     return dir_fd < 0;
 }
@@ -159,6 +175,9 @@ static const struct row {
      "swap-00001-of-00002.gguf: offset 89: this is part 2, expected part 1"},
     {"a part without the others", "/alone.gguf", RM_ERR_MODEL_FILE, "part 2 is missing"},
     {"FIFO", "/fifo.gguf", RM_ERR_MODEL_FILE, "is not a regular file"},
+    {"socket", "/socket.gguf", RM_ERR_MODEL_FILE, "socket.gguf\": No such device or address"},
+    {"link to nothing", "/dangling.gguf", RM_ERR_MODEL_FILE, "no such file"},
+    {"link to a device", "/zero.gguf", RM_ERR_CONF, "leads out"},
     {"directory", "/dir.gguf", RM_ERR_MODEL_FILE, "is not a regular file"},
     {"link that leads out", "/link.gguf", RM_ERR_CONF, "leads out"},
     {"link to itself", "/loop.gguf", RM_ERR_CONF, "leads out"},
