@@ -18,6 +18,7 @@ enum {
     SETTLE_MS = 3000,      /* nothing is deleted before every node had its chance to speak */
     NODE_GRACE_MS = 30000, /* a node that was lost keeps its roles for so long */
     RETRY_MS = 2000,       /* between two tries of the same thing */
+    BAD_AGAIN_MS = 10000,  /* a node that could not host a role may have its model by now */
     BODY_MAX = 16 * 1024
 };
 
@@ -40,6 +41,7 @@ struct drive_pair {
     char wanted_rev[33];   /* revision that the role map asks for */
     bool asking, putting;
     uint64_t next_try_ms;
+    uint64_t ask_again_ms; /* of a forecast that was bad */
 };
 
 struct drive {
@@ -163,6 +165,7 @@ static void on_forecast(void *arg, int err, int status, struct rm_slice body)
 {
     struct drive_pair *p = answer_pair(arg);
     struct node_forecast f = {0};
+    enum place_known was;
     char why[128] = "";
     struct drive *d;
 
@@ -180,10 +183,12 @@ static void on_forecast(void *arg, int err, int status, struct rm_slice body)
                 RM_S("node", d->nodes[p->node]->name), RM_E("error", err), RM_S("why", why));
         return;
     }
+    was = p->forecast.known;
     p->forecast.known = f.error[0] == '\0' ? PLACE_FITS : PLACE_BAD;
+    p->ask_again_ms = rm_now_ms() + BAD_AGAIN_MS;
     p->forecast.bytes = f.known ? f.total : 0;
     snprintf(p->forecast_for, sizeof p->forecast_for, "%s", p->wanted_rev);
-    if (f.error[0] != '\0')
+    if (f.error[0] != '\0' && was != PLACE_BAD) /* told once */
         rm_warn("drive", "a node cannot host a role", RM_S("role", d->map->roles[p->role].name),
                 RM_S("node", d->nodes[p->node]->name), RM_S("why", f.error));
     drive_run(d);
@@ -306,10 +311,21 @@ static void ask_forecasts(struct drive *d, uint64_t now)
         struct drive_pair *p = &d->pairs[i];
         struct drive_node *n = d->nodes[p->node];
 
-        if (p->forecast.known == PLACE_UNASKED && !p->asking && now >= p->next_try_ms &&
-            link_is_up(n->link) && map_role_allows(&d->map->roles[p->role], n->name))
+        bool due = p->forecast.known == PLACE_UNASKED ||
+                   (p->forecast.known == PLACE_BAD && now >= p->ask_again_ms);
+
+        if (due && !p->asking && now >= p->next_try_ms && link_is_up(n->link) &&
+            map_role_allows(&d->map->roles[p->role], n->name))
             ask_forecast(d, p);
     }
+}
+
+/* One that failed where it can never work does not: it may go where it can. */
+static bool host_stands(const struct node_host *h, const struct place_forecast *f)
+{
+    if (h->state == HOST_FAILED && f->known == PLACE_BAD)
+        return false;
+    return h->state != HOST_ABSENT && h->state != HOST_DRAINING;
 }
 
 static int decide(struct drive *d)
@@ -329,8 +345,7 @@ static int decide(struct drive *d)
             node_state_find(&n->state, d->map->roles[d->pairs[i].role].name);
 
         forecasts[i] = d->pairs[i].forecast;
-        standing[i] =
-            n->has_state && h != NULL && h->state != HOST_ABSENT && h->state != HOST_DRAINING;
+        standing[i] = n->has_state && h != NULL && host_stands(h, &forecasts[i]);
     }
     if (r == 0)
         place_first_fit(&(struct place_input){d->map, nodes, forecasts, standing}, d->wanted,

@@ -76,11 +76,11 @@ class Cluster:
         """A program of this cluster, with a log of its own."""
         return Process(argv, self.folder / f"{name}-{time.monotonic_ns()}.log")
 
-    def start_worker(self, node):
+    def start_worker(self, node, models=None):
         state = self.folder / f"state-{node}"
         state.mkdir(exist_ok=True)
         argv = [program("rolemesh-worker"), "--node", node, "--listen", f"127.0.0.1:{self.ports[node]}"]
-        self.workers[node] = self.run(f"worker-{node}", [*argv, "--models-dir", self.models, "--state-dir", state])
+        self.workers[node] = self.run(f"worker-{node}", [*argv, "--models-dir", models or self.models, "--state-dir", state])
 
     def start_gateway(self):
         self.gateway = self.run("gateway", [program("rolemesh-gateway"), "--role-map", self.map])

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from cluster_rig import Cluster, call, cluster
-from rig import BIN, SLOW, TOP, free_port, have_programs, text_of, wait_for
+from rig import BIN, SLOW, TOP, free_port, have_programs, make_model, text_of, wait_for
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")
 
@@ -257,6 +257,27 @@ def test_a_reload_adds_a_node_and_takes_it_away(tmp_path):
         wait_for("the node is gone", lambda: c.node("reasoning") is None)
         assert c.chat("architect")[0] == 404
         assert c.answer("ask")["choices"][0]["message"]["content"] == ASK
+
+
+@pytest.mark.slow
+def test_a_model_that_comes_later_to_another_node_is_found(tmp_path):
+    """No node can host the role at first: the first one tells why. Later the second one has the file."""
+    late = tmp_path / "late" / "ask.gguf"
+    late.parent.mkdir()
+    c = Cluster(tmp_path, ["empty", "speed"], {"ask": late}, {"ask": "modes: [ask], model: ask, context: 2Ki, slots: 1"})
+    c.paths["ask"] = late
+    c.write_map()
+    try:
+        c.start_worker("empty")
+        c.start_worker("speed", late.parent)
+        c.start_gateway()
+        wait_for("the first node tells why", lambda: (h := c.host("ask")) and h["state"] == "failed")
+        make_model(late, script=ASK)
+        c.wait_ready("ask", seconds=20)
+        assert c.answer("ask")["choices"][0]["message"]["content"] == ASK
+        wait_for("the first node gave it up", lambda: c.node_state("empty")["hosts"] == [])
+    finally:
+        c.stop()
 
 
 def test_sigterm_lets_streams_finish(tmp_path):
