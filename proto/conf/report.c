@@ -74,7 +74,8 @@ bool conf_secret_like(struct rm_slice name)
 {
     size_t start = 0;
 
-    if (report_contains(name, "without") || report_contains(name, "per_token")) /* a switch, a size */
+    if (report_contains(name, "without") ||
+        report_contains(name, "per_token")) /* a switch, a size */
         return false;
     if (report_contains(name, "secret") || report_contains(name, "passw") ||
         report_contains(name, "token") || report_contains(name, "apikey"))
