@@ -114,6 +114,25 @@ static struct job *slot_leave(struct decoder *d, uint32_t i)
     return j;
 }
 
+/* What decoder_stats() gives. Also before the last event of a job: whoever has it counts on it. */
+static void publish(struct decoder *d)
+{
+    struct decoder_stats *s = &d->stats;
+    uint64_t used = kv_tokens(d->kv, false);
+
+    s->slots = d->llama.slots;
+    s->slots_busy = d->n_busy;
+    s->slots_prefill = 0;
+    for (uint32_t i = 0; i < d->llama.slots; i++)
+        s->slots_prefill += d->slots[i] != NULL && d->slots[i]->n_tokens > kv_length(d->kv, i) + 1;
+    s->kv_tokens_total = llama_n_ctx(d->llama.ctx);
+    s->kv_tokens_used = used < s->kv_tokens_total ? used : s->kv_tokens_total;
+    s->prefill_tps = d->pace.prefill_tps;
+    s->decode_tps = d->pace.decode_tps;
+    s->ticks++;
+    mailbox_publish(&d->mail, s);
+}
+
 static void emit(struct decoder *d, struct job *j, enum job_event_type type)
 {
     struct job_event e = job_event_of(j, type);
@@ -128,6 +147,7 @@ static void job_fail(struct decoder *d, struct job *j, int err)
 
     e.err = err;
     d->stats.jobs_failed++;
+    publish(d);
     (void)mailbox_emit(&d->mail, j, &e);
     mailbox_forget(&d->mail, j);
 }
@@ -288,6 +308,7 @@ static void job_finish(struct decoder *d, struct job *j, int step)
     e.tokens = j->tokens + j->n_prompt;
     e.n_tokens = j->n_tokens - j->n_prompt;
     d->stats.jobs_done++;
+    publish(d);
     (void)mailbox_emit(&d->mail, j, &e);
     mailbox_forget(&d->mail, j);
 }
@@ -418,24 +439,6 @@ static void decode_once(struct decoder *d)
 }
 
 /* ---- the thread ---- */
-
-static void publish(struct decoder *d)
-{
-    struct decoder_stats *s = &d->stats;
-    uint64_t used = kv_tokens(d->kv, false);
-
-    s->slots = d->llama.slots;
-    s->slots_busy = d->n_busy;
-    s->slots_prefill = 0;
-    for (uint32_t i = 0; i < d->llama.slots; i++)
-        s->slots_prefill += d->slots[i] != NULL && d->slots[i]->n_tokens > kv_length(d->kv, i) + 1;
-    s->kv_tokens_total = llama_n_ctx(d->llama.ctx);
-    s->kv_tokens_used = used < s->kv_tokens_total ? used : s->kv_tokens_total;
-    s->prefill_tps = d->pace.prefill_tps;
-    s->decode_tps = d->pace.decode_tps;
-    s->ticks++;
-    mailbox_publish(&d->mail, s);
-}
 
 static bool decoder_turn(struct decoder *d)
 {

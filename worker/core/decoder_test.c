@@ -481,6 +481,24 @@ static void counts(void **state)
     test_close(d);
 }
 
+/* Whoever has a job's last event finds the job in the figures: the core takes those of its warm-up
+ * off when that event comes. */
+static void counts_come_before_the_last_event(void **state)
+{
+    struct decoder *d = open_small(scripted, 2, 512);
+    struct decoder_stats s;
+
+    (void)state;
+    for (uint64_t i = 1; i <= 100; i++) {
+        ask(d, NULL, 0, 1);
+        decoder_stats(d, &s);
+        assert_int_equal(s.jobs_done, i);
+        assert_int_equal(s.generated_tokens, i);
+        assert_int_equal(s.slots_busy, 0);
+    }
+    test_close(d);
+}
+
 static void closes_while_busy(void **state)
 {
     struct decoder *d = open_small(looping, 2, 4096);
@@ -528,6 +546,7 @@ int main(void)
         cmocka_unit_test(full_memory_preempts),
         cmocka_unit_test(full_memory_drops_caches_first),
         cmocka_unit_test(counts),
+        cmocka_unit_test(counts_come_before_the_last_event),
         cmocka_unit_test(closes_while_busy),
         cmocka_unit_test(without_reuse),
     };
