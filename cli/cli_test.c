@@ -20,7 +20,8 @@ static const struct row {
 } rows[] = {
     {"no command", "", CLI_BAD, "rolemesh COMMAND"},
     {"help", "--help", CLI_OK, "Exit codes: 0"},
-    {"help of one", "keys --help", CLI_OK, "rolemesh keys --config [--worker | --nodes]\n\n  the reference"},
+    {"help of one", "keys --help", CLI_OK,
+     "rolemesh keys --config [--worker | --nodes]\n\n  the reference"},
     {"version", "version", CLI_OK, "rolemesh " RM_VERSION "\n"},
     {"version as a flag", "--version", CLI_OK, "rolemesh " RM_VERSION "\n"},
     {"version with an argument", "version now", CLI_BAD, "it takes no arguments"},
