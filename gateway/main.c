@@ -50,7 +50,7 @@ static int check(const char *path)
 }
 
 /* By itself glibc gives the heap's end back to the kernel after every large body and takes it again
- * with the next one, page by page: on 200 KB prompts that was up to half of all CPU time. Bodies
+ * with the next one, page by page: on 200 KB prompts up to 25 faults each. Bodies
  * above KEEP_BODY_BYTES go back at once. */
 static void keep_some_memory(void)
 {
