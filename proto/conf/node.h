@@ -70,11 +70,17 @@ RM_MUST_USE int conf_yaml_read(struct conf_report *report, struct conf_arena *ar
 void conf_yaml_explain(struct conf_report *report, const char *context, struct conf_at context_at,
                        const char *problem, struct conf_at problem_at);
 
-/* Reads a regular file of at most CONF_FILE_MAX bytes; a mistake goes to the report (place 0, 0).
- * *bytes  malloc'ed, *n of them; NULL unless 0 is returned
- * Returns 0, RM_ERR_CONF or UV_ENOMEM. */
-RM_MUST_USE int conf_file_read(const char *path, struct conf_report *report, char **bytes,
-                               size_t *n);
+/* What a file's bytes are given to. name: what messages call the file; bytes: n of them, valid for
+ * the call; arg: as in conf_file_load. Returns 0, RM_ERR_CONF (the report says why) or UV_ENOMEM.
+ */
+typedef int (*conf_parse_fn)(void *arg, const char *name, const char *bytes, size_t n,
+                             struct conf_report *report);
+
+/* The beginning of every ..._load(): reads a regular file of at most CONF_FILE_MAX bytes and has it
+ * parsed. A mistake of reading goes to the report (place 0, 0) and nothing is parsed. Blocking.
+ * Returns RM_ERR_CONF, UV_ENOMEM, or what parse returned. */
+RM_MUST_USE int conf_file_load(const char *path, struct conf_report *report, conf_parse_fn parse,
+                               void *arg);
 
 /* Line `number` of the report's text, from 1, without its end; p is NULL when there is none. */
 struct rm_slice conf_line(const struct conf_report *report, unsigned number);

@@ -71,20 +71,16 @@ int role_map_parse(const char *name, const char *bytes, size_t n, struct conf_re
     return r < 0 ? r : RM_ERR_CONF;
 }
 
+static int parse_map(void *arg, const char *name, const char *bytes, size_t n,
+                     struct conf_report *report)
+{
+    return role_map_parse(name, bytes, n, report, arg);
+}
+
 int role_map_load(const char *path, struct conf_report *report, struct role_map **out)
 {
-    char *bytes;
-    size_t n;
-    int r;
-
     *out = NULL;
-    conf_report_begin(report, path, NULL, 0);
-    r = conf_file_read(path, report, &bytes, &n);
-    if (r < 0)
-        return r;
-    r = role_map_parse(path, bytes, n, report, out);
-    free(bytes);
-    return r;
+    return conf_file_load(path, report, parse_map, out);
 }
 
 struct role_map *role_map_ref(struct role_map *map)

@@ -102,26 +102,26 @@ static int file_open(const char *path, struct conf_report *report)
     return -1;
 }
 
-int conf_file_read(const char *path, struct conf_report *report, char **bytes, size_t *n)
+int conf_file_load(const char *path, struct conf_report *report, conf_parse_fn parse, void *arg)
 {
+    char *bytes;
+    size_t n = 0;
     int fd, r;
 
-    *bytes = NULL;
-    *n = 0;
+    conf_report_begin(report, path, NULL, 0);
     fd = file_open(path, report);
     if (fd < 0)
         return RM_ERR_CONF;
-    *bytes = malloc(CONF_FILE_MAX + 1); /* one more, so that a longer file is seen to be longer */
-    r = *bytes == NULL ? UV_ENOMEM : file_fill(fd, *bytes, CONF_FILE_MAX + 1, n);
+    bytes = malloc(CONF_FILE_MAX + 1); /* one more, so that a longer file is seen to be longer */
+    r = bytes == NULL ? UV_ENOMEM : file_fill(fd, bytes, CONF_FILE_MAX + 1, &n);
     close(fd);
-    if (r == 0)
-        return 0;
-    if (r != UV_ENOMEM) {
+    if (r == 0) {
+        r = parse(arg, path, bytes, n, report);
+    } else if (r != UV_ENOMEM) {
         conf_report_add(report, (struct conf_at){0, 0}, NULL, "cannot be read: %s", uv_strerror(r));
         r = RM_ERR_CONF;
     }
-    free(*bytes);
-    *bytes = NULL;
+    free(bytes);
     return r;
 }
 

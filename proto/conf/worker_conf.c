@@ -136,20 +136,16 @@ int worker_conf_parse(const char *name, const char *bytes, size_t n, struct conf
     return r < 0 ? r : RM_ERR_CONF;
 }
 
+static int parse_conf(void *arg, const char *name, const char *bytes, size_t n,
+                      struct conf_report *report)
+{
+    return worker_conf_parse(name, bytes, n, report, arg);
+}
+
 int worker_conf_load(const char *path, struct conf_report *report, struct worker_conf **out)
 {
-    char *bytes;
-    size_t n;
-    int r;
-
     *out = NULL;
-    conf_report_begin(report, path, NULL, 0);
-    r = conf_file_read(path, report, &bytes, &n);
-    if (r < 0)
-        return r;
-    r = worker_conf_parse(path, bytes, n, report, out);
-    free(bytes);
-    return r;
+    return conf_file_load(path, report, parse_conf, out);
 }
 
 void worker_conf_free(struct worker_conf *conf)

@@ -309,21 +309,26 @@ int plan_facts_parse(const char *name, const char *bytes, size_t n, const struct
     return r < 0 ? r : RM_ERR_CONF;
 }
 
+struct facts_load {
+    const struct role_map *map;
+    struct plan_facts **out;
+};
+
+static int parse_facts(void *arg, const char *name, const char *bytes, size_t n,
+                       struct conf_report *report)
+{
+    const struct facts_load *load = arg;
+
+    return plan_facts_parse(name, bytes, n, load->map, report, load->out);
+}
+
 int plan_facts_load(const char *path, const struct role_map *map, struct conf_report *report,
                     struct plan_facts **out)
 {
-    char *bytes;
-    size_t n;
-    int r;
+    struct facts_load load = {map, out};
 
     *out = NULL;
-    conf_report_begin(report, path, NULL, 0);
-    r = conf_file_read(path, report, &bytes, &n);
-    if (r < 0)
-        return r;
-    r = plan_facts_parse(path, bytes, n, map, report, out);
-    free(bytes);
-    return r;
+    return conf_file_load(path, report, parse_facts, &load);
 }
 
 void plan_facts_free(struct plan_facts *facts)
