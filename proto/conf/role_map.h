@@ -47,6 +47,7 @@ struct conf_addr_list {
 enum map_lane { MAP_LANE_AUTOCOMPLETE, MAP_LANE_INTERACTIVE, MAP_LANE_BATCH };
 enum map_residency { MAP_PINNED, MAP_RESIDENT, MAP_ON_DEMAND };
 enum map_kv { MAP_KV_F16, MAP_KV_Q8_0 };
+enum map_overcommit { MAP_OVERCOMMIT_NONE, MAP_OVERCOMMIT_SWAP };
 enum map_engine_kind { MAP_ENGINE_CORE, MAP_ENGINE_ATTACH, MAP_ENGINE_LLAMA_SERVER };
 enum map_source { MAP_SOURCE_FILE, MAP_SOURCE_HF, MAP_SOURCE_ATTACH };
 
@@ -98,9 +99,10 @@ struct map_role {
     enum map_lane lane;
     struct conf_list fallback; /* role names, tried in order; no loops */
     enum map_residency residency;
-    uint64_t idle_unload_ms; /* on-demand: unloaded after so long without a request */
-    struct conf_list nodes;  /* allowed nodes; empty: all */
-    struct conf_list deny;   /* nodes never used */
+    uint64_t idle_unload_ms;        /* on-demand: unloaded after so long without a request */
+    struct conf_list nodes;         /* allowed nodes; empty: all */
+    struct conf_list deny;          /* nodes never used */
+    enum map_overcommit overcommit; /* SWAP: the plan may count on a node's swap for it */
     enum map_kv kv;
     uint32_t batch;             /* tokens per decode call at most */
     uint32_t threads;           /* 0: the engine chooses */
@@ -161,6 +163,7 @@ bool map_role_allows(const struct map_role *role, const char *node);
 const char *map_lane_name(enum map_lane lane);
 const char *map_residency_name(enum map_residency residency);
 const char *map_kv_name(enum map_kv kv);
+const char *map_overcommit_name(enum map_overcommit overcommit);
 
 /* One difference between two maps. */
 struct map_change {

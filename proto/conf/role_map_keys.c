@@ -176,6 +176,7 @@ static const struct conf_table model_table = {.path = "models.NAME",
 static const char *const lane_words[] = {"autocomplete", "interactive", "batch", NULL};
 static const char *const residency_words[] = {"pinned", "resident", "on-demand", NULL};
 static const char *const kv_words[] = {"f16", "q8_0", NULL};
+static const char *const overcommit_words[] = {"none", "swap", NULL};
 static const char *const engine_words[] = {"core", "attach", "llama-server", NULL};
 
 static const struct conf_key engine_keys[] = {
@@ -280,6 +281,13 @@ static const struct conf_key role_keys[] = {
      .offset = AT(nodes),
      .effect = CONF_PLACE,
      .help = "nodes that may host it; all when absent"},
+    {.key = "overcommit",
+     .type = &conf_enum,
+     .offset = AT(overcommit),
+     .fallback = "none",
+     .words = overcommit_words,
+     .effect = CONF_PLACE,
+     .help = "none, or swap: where memory is short, the plan may count on the node's swap for it"},
     {.key = "queue_deadline",
      .type = &conf_duration,
      .offset = AT(queue_deadline_ms),
@@ -415,4 +423,9 @@ const char *map_residency_name(enum map_residency residency)
 const char *map_kv_name(enum map_kv kv)
 {
     return word_of(kv_words, RM_COUNT(kv_words) - 1, (int)kv);
+}
+
+const char *map_overcommit_name(enum map_overcommit overcommit)
+{
+    return word_of(overcommit_words, RM_COUNT(overcommit_words) - 1, (int)overcommit);
 }

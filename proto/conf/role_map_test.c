@@ -437,6 +437,8 @@ static void defaults_are_those_of_the_table(void **state)
     assert_int_equal(a->slots, 2);
     assert_int_equal(a->lane, MAP_LANE_INTERACTIVE);
     assert_int_equal(a->residency, MAP_RESIDENT);
+    assert_int_equal(a->overcommit, MAP_OVERCOMMIT_NONE);
+    assert_string_equal(map_overcommit_name(a->overcommit), "none");
     assert_int_equal(a->replicas, 1);
     assert_int_equal(a->threads, 0);
     assert_int_equal(a->gpu_layers, -1);
@@ -583,6 +585,10 @@ static const struct diff_row {
     {"live only", PLAIN, BASE("", "h:1", "/m.gguf", "a: {model: m, lane: batch, modes: [a, z]}"),
      "2 ~a lane,modes 1\n"},
     {"placement", PLAIN, BASE("", "h:1", "/m.gguf", "a: {model: m, nodes: [n]}"), "2 ~a nodes 2\n"},
+    {"overcommit", PLAIN, BASE("", "h:1", "/m.gguf", "a: {model: m, overcommit: swap}"),
+     "2 ~a overcommit 2\n"},
+    {"overcommit, the default written out", PLAIN,
+     BASE("", "h:1", "/m.gguf", "a: {model: m, overcommit: none}"), ""},
     {"a default written out", PLAIN,
      BASE("", "h:1", "/m.gguf", "a: {model: m, slots: 2, context: 8192}"), ""},
     {"role added and removed", PLAIN, BASE("", "h:1", "/m.gguf", "b: {model: m}"),
