@@ -120,6 +120,16 @@ static struct cluster_host *host_of(const struct cluster_role *r, const struct c
     return NULL;
 }
 
+struct cluster_host *cluster_host_find(const struct cluster_role *role, const char *node)
+{
+    struct cluster_host *h;
+
+    TAILQ_FOREACH(h, &role->hosts, link)
+    if (strcmp(h->node->name, node) == 0)
+        return h;
+    return NULL;
+}
+
 static struct cluster_host *host_add(struct cluster_role *r, struct cluster_node *n,
                                      uint64_t now_ms)
 {
@@ -133,6 +143,25 @@ static struct cluster_host *host_add(struct cluster_role *r, struct cluster_node
     snprintf(h->target, sizeof h->target, "/node/v1/run/%s", r->name);
     TAILQ_INSERT_TAIL(&r->hosts, h, link);
     return h;
+}
+
+/* Takes what the state says of a host, NULL: nothing; notes when its load moved. */
+static void host_facts(struct cluster_host *h, const struct node_host *facts, uint64_t now_ms)
+{
+    static const struct node_host absent = {.state = HOST_ABSENT};
+    const struct node_host *f = facts != NULL ? facts : &absent;
+
+    if (f->state != h->facts.state) {
+        h->state_ms = h->risen_ms = now_ms;
+        h->began = f->progress;
+    } else if (f->progress > h->facts.progress) {
+        h->risen_ms = now_ms;
+    }
+    if (f->state == HOST_ABSENT)
+        h->closed = false;
+    if (f->prefill_tps > 0)
+        h->prefill_tps = f->prefill_tps;
+    h->facts = *f;
 }
 
 int cluster_node_state(struct cluster *c, struct cluster_node *n, const struct node_state *state,
@@ -164,10 +193,7 @@ int cluster_node_state(struct cluster *c, struct cluster_node *n, const struct n
             health_init(&h->health, HEALTH_UP, now_ms); /* another engine: its record starts anew */
             h->held_until_ms = 0;
         }
-        if (facts != NULL)
-            h->facts = *facts;
-        else
-            h->facts = (struct node_host){.state = HOST_ABSENT};
+        host_facts(h, facts, now_ms);
     }
     return 0;
 }
@@ -225,8 +251,8 @@ static bool host_serves(const struct cluster_host *h)
 {
     const struct cluster_node *n = h->node;
 
-    return h->role->conf != NULL && n->client != NULL && !n->gone && !n->state.draining &&
-           n->health.state != HEALTH_DOWN &&
+    return h->role->conf != NULL && !h->closed && n->client != NULL && !n->gone &&
+           !n->state.draining && n->health.state != HEALTH_DOWN &&
            (h->facts.state == HOST_READY || h->facts.state == HOST_BUSY) &&
            strcmp(h->facts.model, h->role->conf->model_name) == 0;
 }
@@ -339,51 +365,6 @@ uint32_t cluster_usable(const struct cluster_role *role)
     TAILQ_FOREACH(h, &role->hosts, link)
     n += host_serves(h) && !host_drifts(h, hash);
     return n;
-}
-
-bool cluster_hopeless(const struct cluster_role *role)
-{
-    const struct cluster_host *h;
-    uint32_t failed = 0, others = 0;
-
-    TAILQ_FOREACH(h, &role->hosts, link)
-    {
-        if (h->facts.state == HOST_ABSENT || h->node->gone)
-            continue;
-        if (h->facts.state == HOST_FAILED && h->facts.retry_ms == 0)
-            failed++;
-        else
-            others++;
-    }
-    return failed > 0 && others == 0;
-}
-
-void cluster_why(const struct cluster_role *role, char *out, size_t n)
-{
-    const struct cluster_host *h, *best = NULL;
-
-    TAILQ_FOREACH(h, &role->hosts, link) /* the host that is nearest to ready tells */
-    if (h->facts.state != HOST_ABSENT && !h->node->gone &&
-        (best == NULL || (best->facts.state == HOST_FAILED && h->facts.state != HOST_FAILED) ||
-         (best->facts.state != HOST_FAILED && h->facts.state != HOST_FAILED &&
-          h->facts.progress > best->facts.progress)))
-        best = h;
-    if (best == NULL)
-        snprintf(out, n, "%s is not hosted by any node yet", role->name);
-    else if (best->node->health.state == HEALTH_DOWN)
-        snprintf(out, n, "node %s, which hosts %s, does not answer", best->node->name, role->name);
-    else if (best->facts.state == HOST_FAILED && best->facts.retry_ms > 0)
-        snprintf(out, n, "%s failed on %s and is started again: %.300s", role->name,
-                 best->node->name, best->facts.last_error.text);
-    else if (best->facts.state == HOST_FAILED)
-        snprintf(out, n, "%s failed on %s: %.300s", role->name, best->node->name,
-                 best->facts.last_error.text);
-    else if (best->facts.state == HOST_READY || best->facts.state == HOST_BUSY)
-        snprintf(out, n, "every slot of %s is taken", role->name);
-    else
-        snprintf(out, n, "%s is %s on %s, %d %%", role->name,
-                 node_host_state_name(best->facts.state), best->node->name,
-                 (int)(best->facts.progress * 100));
 }
 
 void cluster_hold(struct cluster_host *h, uint64_t now_ms)

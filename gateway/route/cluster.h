@@ -12,7 +12,7 @@
 #include "gateway/route/route.h"
 #include "gateway/route/score.h"
 
-enum { CLUSTER_PREFIXES = 64, CLUSTER_HOLD_MS = 500 };
+enum { CLUSTER_PREFIXES = 64, CLUSTER_HOLD_MS = 500, CLUSTER_TEXT_MAX = 200 };
 
 struct cluster_node {
     char name[NODE_NAME_MAX];
@@ -36,7 +36,13 @@ struct cluster_host {
     struct health health;
     uint32_t in_flight;     /* our leases */
     uint64_t held_until_ms; /* after a loss: no lease before this, unless another engine shows */
+    bool closed;            /* drive lets it drain: no new lease */
+    uint64_t last_use_ms;   /* a lease began or ended; 0: never */
+    uint64_t state_ms;      /* since when facts.state is what it is */
+    uint64_t risen_ms;      /* when facts.progress rose last, or the state changed */
+    double began;           /* facts.progress when the state changed */
     double service_s;       /* moving average of a lease's length */
+    double prefill_tps;     /* the last one measured, also by an engine that is gone */
     struct {
         uint64_t key;
         uint32_t tokens;
@@ -46,6 +52,13 @@ struct cluster_host {
     TAILQ_ENTRY(cluster_host) link;
 };
 
+/* What drive said of a role; see struct route_note. */
+struct cluster_note {
+    enum route_note_state state;
+    char node[NODE_NAME_MAX], text[CLUSTER_TEXT_MAX];
+    uint64_t since_ms, ready_ms; /* ready_ms: when it should be ready; 0: unknown */
+};
+
 struct cluster_role {
     char name[NODE_NAME_MAX];
     const struct map_role *conf; /* in the present map; NULL: left it */
@@ -53,6 +66,11 @@ struct cluster_role {
     TAILQ_HEAD(route_waiting, route_ticket) waiting; /* oldest first; route.c's */
     uint32_t n_waiting;
     uint64_t granted, refused;
+    uint64_t last_ask_ms, last_use_ms; /* 0: never */
+    bool wanted;                       /* somebody has begun to wait since drive was told */
+    struct cluster_note note;
+    uint64_t stood_ms; /* how long the queue's clock has stood in all; see coming.h */
+    uint64_t clock_ms; /* until when that has been counted */
     TAILQ_ENTRY(cluster_role) link;
 };
 
@@ -75,7 +93,7 @@ int cluster_node_state(struct cluster *c, struct cluster_node *n, const struct n
 void cluster_sweep(struct cluster *c); /* frees what is gone and not in use */
 
 /* May requests go there? usable: a ready host of the present map on a node that is not down,
- * without drift. */
+ * without drift, not closed. */
 bool cluster_host_usable(const struct cluster_host *h);
 
 /* A request was lost there or sent back. The worker sees an engine's death within 100 ms and says
@@ -89,11 +107,7 @@ struct cluster_host *cluster_best(const struct cluster_role *role, const struct 
                                   uint64_t now_ms, struct score_terms *terms);
 uint32_t cluster_usable(const struct cluster_role *role);
 
-/* True when no host of the role can become ready by itself: all have failed for good. */
-bool cluster_hopeless(const struct cluster_role *role);
-
-/* One line on why there is no host ("architect is loading on reasoning, 43 %"). */
-void cluster_why(const struct cluster_role *role, char *out, size_t n);
+struct cluster_host *cluster_host_find(const struct cluster_role *role, const char *node);
 
 void cluster_note_prefix(struct cluster_host *h, uint64_t key, uint32_t tokens);
 

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "gateway/route/coming.h"
 #include "gateway/route/route_private.h"
 #include "proto/base/clock.h"
 #include "proto/base/json_write.h"
@@ -146,7 +147,7 @@ static void write_role(struct rm_jw *w, const struct cluster_role *role)
     if (cluster_usable(role) > 0)
         rm_jw_null(w, "reason");
     else {
-        cluster_why(role, why, sizeof why);
+        coming_why(role, rm_now_ms(), why, sizeof why);
         rm_jw_str(w, "reason", why);
     }
     rm_jw_arr(w, "hosts");

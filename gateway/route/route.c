@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "gateway/route/cluster.h"
+#include "gateway/route/coming.h"
 #include "gateway/route/route_private.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
@@ -30,7 +31,10 @@ struct route_ticket {
     char avoid[4][NODE_NAME_MAX];
     struct route_ask ask; /* role and avoid point into this struct */
     uint64_t opened_us, leased_us;
+    uint64_t stood_ms; /* WAITING: the role's, when it began to wait there */
     bool first_byte;
+    bool fixed;                     /* the deadline came with the ask: it holds as it is */
+    bool moved;                     /* waits for a fallback: there is no other */
     TAILQ_ENTRY(route_ticket) link; /* WAITING: the role's queue; else one of the route's lists */
 };
 
@@ -79,6 +83,7 @@ static void ticket_lease(struct route_ticket *t, struct cluster_host *h)
     t->role->granted++;
     h->in_flight++;
     h->granted++;
+    h->last_use_ms = h->role->last_use_ms = now_us / 1000;
     t->host = h;
     t->map = role_map_ref(t->route->map);
     t->leased_us = now_us;
@@ -101,6 +106,7 @@ int route_open(struct route *r, const struct route_ask *ask, const struct route_
     t->ask = *ask;
     rm_text_copy(t->asked, sizeof t->asked, ask->role);
     t->ask.role = t->asked;
+    t->fixed = ask->deadline_ms != 0;
     t->ask.avoid_n = ask->avoid_n < RM_COUNT(t->avoid) ? ask->avoid_n : RM_COUNT(t->avoid);
     for (uint32_t i = 0; i < t->ask.avoid_n; i++) {
         snprintf(t->avoid[i], sizeof t->avoid[i], "%s", ask->avoid[i]);
@@ -137,6 +143,7 @@ static void lease_end(struct route_ticket *t, enum route_outcome how,
     double s = (double)(now_us - t->leased_us) / 1e6;
 
     h->in_flight--;
+    h->last_use_ms = h->role->last_use_ms = now;
     if (how == ROUTE_DONE) {
         h->service_s = h->service_s > 0 ? h->service_s + (s - h->service_s) / SERVICE_MIX : s;
         health_good(&h->health, &health_host_rule, now);
@@ -192,7 +199,7 @@ void route_ticket_status(const struct route_ticket *t, char *out, size_t n)
         return;
     }
     if (cluster_usable(t->role) == 0) {
-        cluster_why(t->role, out, n);
+        coming_why(t->role, rm_now_ms(), out, n);
         return;
     }
     TAILQ_FOREACH(o, &t->role->waiting, link)
@@ -207,18 +214,17 @@ void route_ticket_status(const struct route_ticket *t, char *out, size_t n)
 
 /* ---- the queues ---- */
 
-/* The role itself, or the first of its fallbacks that is not beyond hope as well. */
-static struct cluster_role *role_or_fallback(struct route *r, struct cluster_role *role)
+/* The first fallback that could take a request now; NULL: none. */
+static struct cluster_role *fallback_of(struct route *r, const struct cluster_role *role)
 {
-    if (!cluster_hopeless(role))
-        return role;
     for (size_t i = 0; i < role->conf->fallback.n; i++) {
         struct cluster_role *other = cluster_role_find(&r->cluster, role->conf->fallback.item[i]);
 
-        if (other != NULL && other->conf != NULL && cluster_usable(other) > 0)
+        if (other != NULL && other->conf != NULL && cluster_usable(other) > 0 &&
+            other->n_waiting < other->conf->queue_max)
             return other;
     }
-    return role;
+    return NULL;
 }
 
 static uint32_t retry_after(const struct cluster_role *role)
@@ -226,6 +232,8 @@ static uint32_t retry_after(const struct cluster_role *role)
     double worst = 1;
     const struct cluster_host *h;
 
+    if (cluster_usable(role) == 0)
+        return coming_retry_after(role, rm_now_ms());
     TAILQ_FOREACH(h, &role->hosts, link)
     {
         uint32_t slots = h->facts.slots_total > 0 ? h->facts.slots_total : 1;
@@ -236,45 +244,79 @@ static uint32_t retry_after(const struct cluster_role *role)
     return worst > 60 ? 60 : (uint32_t)ceil(worst);
 }
 
+/* Into a role's queue, with that role's deadline. The ticket is in no list. */
+static void ticket_wait(struct route_ticket *t, struct cluster_role *role)
+{
+    const uint64_t now = rm_now_ms();
+
+    coming_clock(role, now);
+    if (!t->fixed)
+        t->ask.deadline_ms = now + role->conf->queue_deadline_ms;
+    TAILQ_INSERT_TAIL(&role->waiting, t, link);
+    role->n_waiting++;
+    t->role = role;
+    t->stood_ms = role->stood_ms;
+    t->state = RT_WAITING;
+    role->wanted = true;
+}
+
+/* A waiting ticket's role will not serve it: to a fallback, if there is one. */
+static bool ticket_move(struct route_ticket *t)
+{
+    struct cluster_role *role = t->role, *other;
+
+    if (t->moved || role->conf == NULL || (other = fallback_of(t->route, role)) == NULL)
+        return false;
+    TAILQ_REMOVE(&role->waiting, t, link);
+    role->n_waiting--;
+    t->moved = true;
+    ticket_wait(t, other);
+    route_wake(t->route);
+    return true;
+}
+
 /* Fresh tickets go to their role's queue, or are refused. */
+static void take_one(struct route_ticket *t)
+{
+    struct route *r = t->route;
+    struct cluster_role *role = cluster_role_find(&r->cluster, t->asked), *other;
+    char why[NODE_TEXT_MAX];
+
+    if (r->draining) {
+        ticket_refuse(t, RM_ERR_DRAINING, "the gateway is shutting down", 5);
+        return;
+    }
+    if (role == NULL || role->conf == NULL) {
+        ticket_refuse(t, RM_ERR_MODEL, "the role is not in the role map any more", 0);
+        return;
+    }
+    role->last_ask_ms = t->opened_us / 1000;
+    if (coming_hopeless(role)) {
+        if ((other = fallback_of(r, role)) == NULL) {
+            coming_why(role, rm_now_ms(), why, sizeof why);
+            role->refused++;
+            ticket_refuse(t, RM_ERR_NO_HOST, why, COMING_RETRY_S);
+            return;
+        }
+        role = other;
+        t->moved = true;
+    }
+    if (role->n_waiting >= role->conf->queue_max) {
+        snprintf(why, sizeof why, "%u requests wait for %s already", role->n_waiting, role->name);
+        role->refused++;
+        ticket_refuse(t, RM_ERR_QUEUE_FULL, why, retry_after(role));
+        return;
+    }
+    TAILQ_REMOVE(&r->fresh, t, link);
+    ticket_wait(t, role);
+}
+
 static void take_fresh(struct route *r)
 {
     struct route_ticket *t;
-    char why[NODE_TEXT_MAX];
 
-    while ((t = TAILQ_FIRST(&r->fresh)) != NULL) {
-        struct cluster_role *role = cluster_role_find(&r->cluster, t->asked);
-
-        if (r->draining) {
-            ticket_refuse(t, RM_ERR_DRAINING, "the gateway is shutting down", 5);
-            continue;
-        }
-        if (role == NULL || role->conf == NULL) {
-            ticket_refuse(t, RM_ERR_MODEL, "the role is not in the role map any more", 0);
-            continue;
-        }
-        role = role_or_fallback(r, role);
-        if (cluster_hopeless(role)) {
-            cluster_why(role, why, sizeof why);
-            role->refused++;
-            ticket_refuse(t, RM_ERR_NO_HOST, why, 30);
-            continue;
-        }
-        if (role->n_waiting >= role->conf->queue_max) {
-            snprintf(why, sizeof why, "%u requests wait for %s already", role->n_waiting,
-                     role->name);
-            role->refused++;
-            ticket_refuse(t, RM_ERR_QUEUE_FULL, why, retry_after(role));
-            continue;
-        }
-        if (t->ask.deadline_ms == 0)
-            t->ask.deadline_ms = t->opened_us / 1000 + role->conf->queue_deadline_ms;
-        TAILQ_REMOVE(&r->fresh, t, link);
-        TAILQ_INSERT_TAIL(&role->waiting, t, link);
-        role->n_waiting++;
-        t->role = role;
-        t->state = RT_WAITING;
-    }
+    while ((t = TAILQ_FIRST(&r->fresh)) != NULL)
+        take_one(t);
 }
 
 static void serve_role(struct cluster_role *role)
@@ -294,23 +336,37 @@ static void serve_role(struct cluster_role *role)
     }
 }
 
+/* Until when a ticket waits: time in which its role was coming is given back to it. */
+static uint64_t ticket_deadline(const struct route_ticket *t)
+{
+    uint64_t late = t->ask.deadline_ms + (t->role->stood_ms - t->stood_ms);
+    uint64_t cap = t->opened_us / 1000 + COMING_CAP_MS;
+
+    if (t->fixed || late <= cap)
+        return t->fixed ? t->ask.deadline_ms : late;
+    return cap > t->ask.deadline_ms ? cap : t->ask.deadline_ms;
+}
+
 static void expire_role(struct cluster_role *role, uint64_t now_ms)
 {
-    bool hopeless = role->conf != NULL && cluster_hopeless(role), left = role->conf == NULL;
+    bool hopeless = role->conf != NULL && coming_hopeless(role), left = role->conf == NULL;
+    bool usable = cluster_usable(role) > 0;
     struct route_ticket *t, *next;
     char why[NODE_TEXT_MAX];
 
+    coming_clock(role, now_ms);
     for (t = TAILQ_FIRST(&role->waiting); t != NULL; t = next) {
         next = TAILQ_NEXT(t, link);
         if (left) {
             ticket_refuse(t, RM_ERR_MODEL, "the role is not in the role map any more", 0);
-        } else if (hopeless || now_ms >= t->ask.deadline_ms) {
-            bool usable = cluster_usable(role) > 0;
-
-            route_ticket_status(t, why, sizeof why);
-            ticket_refuse(t, usable ? RM_ERR_DEADLINE : RM_ERR_NO_HOST, why,
-                          usable ? retry_after(role) : 30);
+            continue;
         }
+        if (!usable && (hopeless || now_ms >= t->ask.deadline_ms) && ticket_move(t))
+            continue;
+        if (!hopeless && now_ms < ticket_deadline(t))
+            continue;
+        route_ticket_status(t, why, sizeof why);
+        ticket_refuse(t, usable ? RM_ERR_DEADLINE : RM_ERR_NO_HOST, why, retry_after(role));
     }
 }
 
@@ -326,6 +382,21 @@ static void tell_lost(struct route *r, struct cluster_node *n)
     }
 }
 
+/* Who wants to know hears which roles are asked for that nobody serves. */
+static void tell_wanted(struct route *r)
+{
+    struct cluster_role *role;
+
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    {
+        bool tell = role->wanted && role->n_waiting > 0 && cluster_usable(role) == 0;
+
+        role->wanted = false;
+        if (tell && r->on_wanted != NULL)
+            r->on_wanted(r->on_wanted_arg, role->name);
+    }
+}
+
 static void serve_all(struct route *r)
 {
     struct cluster_role *role;
@@ -334,6 +405,7 @@ static void serve_all(struct route *r)
     TAILQ_FOREACH(role, &r->cluster.roles, link)
     if (role->n_waiting > 0)
         serve_role(role);
+    tell_wanted(r);
 }
 
 static void route_on_wake(uv_idle_t *idle)
@@ -354,9 +426,8 @@ static void node_changed(struct route *r, struct cluster_node *n)
     route_wake(r);
 }
 
-static void route_on_sweep(uv_timer_t *timer)
+void route_sweep(struct route *r)
 {
-    struct route *r = timer->data;
     uint64_t now = rm_now_ms();
     struct cluster_node *n;
     struct cluster_role *role;
@@ -373,6 +444,11 @@ static void route_on_sweep(uv_timer_t *timer)
     }
     cluster_sweep(&r->cluster);
     serve_all(r);
+}
+
+static void route_on_sweep(uv_timer_t *timer)
+{
+    route_sweep(timer->data);
 }
 
 /* ---- what mesh and gateway.c tell ---- */
@@ -469,6 +545,15 @@ void route_node_gone(struct route *r, const char *node)
     tell_lost(r, n);
 }
 
+/* The queues' clocks, before something changes that they go by. */
+static void clocks(struct route *r, uint64_t now_ms)
+{
+    struct cluster_role *role;
+
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    coming_clock(role, now_ms);
+}
+
 void route_node_state(struct route *r, const char *node, const struct node_state *state)
 {
     struct cluster_node *n = cluster_node_find(&r->cluster, node);
@@ -477,6 +562,7 @@ void route_node_state(struct route *r, const char *node, const struct node_state
 
     if (n == NULL)
         return;
+    clocks(r, now);
     err = cluster_node_state(&r->cluster, n, state, now);
     if (err < 0)
         rm_error("route", "a node's state was not taken", RM_S("node", node), RM_E("error", err));
@@ -494,4 +580,98 @@ void route_node_lost(struct route *r, const char *node, int err)
     n->last_err = err;
     if (health_bad(&n->health, &health_node_rule, rm_now_ms()))
         node_changed(r, n);
+}
+
+/* ---- what drive reads and tells ---- */
+
+void route_demand_of(const struct route *r, const char *name, struct route_demand *out)
+{
+    const struct cluster_role *role = cluster_role_find(&r->cluster, name);
+    const struct route_ticket *t;
+    const struct cluster_host *h;
+
+    *out = (struct route_demand){0};
+    if (role == NULL)
+        return;
+    out->waiting = role->n_waiting;
+    out->last_ask_ms = role->last_ask_ms;
+    out->last_use_ms = role->last_use_ms;
+    TAILQ_FOREACH(t, &role->waiting, link) /* a fallback's come later, but may be older */
+    {
+        uint64_t waited = (rm_now_us() - t->opened_us) / 1000;
+
+        out->oldest_ms = waited > out->oldest_ms ? waited : out->oldest_ms;
+    }
+    TAILQ_FOREACH(h, &role->hosts, link)
+    out->in_flight += h->in_flight;
+}
+
+static struct cluster_host *host_find(const struct route *r, const char *role, const char *node)
+{
+    const struct cluster_role *k = cluster_role_find(&r->cluster, role);
+
+    return k != NULL ? cluster_host_find(k, node) : NULL;
+}
+
+void route_host_use_of(const struct route *r, const char *role, const char *node,
+                       struct route_host_use *out)
+{
+    const struct cluster_host *h = host_find(r, role, node);
+
+    *out = (struct route_host_use){0};
+    if (h != NULL)
+        *out = (struct route_host_use){h->in_flight, h->closed, h->last_use_ms};
+}
+
+void route_on_wanted(struct route *r, void (*on_wanted)(void *arg, const char *role), void *arg)
+{
+    r->on_wanted = on_wanted;
+    r->on_wanted_arg = arg;
+}
+
+void route_host_close(struct route *r, const char *role, const char *node, bool closed)
+{
+    struct cluster_host *h = host_find(r, role, node);
+
+    if (h == NULL || h->closed == closed || h->facts.state == HOST_ABSENT)
+        return;
+    clocks(r, rm_now_ms());
+    h->closed = closed;
+    rm_info("route", closed ? "host closed: it drains" : "host opened", RM_S("role", role),
+            RM_S("node", node), RM_U("in_flight", h->in_flight));
+    route_wake(r);
+}
+
+void route_role_note(struct route *r, const char *name, const struct route_note *note)
+{
+    struct cluster_role *role = cluster_role_find(&r->cluster, name);
+    const uint64_t now = rm_now_ms();
+
+    if (role == NULL)
+        return;
+    coming_clock(role, now);
+    if (role->note.state != note->state)
+        role->note.since_ms = now;
+    role->note.state = note->state;
+    coming_text(role->note.node, sizeof role->note.node, note->node != NULL ? note->node : "");
+    coming_text(role->note.text, sizeof role->note.text, note->text != NULL ? note->text : "");
+    role->note.ready_ms = note->eta_ms > 0 ? now + note->eta_ms : 0;
+    route_wake(r);
+}
+
+void route_role_fail(struct route *r, const char *name, int err, const char *text)
+{
+    struct cluster_role *role = cluster_role_find(&r->cluster, name);
+    char why[NODE_TEXT_MAX];
+    uint32_t left;
+
+    if (role == NULL)
+        return;
+    coming_text(why, sizeof why, text);
+    for (left = role->n_waiting; left > 0; left--) { /* those that come meanwhile are later ones */
+        struct route_ticket *t = TAILQ_FIRST(&role->waiting);
+
+        if (!ticket_move(t))
+            ticket_refuse(t, err, why, coming_retry_after(role, rm_now_ms()));
+    }
 }

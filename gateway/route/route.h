@@ -29,6 +29,14 @@ struct route_ask {
     uint64_t deadline_ms; /* rm_now_ms by which a host must be found; 0: the role's own */
 };
 
+/* Waiting. A request waits for a host until its role's queue_deadline. Then, and at once when the
+ * role cannot be loaded, it goes to the first fallback that has a ready host, for that one's
+ * queue_deadline. Without such a fallback, time in which no host of the role can serve but one is
+ * being loaded, or is said to come (route_role_note), does not count: the clock stands as long as
+ * the load makes progress (its figure has risen within the last minute, or its announced end has
+ * not passed), for 30 minutes from the request at most. After that it is refused. A deadline of its
+ * own in route_ask holds as it is. */
+
 /* A granted host; valid until route_close of the ticket. */
 struct route_lease {
     const char *node, *role, *model; /* model: the name in the role map */
@@ -79,8 +87,9 @@ void route_first_byte(struct route_ticket *t);
 /* Ends a ticket in any state, exactly once; a waiting one leaves its queue. usage may be NULL. */
 void route_close(struct route_ticket *t, enum route_outcome how, const struct route_usage *usage);
 
-/* One line on why a waiting ticket waits: "queued behind 3 requests", "architect is loading on
- * reasoning, 43 %". out: NUL-terminated. */
+/* One line on why a waiting ticket waits: "every slot of code is taken, 3 requests are before this
+ * one", "architect is loading on reasoning, 43 %, about 12 s left". Plain bytes without control
+ * bytes, but a worker's words in it may be no UTF-8. out: NUL-terminated. */
 void route_ticket_status(const struct route_ticket *t, char *out, size_t n);
 
 /* ---- what mesh, gateway.c and ops use ---- */
@@ -98,6 +107,57 @@ void route_node_state(struct route *r, const char *node,
                       const struct node_state *state); /* every watch event; copied */
 void route_node_lost(struct route *r, const char *node,
                      int err); /* watch stream broken or silent */
+
+/* ---- on-demand loading: what drive reads, and what it tells ---- */
+
+/* What is asked of a role. Times are rm_now_ms. */
+struct route_demand {
+    uint32_t waiting;     /* requests without a host; a role's fallback counts those it took over */
+    uint64_t oldest_ms;   /* how long the oldest of them has waited (ms) */
+    uint32_t in_flight;   /* leases on all its hosts */
+    uint64_t last_ask_ms; /* when somebody asked last, whatever came of it; 0: never */
+    uint64_t last_use_ms; /* when a lease began or ended last; 0: never */
+};
+
+/* Of one host. */
+struct route_host_use {
+    uint32_t in_flight;   /* leases there */
+    bool closed;          /* see route_host_close */
+    uint64_t last_use_ms; /* as above */
+};
+
+/* Fill *out; all zero for a role or host that the route does not know. */
+void route_demand_of(const struct route *r, const char *role, struct route_demand *out);
+void route_host_use_of(const struct route *r, const char *role, const char *node,
+                       struct route_host_use *out);
+
+/* Requests have begun to wait for a role that no host can serve now: comes from the loop, once
+ * for all of one turn. NULL: not wanted. */
+void route_on_wanted(struct route *r, void (*on_wanted)(void *arg, const char *role), void *arg);
+
+/* A closed host gets no new lease: it drains, what runs there goes on. Stays so, whatever the
+ * states say, until it is opened or gone (absent, or its node is). Unknown hosts: nothing. */
+void route_host_close(struct route *r, const char *role, const char *node, bool closed);
+
+/* What is being done for a role that is not there; stays until the next note. */
+enum route_note_state {
+    ROUTE_NOTE_NONE,    /* nothing: its hosts' states speak for themselves */
+    ROUTE_NOTE_LOADING, /* being loaded on `node` */
+    ROUTE_NOTE_WAITS,   /* will be loaded, but not now: text says what for ("code to finish") */
+    ROUTE_NOTE_CANNOT   /* cannot be loaded: text says why. Requests are refused, or go to a
+                           fallback, until there is another note or a host is ready all the same */
+};
+struct route_note {
+    enum route_note_state state;
+    const char *node; /* LOADING; else NULL */
+    uint64_t eta_ms;  /* LOADING, WAITS: from now until it is ready, by the ledger; 0: unknown */
+    const char *text; /* WAITS, CANNOT: one line; NULL: none */
+};
+void route_role_note(struct route *r, const char *role, const struct route_note *note); /* copied */
+
+/* Refuses all that wait for the role now, inside this call: on_refused with err and text ("cannot
+ * be loaded: ..."). Those whose role has a fallback with a ready host go there instead. */
+void route_role_fail(struct route *r, const char *role, int err, const char *text);
 
 /* For /api/v1 and /metrics: JSON members and counters of the present; see ops. */
 int route_write_nodes(const struct route *r, struct rm_buf *out); /* JSON array */

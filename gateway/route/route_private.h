@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/route/route_private.h - the route's own struct, for route.c (which changes it) and
- * report.c (which prints it). */
+ * report.c (which prints it), and for tests that drive its time. */
 #ifndef RM_ROUTE_PRIVATE_H
 #define RM_ROUTE_PRIVATE_H
 
@@ -15,6 +15,11 @@ struct route {
     uv_timer_t sweep; /* deadlines and silence */
     int open_handles;
     bool draining;
+    void (*on_wanted)(void *arg, const char *role);
+    void *on_wanted_arg;
 };
+
+/* What the timer does four times a second: silence, deadlines, what left. */
+void route_sweep(struct route *r);
 
 #endif

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "gateway/route/route.h"
+#include "gateway/route/route_private.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
@@ -25,7 +25,9 @@ static const char map_text[] =
     "roles:\n"
     "  code: { modes: [code], model: m, slots: 1, replicas: 2, queue_max: "
     "2, queue_deadline: 30s, fallback: [ask] }\n"
-    "  ask: { modes: [ask], model: m, slots: 2 }\n";
+    "  ask: { modes: [ask], model: m, slots: 2 }\n"
+    "  think: { modes: [think], model: m, slots: 1, residency: on-demand, queue_deadline: 30s, "
+    "queue_max: 4 }\n";
 
 struct rig {
     uv_loop_t loop;
@@ -459,6 +461,285 @@ static void draining_refuses_new_work_only(void **state)
     route_close(q[1].t, ROUTE_UNUSED, NULL);
 }
 
+/* ---- on demand ---- */
+
+static const struct told think_ready = {"think", HOST_READY, "x", 1, 0};
+
+static void pass_ms(struct rig *g, uint64_t ms)
+{
+    g->now_us += ms * 1000;
+}
+
+/* Time goes by in steps of the sweep, and the node says so again each second. */
+static void live(struct rig *g, const char *node, struct told *host, uint64_t ms, double rise)
+{
+    for (uint64_t t = 0; t < ms; t += 250) {
+        pass_ms(g, 250);
+        if (t % 1000 == 0) {
+            host->progress += rise;
+            tell(g, node, host, 1);
+        }
+        route_sweep(g->route);
+    }
+    turn(g);
+}
+
+static void note(struct rig *g, enum route_note_state state, const char *node, uint64_t eta_ms,
+                 const char *text)
+{
+    route_role_note(g->route, "think", &(struct route_note){state, node, eta_ms, text});
+}
+
+static void demand_is_counted(void **state)
+{
+    struct rig *g = *state;
+    struct route_host_use use;
+    struct route_demand d;
+    struct asked q[2];
+
+    route_demand_of(g->route, "think", &d);
+    assert_int_equal(d.waiting + d.in_flight + d.last_ask_ms + d.last_use_ms, 0);
+    ask(g, &q[0], "think");
+    pass_ms(g, 700);
+    ask(g, &q[1], "think");
+    pass_ms(g, 300);
+    route_demand_of(g->route, "think", &d);
+    assert_int_equal(d.waiting, 2);
+    assert_int_equal(d.oldest_ms, 1000);
+    assert_int_equal(d.last_ask_ms, g->now_us / 1000 - 300);
+    assert_int_equal(d.last_use_ms, 0);
+    tell(g, "a", &think_ready, 1);
+    route_demand_of(g->route, "think", &d);
+    assert_int_equal(d.waiting, 1);
+    assert_int_equal(d.in_flight, 1);
+    assert_int_equal(d.last_use_ms, g->now_us / 1000);
+    route_host_use_of(g->route, "think", "a", &use);
+    assert_int_equal(use.in_flight, 1);
+    assert_false(use.closed);
+    route_close(q[1].t, ROUTE_CLIENT, NULL); /* who leaves takes its demand away */
+    pass_ms(g, 5000);
+    route_close(q[0].t, ROUTE_DONE, NULL);
+    route_demand_of(g->route, "think", &d);
+    assert_int_equal(d.waiting + d.in_flight + d.oldest_ms, 0);
+    assert_int_equal(d.last_use_ms, g->now_us / 1000);
+    route_demand_of(g->route, "nobody", &d);
+    assert_int_equal(d.last_ask_ms, 0);
+}
+
+static void on_wanted(void *arg, const char *role)
+{
+    snprintf(arg, 64, "%s", role);
+}
+
+static void who_loads_is_told_of_the_first_request(void **state)
+{
+    struct rig *g = *state;
+    char heard[64] = "";
+    struct asked q;
+
+    route_on_wanted(g->route, on_wanted, heard);
+    tell(g, "a", &ask_ready, 1);
+    ask(g, &q, "ask");
+    assert_string_equal(heard, ""); /* served */
+    route_close(q.t, ROUTE_DONE, NULL);
+    ask(g, &q, "think");
+    assert_string_equal(heard, "think");
+    route_close(q.t, ROUTE_UNUSED, NULL);
+}
+
+static void a_closed_host_gets_nothing_new(void **state)
+{
+    struct rig *g = *state;
+    struct route_host_use use;
+    struct asked q[3];
+
+    tell(g, "a", &ask_ready, 1);
+    ask(g, &q[0], "ask");
+    assert_int_equal(q[0].leases, 1);
+    route_host_close(g->route, "ask", "a", true);
+    ask(g, &q[1], "ask");
+    tell(g, "a", &ask_ready, 1); /* whatever the states say */
+    assert_int_equal(q[1].leases + q[1].refusals, 0);
+    assert_int_equal(q[0].losts, 0); /* what runs goes on */
+    route_close(q[0].t, ROUTE_DONE, NULL);
+    turn(g);
+    assert_int_equal(q[1].leases, 0);
+    route_host_close(g->route, "ask", "a", false);
+    turn(g);
+    assert_int_equal(q[1].leases, 1);
+    route_close(q[1].t, ROUTE_DONE, NULL);
+    route_host_close(g->route, "ask", "a", true);
+    tell(g, "a", NULL, 0); /* gone: what comes next is another one */
+    route_host_use_of(g->route, "ask", "a", &use);
+    assert_false(use.closed);
+    tell(g, "a", &ask_ready, 1);
+    ask(g, &q[2], "ask");
+    assert_int_equal(q[2].leases, 1);
+    route_close(q[2].t, ROUTE_DONE, NULL);
+    route_host_close(g->route, "ask", "nowhere", true);
+    route_host_close(g->route, "nobody", "a", true);
+}
+
+static void the_note_is_told_to_who_waits(void **state)
+{
+    struct told loading = {"think", HOST_LOADING, "", 0.43, 0};
+    struct rig *g = *state;
+    char status[200];
+    struct asked q;
+
+    ask(g, &q, "think");
+    note(g, ROUTE_NOTE_WAITS, NULL, 0, "code to finish");
+    route_ticket_status(q.t, status, sizeof status);
+    assert_string_equal(status, "think waits for code to finish");
+    note(g, ROUTE_NOTE_LOADING, "a", 12400, NULL);
+    route_ticket_status(q.t, status, sizeof status);
+    assert_string_equal(status, "think is being loaded on a, about 13 s left");
+    tell(g, "a", &loading, 1);
+    pass_ms(g, 2400);
+    route_ticket_status(q.t, status, sizeof status);
+    assert_string_equal(status, "think is loading on a, 43 %, about 10 s left");
+    note(g, ROUTE_NOTE_LOADING, "a", 600000, NULL);
+    route_ticket_status(q.t, status, sizeof status);
+    assert_string_equal(status, "think is loading on a, 43 %, about 10 min left");
+    assert_int_equal(q.refusals, 0);
+    route_close(q.t, ROUTE_UNUSED, NULL);
+}
+
+static void a_note_with_control_bytes_is_made_one_line(void **state)
+{
+    struct rig *g = *state;
+    char status[200];
+    struct asked q;
+
+    ask(g, &q, "think");
+    note(g, ROUTE_NOTE_WAITS, NULL, 0, "a\r\ndata: {}\n\x1b[2J\x7f");
+    route_ticket_status(q.t, status, sizeof status);
+    assert_string_equal(status, "think waits for a  data: {}  [2J ");
+    route_close(q.t, ROUTE_UNUSED, NULL);
+}
+
+static void what_cannot_be_loaded_is_refused_with_the_reason(void **state)
+{
+    struct rig *g = *state;
+    struct asked q[3];
+
+    ask(g, &q[0], "think");
+    note(g, ROUTE_NOTE_CANNOT, NULL, 0, "it needs 92 GiB, the roomiest node has 60");
+    route_role_fail(g->route, "think", RM_ERR_NO_HOST, "think cannot be loaded: no room");
+    assert_int_equal(q[0].err, RM_ERR_NO_HOST);
+    assert_string_equal(q[0].text, "think cannot be loaded: no room");
+    assert_in_range(q[0].retry_after, 1, 60);
+    ask(g, &q[1], "think");
+    assert_int_equal(q[1].err, RM_ERR_NO_HOST);
+    assert_string_equal(q[1].text,
+                        "think cannot be loaded: it needs 92 GiB, the roomiest node has 60");
+    tell(g, "a", &think_ready, 1); /* it is there all the same */
+    ask(g, &q[2], "think");
+    assert_int_equal(q[2].leases, 1);
+    for (int i = 0; i < 3; i++)
+        route_close(q[i].t, ROUTE_DONE, NULL);
+}
+
+static void loading_stops_the_clock_of_who_waits(void **state)
+{
+    struct told loading = {"think", HOST_LOADING, "", 0, 0};
+    struct rig *g = *state;
+    struct asked q;
+
+    ask(g, &q, "think");
+    live(g, "a", &loading, 20000, 0.001); /* the queue's deadline is 30 s */
+    live(g, "a", &loading, 120000, 0.001);
+    assert_int_equal(q.leases + q.refusals, 0);
+    live(g, "a", &loading, 59000, 0); /* stuck, but not yet for a minute */
+    assert_int_equal(q.refusals, 0);
+    live(g, "a", &loading, 28000, 0); /* its clock goes on: 27 of 30 s */
+    assert_int_equal(q.refusals, 0);
+    live(g, "a", &loading, 6000, 0);
+    assert_int_equal(q.err, RM_ERR_NO_HOST);
+    assert_non_null(strstr(q.text, "think is loading on a, 14 %"));
+    route_close(q.t, ROUTE_UNUSED, NULL);
+}
+
+static void nobody_waits_for_ever(void **state)
+{
+    struct rig *g = *state;
+    struct asked q;
+
+    ask(g, &q, "think");
+    note(g, ROUTE_NOTE_WAITS, NULL, 20000, "code to finish");
+    for (int i = 0; i < 1790; i++) {
+        pass_ms(g, 1000);
+        route_sweep(g->route);
+    }
+    assert_int_equal(q.refusals, 0);
+    for (int i = 0; i < 12; i++) {
+        pass_ms(g, 1000);
+        note(g, ROUTE_NOTE_WAITS, NULL, 17000, "code to finish");
+        route_sweep(g->route);
+    }
+    assert_int_equal(q.refusals, 1);
+    assert_int_equal(q.retry_after, 17);
+    route_close(q.t, ROUTE_UNUSED, NULL);
+}
+
+static void an_own_deadline_holds_while_it_loads(void **state)
+{
+    struct rig *g = *state;
+    struct asked q;
+
+    ask_with(g, &q, &(struct route_ask){.role = "think", .deadline_ms = g->now_us / 1000 + 5000});
+    note(g, ROUTE_NOTE_LOADING, "a", 60000, NULL);
+    pass_ms(g, 5000);
+    route_sweep(g->route);
+    assert_int_equal(q.refusals, 1);
+    assert_int_equal(q.retry_after, 55);
+    route_close(q.t, ROUTE_UNUSED, NULL);
+}
+
+static void a_load_that_takes_too_long_leaves_for_the_fallback(void **state)
+{
+    struct told hosts[] = {{"code", HOST_LOADING, "", 0.1, 0}, {"ask", HOST_BUSY, "x", 1, 0}};
+    struct rig *g = *state;
+    struct route_demand d;
+    struct asked q;
+
+    tell(g, "a", hosts, 2);
+    ask(g, &q, "code");
+    route_role_note(g->route, "code", &(struct route_note){ROUTE_NOTE_LOADING, "a", 20000, NULL});
+    for (int i = 0; i < 4 * 29; i++) {
+        pass_ms(g, 250);
+        if (i % 4 == 0)
+            tell(g, "a", hosts, 2);
+        route_sweep(g->route);
+    }
+    assert_int_equal(q.leases + q.refusals, 0);
+    for (int i = 0; i < 5; i++) {
+        pass_ms(g, 250);
+        route_sweep(g->route);
+    }
+    turn(g);
+    assert_int_equal(q.leases, 1);
+    assert_string_equal(q.role, "ask");
+    route_demand_of(g->route, "code", &d);
+    assert_int_equal(d.waiting, 0);
+    route_close(q.t, ROUTE_DONE, NULL);
+}
+
+static void a_failed_load_sends_them_to_the_fallback(void **state)
+{
+    struct rig *g = *state;
+    struct asked q;
+
+    tell(g, "a", &ask_ready, 1);
+    ask(g, &q, "code");
+    assert_int_equal(q.leases, 0);
+    route_role_fail(g->route, "code", RM_ERR_NO_HOST, "code cannot be loaded: half a file");
+    turn(g);
+    assert_int_equal(q.leases, 1);
+    assert_string_equal(q.role, "ask");
+    route_close(q.t, ROUTE_DONE, NULL);
+}
+
 #define ROW(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
 
 int main(void)
@@ -480,6 +761,17 @@ int main(void)
         ROW(after_a_loss_the_host_is_left_alone_for_a_moment),
         ROW(a_role_that_left_the_map_ends_its_queue),
         ROW(draining_refuses_new_work_only),
+        ROW(demand_is_counted),
+        ROW(who_loads_is_told_of_the_first_request),
+        ROW(a_closed_host_gets_nothing_new),
+        ROW(the_note_is_told_to_who_waits),
+        ROW(a_note_with_control_bytes_is_made_one_line),
+        ROW(what_cannot_be_loaded_is_refused_with_the_reason),
+        ROW(loading_stops_the_clock_of_who_waits),
+        ROW(nobody_waits_for_ever),
+        ROW(an_own_deadline_holds_while_it_loads),
+        ROW(a_load_that_takes_too_long_leaves_for_the_fallback),
+        ROW(a_failed_load_sends_them_to_the_fallback),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
