@@ -90,6 +90,20 @@ static uint64_t node_budget(const struct drive *d, size_t node)
     return m->total > reserve ? m->total - reserve : 0;
 }
 
+static enum node_residency residency_of(const struct map_role *role)
+{
+    if (role->residency == MAP_PINNED)
+        return RESIDENCY_PINNED;
+    return role->residency == MAP_ON_DEMAND ? RESIDENCY_ON_DEMAND : RESIDENCY_RESIDENT;
+}
+
+static enum node_lane lane_of(const struct map_role *role)
+{
+    if (role->lane == MAP_LANE_AUTOCOMPLETE)
+        return LANE_AUTOCOMPLETE;
+    return role->lane == MAP_LANE_BATCH ? LANE_BATCH : LANE_INTERACTIVE;
+}
+
 static void desired_of(const struct drive *d, const struct map_role *role, struct desired_host *out)
 {
     *out = (struct desired_host){
@@ -101,6 +115,8 @@ static void desired_of(const struct drive *d, const struct map_role *role, struc
         .threads = role->threads,
         .gpu_layers = role->gpu_layers,
         .queue_max = role->queue_max,
+        .residency = residency_of(role),
+        .lane = lane_of(role),
     };
     snprintf(out->role, sizeof out->role, "%s", role->name);
     snprintf(out->model, sizeof out->model, "%s", role->model_name);
@@ -373,6 +389,14 @@ static void give_up_unwanted(struct drive *d, size_t node)
     }
 }
 
+/* A new residency or lane touches no engine, but the worker must hear of it. */
+static bool host_is_as_wanted(const struct node_host *h, const struct map_role *role,
+                              const char *revision)
+{
+    return h != NULL && h->state != HOST_ABSENT && strcmp(h->revision, revision) == 0 &&
+           h->residency == residency_of(role) && h->lane == lane_of(role);
+}
+
 static void drive_run(struct drive *d)
 {
     uint64_t now = rm_now_ms();
@@ -389,7 +413,7 @@ static void drive_run(struct drive *d)
 
         if (!d->wanted[i] || p->putting || now < p->next_try_ms || !link_is_up(n->link))
             continue;
-        if (h == NULL || h->state == HOST_ABSENT || strcmp(h->revision, p->wanted_rev) != 0)
+        if (!host_is_as_wanted(h, &d->map->roles[p->role], p->wanted_rev))
             put_host(d, p);
     }
 }

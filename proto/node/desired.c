@@ -27,6 +27,8 @@ static const struct node_field desired_fields[] = {
     FIELD(struct desired_host, gpu_layers, FIELD_I32),
     FIELD(struct desired_host, queue_max, FIELD_U32),
     FIELD(struct desired_host, drain_ms, FIELD_U32),
+    FIELD_WORDS(struct desired_host, residency, node_residency_words),
+    FIELD_WORDS(struct desired_host, lane, node_lane_words),
     {.name = NULL},
 };
 
@@ -127,6 +129,8 @@ void desired_host_revision(const struct desired_host *d, char out[33])
     /* crypto_generichash() is BLAKE2b (RFC 7693). A name carries a fixed bound, so the text always
      * fits; should memory be out, the hash of nothing makes a restart, which is the safe side. */
     same.epoch = same.drain_ms = same.queue_max = 0;
+    same.residency = RESIDENCY_RESIDENT;
+    same.lane = LANE_INTERACTIVE;
     rm_buf_init(&text, 16384);
     if (sodium_init() < 0 || desired_host_encode(&same, &text) < 0)
         text.len = 0;

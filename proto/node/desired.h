@@ -34,17 +34,20 @@ struct desired_host {
     int32_t gpu_layers;      /* -1: all */
     uint32_t queue_max;      /* jobs that may wait in the engine; 0: default */
     uint32_t drain_ms;       /* how long running requests may finish when the host goes; 0: 30000 */
+    enum node_residency residency; /* when memory is short: who goes first, see guard.h */
+    enum node_lane lane;
 };
 
 int desired_host_encode(const struct desired_host *d, struct rm_buf *out);
 
-/* Defaults of what is missing: slots 1, kv "f16", gpu_layers -1, engine core, else 0 and "". role
- * and model are required, source for core, url for attach. */
+/* Defaults of what is missing: slots 1, kv "f16", gpu_layers -1, engine core, residency
+ * resident, lane interactive, else 0 and "". role and model are required, source for core, url for
+ * attach. */
 RM_MUST_USE int desired_host_decode(struct rm_slice json, struct desired_host *out,
                                     char *why); /* as node_state_decode */
 
 /* 32 hex digits and a NUL over everything that needs a new engine process when it changes (not
- * epoch, drain_ms, queue_max). */
+ * epoch, drain_ms, queue_max, residency, lane). */
 void desired_host_revision(const struct desired_host *d, char out[33]);
 
 /* Answer of POST /node/v1/forecast (request: a desired_host). */

@@ -15,6 +15,8 @@
 static struct node_host sample_host(void)
 {
     struct node_host h = {
+        .residency = RESIDENCY_ON_DEMAND,
+        .lane = LANE_BATCH,
         .state = HOST_LOADING,
         .progress = 0.43,
         .pid = 4711,
@@ -104,6 +106,8 @@ static struct desired_host sample_desired(void)
         .gpu_layers = -1,
         .queue_max = 9,
         .drain_ms = 1000,
+        .residency = RESIDENCY_PINNED,
+        .lane = LANE_AUTOCOMPLETE,
     };
 
     strcpy(d.role, "code");
@@ -143,7 +147,7 @@ static void forecast_round_trip(void **state)
     rm_buf_clear(&a);
 }
 
-/* Every member but epoch, queue_max and drain_ms makes another revision. */
+/* Every member but epoch, queue_max, drain_ms, residency and lane makes another revision. */
 static void revision_by_field(void **state)
 {
     struct desired_host base = sample_desired(), d;
@@ -155,6 +159,7 @@ static void revision_by_field(void **state)
     assert_int_equal(strlen(seen[0]), 32);
     d = base;
     d.epoch++, d.queue_max++, d.drain_ms++;
+    d.residency = RESIDENCY_ON_DEMAND, d.lane = LANE_BATCH;
     desired_host_revision(&d, rev);
     assert_string_equal(rev, seen[0]);
 #define CHANGED(change)                                                                            \
@@ -249,6 +254,12 @@ static const struct row {
     {"desired: least core", 'd', "{" CORE_HOST "}", 0, ""},
     {"desired: least attach", 'd',
      "{\"role\":\"r\",\"model\":\"m\",\"engine\":\"attach\",\"url\":\"unix:/s\"}", 0, ""},
+    {"desired: residency and lane", 'd',
+     "{" CORE_HOST ",\"residency\":\"on-demand\",\"lane\":\"batch\"}", 0, ""},
+    {"desired: unknown residency", 'd', "{" CORE_HOST ",\"residency\":\"on_demand\"}", RM_ERR_FIELD,
+     "residency: expected one of its words"},
+    {"desired: unknown lane", 'd', "{" CORE_HOST ",\"lane\":1}", RM_ERR_FIELD,
+     "lane: expected one of its words"},
     {"desired: no role", 'd', "{\"model\":\"m\",\"source\":\"/a\"}", RM_ERR_FIELD,
      "role: expected a value"},
     {"desired: no source", 'd', "{\"role\":\"r\",\"model\":\"m\"}", RM_ERR_FIELD,
@@ -465,6 +476,14 @@ static void words(void **state)
     assert_string_equal(node_host_state_name((enum node_host_state)99), "unknown");
     assert_string_equal(node_cause_name(CAUSE_OOM), "oom");
     assert_string_equal(node_cause_name((enum node_cause)99), "unknown");
+    assert_string_equal(node_residency_name(RESIDENCY_RESIDENT), "resident");
+    assert_string_equal(node_residency_name(RESIDENCY_PINNED), "pinned");
+    assert_string_equal(node_residency_name(RESIDENCY_ON_DEMAND), "on-demand");
+    assert_string_equal(node_residency_name((enum node_residency)3), "unknown");
+    assert_string_equal(node_lane_name(LANE_INTERACTIVE), "interactive");
+    assert_string_equal(node_lane_name(LANE_AUTOCOMPLETE), "autocomplete");
+    assert_string_equal(node_lane_name(LANE_BATCH), "batch");
+    assert_string_equal(node_lane_name((enum node_lane)3), "unknown");
 }
 
 int main(void)

@@ -13,6 +13,9 @@ static const char *const state_words[] = {NODE_HOST_STATES(NODE_WORD) NULL};
 static const char *const cause_words[] = {NODE_CAUSES(NODE_WORD) NULL};
 #undef NODE_WORD
 
+const char *const node_residency_words[] = {"resident", "pinned", "on-demand", NULL};
+const char *const node_lane_words[] = {"interactive", "autocomplete", "batch", NULL};
+
 /* In the order of PROTOCOL.md. */
 
 static const struct node_field error_fields[] = {
@@ -27,6 +30,8 @@ static const struct node_field host_fields[] = {
     FIELD(struct node_host, engine, FIELD_NAME),
     FIELD(struct node_host, revision, FIELD_NAME),
     FIELD(struct node_host, model_hash, FIELD_NAME),
+    FIELD_WORDS(struct node_host, residency, node_residency_words),
+    FIELD_WORDS(struct node_host, lane, node_lane_words),
     FIELD_WORDS(struct node_host, state, state_words),
     FIELD(struct node_host, progress, FIELD_PART),
     FIELD(struct node_host, pid, FIELD_I32),
@@ -89,6 +94,16 @@ const char *node_host_state_name(enum node_host_state s)
 const char *node_cause_name(enum node_cause c)
 {
     return (unsigned)c < RM_COUNT(cause_words) - 1 ? cause_words[c] : "unknown";
+}
+
+const char *node_residency_name(enum node_residency r)
+{
+    return (unsigned)r <= RESIDENCY_ON_DEMAND ? node_residency_words[r] : "unknown";
+}
+
+const char *node_lane_name(enum node_lane l)
+{
+    return (unsigned)l <= LANE_BATCH ? node_lane_words[l] : "unknown";
 }
 
 void node_state_clear(struct node_state *s)

@@ -49,6 +49,14 @@ enum node_cause {
 };
 const char *node_cause_name(enum node_cause c);
 
+/* How firmly a host stays, and how urgent its requests are: words of the role map. 0 is the default
+ * of a message that does not say. */
+enum node_residency { RESIDENCY_RESIDENT, RESIDENCY_PINNED, RESIDENCY_ON_DEMAND };
+enum node_lane { LANE_INTERACTIVE, LANE_AUTOCOMPLETE, LANE_BATCH };
+const char *node_residency_name(enum node_residency r);
+const char *node_lane_name(enum node_lane l);
+extern const char *const node_residency_words[], *const node_lane_words[]; /* NULL-terminated */
+
 struct node_error {
     enum node_cause cause; /* CAUSE_NONE: no error so far */
     int32_t code;
@@ -64,6 +72,8 @@ struct node_host {
                             desired_host_revision() */
     char model_hash[65]; /* hex; "" until known. Hosts of a role with different ones must not share
                             traffic */
+    enum node_residency residency; /* as desired last */
+    enum node_lane lane;
     enum node_host_state state;
     double progress;         /* 0..1 while fetching, loading, warming; else 1 (ready) or 0 */
     int32_t pid;             /* 0: no engine process of ours */

@@ -223,8 +223,12 @@ static void put_host(struct peer *p, const struct desired_host *d)
         h = &p->hosts[p->n_hosts++];
     if (h == NULL)
         return;
-    *h = (struct node_host){
-        .state = HOST_READY, .progress = 1, .slots_total = d->slots, .context = d->context};
+    *h = (struct node_host){.residency = d->residency,
+                            .lane = d->lane,
+                            .state = HOST_READY,
+                            .progress = 1,
+                            .slots_total = d->slots,
+                            .context = d->context};
     snprintf(h->role, sizeof h->role, "%s", d->role);
     snprintf(h->model, sizeof h->model, "%s", d->model);
     snprintf(h->engine, sizeof h->engine, "attach");

@@ -93,8 +93,8 @@ class FakeWorker:
 
     def state(self):
         self.seq += 1
-        hosts = [{"role": role, "model": d["model"], "engine": "attach", "revision": revision, "state": "ready", "progress": 1,
-                  "context": d["context"], "slots_total": 8} for role, (d, revision) in self.hosts.items()]
+        hosts = [{"role": role, "model": d["model"], "engine": "attach", "revision": revision, "residency": d["residency"], "lane": d["lane"],
+                  "state": "ready", "progress": 1, "context": d["context"], "slots_total": 8} for role, (d, revision) in self.hosts.items()]
         return {"node": self.name, "boot_id": f"boot-{self.name}", "version": "0.1.0", "seq": self.seq, "hosts": hosts}
 
     def _accept(self):
@@ -139,6 +139,7 @@ class FakeWorker:
         role = c.path.rsplit("/", 1)[-1]
         if c.path.startswith("/node/v1/hosts/") and c.method == "PUT":
             same = re.sub(rb'"(epoch|queue_max|drain_ms)":\d+', rb'"\1":0', c.raw)
+            same = re.sub(rb'"residency":"[a-z-]+","lane":"[a-z]+"', b'"residency":"resident","lane":"interactive"', same)
             self.hosts[role] = (c.body, hashlib.blake2b(same, digest_size=16).hexdigest())
             c.json(200, self.state())
         elif c.path.startswith("/node/v1/hosts/"):

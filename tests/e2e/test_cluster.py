@@ -234,6 +234,10 @@ def test_a_reload_touches_only_what_changed(tmp_path):
         c.write_map()
         c.gateway.signal(signal.SIGHUP)
         wait_for("the good map is taken", lambda: "role map reloaded" in c.gateway.log())
+        c.roles["architect"] += ", residency: pinned, lane: batch"
+        c.write_map()
+        c.gateway.signal(signal.SIGHUP)
+        wait_for("the worker knows it", lambda: [(h["residency"], h["lane"]) for h in c.node_state("reasoning")["hosts"]] == [("pinned", "batch")])
         wait_for("code is hosted anew", lambda: (h := c.host("code")) and h["state"] == "ready" and h["pid"] != pids["code"])
         assert c.answer("review")["choices"][0]["message"]["content"] == CODE
         assert c.chat("debug")[0] == 404

@@ -398,10 +398,13 @@ int host_new(struct host_env *env, const char *role, struct host **out)
 
 void host_want(struct host *h, const struct desired_host *d)
 {
+    bool told = h->wanted.residency != d->residency || h->wanted.lane != d->lane;
     char revision[33];
 
     h->wanted = *d;
     desired_host_revision(d, revision);
+    if (told) /* shown, though nothing is done about it now */
+        h->env->on_change(h->env->arg);
     host_step(h, &(struct host_event){
                      .type = HOST_EV_WANT, .revision = revision, .drain_ms = d->drain_ms});
 }
@@ -438,6 +441,8 @@ void host_fill(const struct host *h, struct node_host *out)
     bool ready = h->sm.phase == HOST_PH_READY || h->sm.phase == HOST_PH_DRAINING;
 
     *out = (struct node_host){
+        .residency = h->wanted.residency,
+        .lane = h->wanted.lane,
         .state = host_sm_shown(&h->sm, host_is_busy(h)),
         .progress = host_sm_progress(&h->sm),
         .pid = h->engine != NULL ? h->engine->pid : 0,
