@@ -95,7 +95,7 @@ static double gib(uint64_t bytes)
 
 static struct plan_parts node_parts(const struct plan_answer *a, size_t node)
 {
-    struct plan_parts sum = {0, 0, 0, 0};
+    struct plan_parts sum = {.known = true};
 
     for (size_t r = 0; r < a->problem.in.n_roles; r++)
         if (hosted_on(a, r, node)) {

@@ -361,7 +361,7 @@ struct plan_parts plan_parts_of(const struct plan_facts *facts, size_t role,
     const struct plan_model *m = facts->models[r->model->index];
     uint32_t context = r->context, slots = r->slots;
     bool q8 = r->kv == MAP_KV_Q8_0;
-    struct plan_parts p = {0, 0, 0, 0};
+    struct plan_parts p = {.known = false};
     uint64_t slot;
 
     if (m == NULL)
@@ -372,6 +372,7 @@ struct plan_parts plan_parts_of(const struct plan_facts *facts, size_t role,
         slots = way->kind == PLAN_WAY_SLOTS ? way->value : slots;
     }
     slot = kv_of_slot(m, context, q8) + m->state_bytes;
+    p.known = true;
     p.weights_bytes = m->weights_bytes;
     p.kv_bytes = slot > MEMORY_MAX * 16 / (slots + 1) ? MEMORY_MAX * 16 : slot * slots;
     p.compute_bytes = m->compute_bytes;

@@ -9,7 +9,7 @@
 #define RM_PLAN_PLAN_FACTS_H
 
 #include "proto/conf/role_map.h"
-#include "proto/plan/plan.h"
+#include "proto/plan/plan_live.h"
 
 /* A machine of the nodes file. */
 struct plan_machine {
@@ -52,42 +52,14 @@ void plan_facts_free(struct plan_facts *facts); /* NULL is fine */
 struct conf_table;
 const struct conf_table *const *plan_facts_tables(void);
 
-/* A host's bytes by part. */
-struct plan_parts {
-    uint64_t weights_bytes, kv_bytes /* with recurrent state */, compute_bytes, all_bytes;
-};
-
-/* One setting other than the map's. */
-struct plan_way {
-    enum plan_way_kind {                   /* in the order of what they cost people */
-                         PLAN_WAY_NODE,    /* the role may also use node `value` */
-                         PLAN_WAY_KV,      /* kv: q8_0 */
-                         PLAN_WAY_CONTEXT, /* context: value */
-                         PLAN_WAY_SLOTS,   /* slots: value */
-                         PLAN_WAY_ON_DEMAND,
-                         PLAN_WAY_NONE
-    } kind;
-    size_t role;
-    uint32_t value;
-};
-
 /* The forecast of a role; way: NULL or another setting for its role. */
 struct plan_parts plan_parts_of(const struct plan_facts *facts, size_t role,
                                 const struct plan_way *way);
-
-/* The planner's input. in points into the struct and to memory freed by plan_case_clear. */
-struct plan_case {
-    struct plan_node nodes[PLAN_NODES_MAX];
-    struct plan_role roles[PLAN_ROLES_MAX];
-    struct plan_pair *pairs;
-    struct plan_in in;
-};
 
 /* way: NULL, or one setting to be changed. On-demand roles that stand somewhere are PLAN_LOADED,
  * others PLAN_IF_ASKED. Returns 0, RM_ERR_TOO_BIG or UV_ENOMEM; then there is nothing to clear. */
 RM_MUST_USE int plan_case_of(const struct plan_facts *facts, const struct plan_way *way,
                              struct plan_case *out);
-void plan_case_clear(struct plan_case *c);
 
 enum { PLAN_WAYS_MAX = 3, PLAN_CONTEXT_LEAST = 4096 };
 
