@@ -2,8 +2,8 @@
 /* proto/node/fields.h - one table per message of the node protocol, read by encoder and decoder.
  * A row is the member's name, its kind and where it lies in the struct; rows stand in the order of
  * PROTOCOL.md, and node_test.c compares the two. Writing goes straight into a buffer, reading goes
- * through a jansson tree (control plane; bounded by NODE_JSON_MAX). For this folder only. No I/O.
- */
+ * through a jansson tree (control plane; bounded by NODE_JSON_MAX). proto/trust keeps its list of
+ * keys with it as well. No I/O. */
 #ifndef RM_NODE_FIELDS_H
 #define RM_NODE_FIELDS_H
 

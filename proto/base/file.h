@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* proto/base/file.h - small files, read whole and replaced whole. Blocking: for what is read and
+ * written on demand, or from a thread of libuv's pool. Any thread. */
+#ifndef RM_BASE_FILE_H
+#define RM_BASE_FILE_H
+
+#include <sys/types.h>
+
+#include "proto/base/buf.h"
+
+/* Appends the bytes of a regular file to out, whose maximum bounds them.
+ * Returns 0, UV_ENOENT and other libuv codes, UV_EINVAL (not a regular file), RM_ERR_TOO_BIG. */
+RM_MUST_USE int rm_file_read(const char *path, struct rm_buf *out);
+
+/* Puts bytes in the place of path so that, whatever happens, the old or the new content is there:
+ * written beside it, synced, renamed over it, the directory synced. A file that exists keeps its
+ * mode and, where the system lets us, its owner; else it gets `mode`.
+ * Returns 0 or a libuv code; then path is as it was and nothing is left beside it. */
+RM_MUST_USE int rm_file_replace(const char *path, struct rm_slice bytes, mode_t mode);
+
+#endif
