@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/front/alive.h"
 #include "gateway/front/freq.h"
 #include "gateway/front/inflate.h"
 #include "proto/base/clock.h"
@@ -418,14 +419,25 @@ void freq_start(struct front *f, struct http_req *q, const struct dialect *diale
 
 /* ---- time ---- */
 
+/* Does it wait in a way that a sign of life can tell of? */
+static bool freq_tells(const struct freq *r)
+{
+    return r->state == FR_WAIT && r->ask.stream && r->dialect->alive_after.n > 0;
+}
+
 static void freq_alive(struct freq *r, uint64_t now_ms)
 {
     struct rm_slice sign = r->ask.stream ? r->dialect->stream_alive : r->dialect->whole_alive;
+    char why[NODE_TEXT_MAX], text[ALIVE_MAX];
 
     if (!http_reply_started(r->q) &&
         freq_start_reply(r, 200, r->ask.stream ? r->dialect->stream_type : r->dialect->whole_type,
                          -1, NULL) < 0)
         return;
+    if (freq_tells(r)) {
+        route_ticket_status(r->ticket, why, sizeof(why));
+        sign = alive_sign(r->dialect, why, text);
+    }
     (void)http_reply_write(r->q, &sign, 1);
     r->f->metrics.keepalives++;
     r->last_ms = now_ms;
@@ -435,6 +447,7 @@ void freq_tick(struct freq *r, uint64_t now_ms)
 {
     const struct front *f = r->f;
     uint32_t hold = r->ask.stream ? f->conf.hold_stream_ms : f->conf.hold_whole_ms;
+    uint32_t alive = freq_tells(r) && f->alive_ms > TELL_MS ? TELL_MS : f->alive_ms;
 
     if (r->gone || r->state == FR_BODY || r->state >= FR_SEND)
         return;
@@ -445,8 +458,7 @@ void freq_tick(struct freq *r, uint64_t now_ms)
         }
         return;
     }
-    if (http_reply_started(r->q)
-            ? now_ms - r->last_ms >= f->alive_ms && http_reply_queued(r->q) == 0
-            : now_ms - r->start_ms >= hold)
+    if (http_reply_started(r->q) ? now_ms - r->last_ms >= alive && http_reply_queued(r->q) == 0
+                                 : now_ms - r->start_ms >= hold)
         freq_alive(r, now_ms);
 }

@@ -18,6 +18,7 @@ enum {
     NAME_MAX_BYTES = 1024,       /* of a model's name on a bare /v1 */
     NAMES_MAX_BYTES = 4096,
     WHOLE_RETRY_MAX_S = 300, /* upper bound for any Retry-After that is read */
+    TELL_MS = 5000,          /* a waiting stream hears how its load goes at least this often */
     AFTER_DONE_MS = 1000     /* how long a worker may take to end its answer after the end mark */
 };
 

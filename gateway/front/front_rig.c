@@ -133,6 +133,11 @@ void *route_ticket_arg(const struct route_ticket *t)
     return t->arg;
 }
 
+void route_ticket_status(const struct route_ticket *t, char *out, size_t n)
+{
+    snprintf(out, n, "%s", t->route->conf.status != NULL ? t->route->conf.status : "");
+}
+
 void route_first_byte(struct route_ticket *t)
 {
     t->route->tally.first_bytes++;

@@ -19,6 +19,7 @@ enum { RIG_PEERS = 3, RIG_OUTCOMES = 8 };
 struct rig_conf {
     struct peer *peer[RIG_PEERS]; /* workers, in the order they are lent; not taken over */
     unsigned lease_ms;            /* how long every ticket waits */
+    const char *status;           /* what a waiting ticket says of itself; NULL: "" */
     int refuse;                   /* every ticket is refused with this */
     bool lose;                    /* nodes are told lost lose_ms after they were lent */
     unsigned lose_ms;

@@ -207,6 +207,64 @@ static void test_stream_kept_alive(void **state)
     free(answer);
 }
 
+/* While it waits for a load it hears of it; afterwards only that it lives. */
+static void test_load_is_told(void **state)
+{
+    struct rig_worker w = {.parts = {RIG_PART("a"), RIG_DONE}, .wait_ms = 250};
+    struct rig_conf conf = quick;
+    struct rig_tally tally;
+    const char *last;
+    char *answer, *body;
+    bool whole;
+
+    (void)state;
+    conf.lease_ms = 400;
+    conf.status = "ask is loading on n0, 43 %, about 12 s left\r\n\ndata: {\"error\":1}";
+    answer = rig_ask(&w, &conf, NULL, RIG_STREAM, &tally);
+    assert_int_equal(rig_status(answer), 200);
+    body = rig_unchunk(rig_body(answer), &whole);
+    assert_true(whole);
+#define SAID ": ask is loading on n0, 43 %, about 12 s left   data: {\"error\":1}\n\n"
+    assert_true(strncmp(body, SAID, strlen(SAID)) == 0);
+    assert_true(rig_count(body, SAID) >= 3);
+    for (last = body; strstr(last, SAID) != NULL;)
+        last = strstr(last, SAID) + strlen(SAID);
+    assert_non_null(strstr(last, ": keepalive\n\n"));
+    assert_string_equal(strstr(last, "data: "), RIG_PART("a") RIG_DONE);
+    free(body);
+    free(answer);
+}
+
+/* The deadline after the 200: the same words in the error. Before it: a 503 that says them. */
+static void test_load_takes_too_long(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        struct rig_conf conf = quick;
+        struct rig_worker w = {0};
+        struct rig_tally tally;
+        char *answer, *body;
+        bool whole;
+
+        conf.lease_ms = late ? 300 : 20;
+        conf.refuse = RM_ERR_NO_HOST;
+        conf.status = "ask is loading on n0, 42 %";
+        answer = rig_ask(&w, &conf, NULL, RIG_STREAM, &tally);
+        assert_int_equal(rig_status(answer), late ? 200 : 503);
+        assert_int_equal(rig_count(answer, "\r\nRetry-After: 7\r\n"), !late);
+        assert_int_equal(rig_count(answer, "ask is loading on n0, 43 %"), 1);
+        assert_int_equal(w.requests, 0);
+        if (late) {
+            body = rig_unchunk(rig_body(answer), &whole);
+            assert_false(whole);
+            assert_non_null(strstr(body, ": ask is loading on n0, 42 %\n\n"));
+            assert_non_null(strstr(body, "data: {\"error\":"));
+            free(body);
+        }
+        free(answer);
+    }
+}
+
 static void test_whole_kept_alive(void **state)
 {
     struct rig_worker w = {
@@ -446,6 +504,8 @@ int main(void)
         cmocka_unit_test(test_bare_v1),
         cmocka_unit_test(test_keep_alive_connection),
         cmocka_unit_test(test_stream_kept_alive),
+        cmocka_unit_test(test_load_is_told),
+        cmocka_unit_test(test_load_takes_too_long),
         cmocka_unit_test(test_whole_kept_alive),
         cmocka_unit_test(test_no_early_200),
         cmocka_unit_test(test_late_refusal),

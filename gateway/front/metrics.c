@@ -39,7 +39,7 @@ struct metrics_role *metrics_of(struct front_metrics *m, const char *role)
     if (m->n == METRICS_ROLES_MAX)
         return &m->role[m->n - 1];
     if (m->n == METRICS_ROLES_MAX - 1)
-        name = "other";
+        name = METRICS_OTHER;
     snprintf(m->role[m->n].name, sizeof(m->role[0].name), "%s", name);
     return &m->role[m->n++];
 }

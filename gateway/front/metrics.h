@@ -9,6 +9,9 @@
 #include "gateway/route/route.h"
 #include "proto/base/buf.h"
 
+/* The row that roles share which have none of their own; no role can have this name. */
+#define METRICS_OTHER "(other)"
+
 enum { METRICS_ROLES_MAX = 65, METRICS_BUCKETS = 12 };
 
 /* How a request ended, as the client saw it. */
@@ -48,7 +51,7 @@ struct front_metrics {
 void metrics_clear(struct front_metrics *m);
 
 /* The counters of a role (NULL: without one); never NULL but when there is no memory at all. The
- * 65th role and later ones share the last row, "other". */
+ * 65th name and later ones share the last row, METRICS_OTHER. */
 struct metrics_role *metrics_of(struct front_metrics *m, const char *role);
 
 void metrics_observe(struct metrics_histogram *h, double seconds);

@@ -50,13 +50,15 @@ struct dialect_progress {
 struct dialect_stream; /* of one request; the dialect's own */
 
 struct dialect {
-    const char *name;             /* for logs: "chat" */
-    const char *upstream;         /* "/v1/chat/completions" */
-    const char *stream_type;      /* Content-Type of a stream */
-    const char *whole_type;       /* Content-Type of everything else */
-    struct rm_slice stream_alive; /* a sign of life between events */
-    struct rm_slice whole_alive;  /* the same before a late whole answer */
-    bool big_body;                /* takes bodies up to gateway.body_max */
+    const char *name;                          /* for logs: "chat" */
+    const char *upstream;                      /* "/v1/chat/completions" */
+    const char *stream_type;                   /* Content-Type of a stream */
+    const char *whole_type;                    /* Content-Type of everything else */
+    struct rm_slice stream_alive;              /* a sign of life between events */
+    struct rm_slice alive_before, alive_after; /* what stands around a text that clients skip;
+                                                  empty: there is no such thing. See alive.h */
+    struct rm_slice whole_alive;               /* the same before a late whole answer */
+    bool big_body;                             /* takes bodies up to gateway.body_max */
 
     /* Reads a body that the skimmer found well formed. body may be changed in place (members that
      * must not reach an engine are made blanks). Returns 0, or what it set in why. */

@@ -434,7 +434,8 @@ int openai_error_event(const struct fault *f, struct rm_buf *out)
 #define ALIVE ": keepalive\n\n"
 #define OPENAI_DIALECT                                                                             \
     .stream_type = "text/event-stream; charset=utf-8", .whole_type = "application/json",           \
-    .stream_alive = {ALIVE, sizeof(ALIVE) - 1}, .whole_alive = {" ", 1}, .pieces = openai_pieces,  \
+    .stream_alive = {ALIVE, sizeof(ALIVE) - 1}, .alive_before = {": ", 2},                         \
+    .alive_after = {"\n\n", 2}, .whole_alive = {" ", 1}, .pieces = openai_pieces,                  \
     .stream_open = openai_stream_open, .stream_close = openai_stream_close,                        \
     .stream_progress = openai_stream_progress, .stream_feed = openai_stream_feed,                  \
     .whole = openai_whole, .error_body = openai_error_body, .error_event = openai_error_event
