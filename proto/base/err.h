@@ -52,7 +52,8 @@ enum { RM_OK = 0, RM_AGAIN = 1, RM_WAIT = 2 };
     X(RM_ERR_ENGINE, -10034, 502, "upstream_error", "the engine failed")                           \
     X(RM_ERR_ABI, -10035, 503, "no_host", "the libllama found is not the one built for")           \
     X(RM_ERR_STALE, -10036, 409, "stale_epoch", "a newer gateway is in charge")                    \
-    X(RM_ERR_CANCELLED, -10037, 499, "client_gone", "cancelled")
+    X(RM_ERR_CANCELLED, -10037, 499, "client_gone", "cancelled")                                   \
+    X(RM_ERR_RATE, -10038, 429, "rate_limit_exceeded", "over a limit of the API key")
 
 enum rm_err {
 #define RM_ERR_ENUM(name, number, status, code, text) name = (number),
