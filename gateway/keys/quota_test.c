@@ -173,9 +173,9 @@ static void a_day_of_a_greedy_key(void **state)
         }
     }
     /* one minute's burst, what is still owed, and the rate; nine tenths of it were really given */
-    if (total > 4000 * (day_ms / 60000) + 4000 + 3 * 500 || total < 3600 * (day_ms / 60000))
+    if (total > 4000 * day_ms / 60000 + 4000 + 3 * 500 || total < 3600 * day_ms / 60000)
         fail_msg("%llu tokens in half a day (seed %u)", (unsigned long long)total, seed);
-    assert_true(begun <= 30 * (day_ms / 60000) + 30);
+    assert_true(begun <= 30 * day_ms / 60000 + 30);
 }
 
 int main(void)
