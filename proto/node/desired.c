@@ -32,20 +32,6 @@ static const struct node_field desired_fields[] = {
     {.name = NULL},
 };
 
-static const struct node_field forecast_fields[] = {
-    FIELD(struct node_forecast, known, FIELD_BOOL),
-    FIELD(struct node_forecast, estimated, FIELD_BOOL),
-    FIELD(struct node_forecast, weights, FIELD_U64),
-    FIELD(struct node_forecast, kv, FIELD_U64),
-    FIELD(struct node_forecast, compute, FIELD_U64),
-    FIELD(struct node_forecast, other, FIELD_U64),
-    FIELD(struct node_forecast, total, FIELD_U64),
-    FIELD(struct node_forecast, context_train, FIELD_U32),
-    FIELD(struct node_forecast, model_hash, FIELD_NAME),
-    FIELD(struct node_forecast, error, FIELD_TEXT),
-    {.name = NULL},
-};
-
 static int put_object(const struct node_field *table, const void *from, struct rm_buf *out)
 {
     struct rm_jw w = rm_jw_to(out);
@@ -138,19 +124,4 @@ void desired_host_revision(const struct desired_host *d, char out[33])
                        text.len, NULL, 0);
     sodium_bin2hex(out, 33, hash, sizeof(hash));
     rm_buf_clear(&text);
-}
-
-int node_forecast_encode(const struct node_forecast *f, struct rm_buf *out)
-{
-    return put_object(forecast_fields, f, out);
-}
-
-int node_forecast_decode(struct rm_slice json, struct node_forecast *out, char *why)
-{
-    int r;
-
-    memset(out, 0, sizeof(*out));
-    if ((r = get_object(json, forecast_fields, out, why)) < 0)
-        memset(out, 0, sizeof(*out));
-    return r;
 }

@@ -595,9 +595,9 @@ def test_forecast(directory):
     done = subprocess.run([*args, "--json"], capture_output=True, text=True, timeout=60, check=True)
     forecast = json.loads(done.stdout)
     assert forecast["context"] == 1024 and forecast["slots"] == 2
-    assert forecast["total_bytes"] > forecast["weights_bytes"] > 0
+    assert forecast["total"] > forecast["weights"] > 0
     table = subprocess.run(args, capture_output=True, text=True, timeout=60, check=True).stdout
-    assert str(forecast["weights_bytes"]) in table and str(forecast["kv_bytes"]) in table
+    assert str(forecast["weights"]) in table and str(forecast["kv"]) in table
     bad = subprocess.run([*args, "--model", directory / "none.gguf"], capture_output=True, text=True, timeout=60)
     assert bad.returncode == 3
 

@@ -202,6 +202,9 @@ def test_inventory_and_forecast(worker, tiny):
     assert first["known"] and first["error"] == ""
     assert first["total"] == sum(first[k] for k in ("weights", "kv", "compute", "other"))
     assert first["weights"] > 100_000 and first["kv"] > 0
+    assert first["model_bytes"] == tiny.stat().st_size and not first["measured"] and first["load_ms"] == 0
+    assert first["costs"]["f16"]["exact"] and first["costs"]["f16"]["kv_cell"] > 0
+    assert sum(b["weights"] for b in first["buffers"]) == first["weights"]
     assert worker.call("POST", "/node/v1/forecast", worker.desired("code")).json() == first
     wide = worker.call("POST", "/node/v1/forecast", worker.desired("code", context=2048)).json()
     assert wide["kv"] > first["kv"]

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "llama.h"
-#include "proto/base/json_write.h"
 #include "worker/core/decoder.h"
 #include "worker/core/kvcache.h"
 #include "worker/core/loader.h"
@@ -28,79 +27,76 @@ static uint64_t private_bytes(void)
     return (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static void sum_rows(struct forecast *f, const struct shim_row *rows, int n)
+static uint64_t larger(uint64_t a, uint64_t b)
 {
-    for (int i = 0; i < n; i++) {
-        struct forecast_row *row = &f->rows[f->n_rows++];
-
-        _Static_assert(sizeof(row->buffer) == sizeof(rows->buffer), "same names");
-        memcpy(row->buffer, rows[i].buffer, sizeof(row->buffer));
-        row->host = rows[i].host;
-        row->weights = rows[i].weights;
-        row->kv = rows[i].kv;
-        row->compute = rows[i].compute;
-        f->weights += row->weights;
-        f->kv += row->kv;
-        f->compute += row->compute;
-    }
+    return a > b ? a : b;
 }
 
-int forecast_run(const struct decoder_conf *conf, struct forecast *out, char *why, size_t n_why)
+int forecast_sum(const struct loaded *l, struct node_forecast *out)
 {
-    struct shim_row rows[FORECAST_ROWS_MAX];
-    struct loaded l;
-    uint64_t held;
-    int n, r = loader_open(conf, true, &l, why, n_why);
+    struct shim_row rows[NODE_BUFFERS_MAX];
+    int n = shim_memory(l->ctx, rows, NODE_BUFFERS_MAX);
 
-    *out = (struct forecast){0};
-    if (r < 0)
-        return r;
-    held = private_bytes();
-    if ((n = shim_memory(l.ctx, rows, FORECAST_ROWS_MAX)) < 0) {
-        snprintf(why, n_why, "this libllama (%s) does not tell its memory", llama_version());
-        loader_close(&l);
+    if (n < 0)
         return RM_ERR_NOT_SUPPORTED;
+    out->weights = out->kv = out->compute = out->largest = 0;
+    out->n_buffers = (uint32_t)n;
+    for (int i = 0; i < n; i++) {
+        struct node_buffer *b = &out->buffers[i];
+
+        snprintf(b->name, sizeof(b->name), "%.*s", (int)sizeof(b->name) - 1, rows[i].buffer);
+        b->host = rows[i].host;
+        b->weights = rows[i].weights;
+        b->kv = rows[i].kv;
+        b->compute = rows[i].compute;
+        out->weights += b->weights;
+        out->kv += b->kv;
+        out->compute += b->compute;
+        out->largest = larger(out->largest, larger(b->weights, larger(b->kv, b->compute)));
     }
-    sum_rows(out, rows, n);
-    out->context = l.context;
-    out->slots = l.slots;
-    out->output =
-        (uint64_t)llama_vocab_n_tokens(llama_model_get_vocab(l.model)) * l.slots * sizeof(float);
-    /* a recurrent state is really allocated by the dry run, and is in the rows already */
-    if (llama_model_is_recurrent(l.model) || llama_model_is_hybrid(l.model))
-        held = held > out->kv ? held - out->kv : 0;
-    out->process = held;
-    out->checkpoints = kv_kind_of(l.model) == PREFIX_ATTENTION ? 0 : KV_CHECKPOINT_BYTES_MAX;
-    out->total = out->weights + out->kv + out->compute + out->output + out->process;
-    loader_close(&l);
     return 0;
 }
 
-int forecast_write(const struct forecast *f, struct rm_buf *out)
+/* What does not stand in the breakdown. */
+static void add_others(const struct loaded *l, struct node_forecast *f)
 {
-    struct rm_jw w = rm_jw_to(out);
+    uint64_t held = private_bytes(), tokens = (uint64_t)l->context * l->slots;
 
-    rm_jw_obj(&w, NULL);
-    rm_jw_u64(&w, "total_bytes", f->total);
-    rm_jw_u64(&w, "weights_bytes", f->weights);
-    rm_jw_u64(&w, "kv_bytes", f->kv);
-    rm_jw_u64(&w, "compute_bytes", f->compute);
-    rm_jw_u64(&w, "output_bytes", f->output);
-    rm_jw_u64(&w, "process_bytes", f->process);
-    rm_jw_u64(&w, "checkpoints_max_bytes", f->checkpoints);
-    rm_jw_u64(&w, "context", f->context);
-    rm_jw_u64(&w, "slots", f->slots);
-    rm_jw_arr(&w, "buffers");
-    for (uint32_t i = 0; i < f->n_rows; i++) {
-        rm_jw_obj(&w, NULL);
-        rm_jw_str(&w, "buffer", f->rows[i].buffer);
-        rm_jw_bool(&w, "host", f->rows[i].host);
-        rm_jw_u64(&w, "weights_bytes", f->rows[i].weights);
-        rm_jw_u64(&w, "kv_bytes", f->rows[i].kv);
-        rm_jw_u64(&w, "compute_bytes", f->rows[i].compute);
-        rm_jw_end(&w);
+    /* a recurrent state is really allocated by the dry run, and is in the rows already */
+    if (llama_model_is_recurrent(l->model) || llama_model_is_hybrid(l->model))
+        held = held > f->kv ? held - f->kv : 0;
+    f->process = held + tokens * sizeof(int32_t); /* kvcache.c notes what every cell holds */
+    f->output =
+        (uint64_t)llama_vocab_n_tokens(llama_model_get_vocab(l->model)) * l->slots * sizeof(float);
+    if (kv_kind_of(l->model) != PREFIX_ATTENTION)
+        f->checkpoints = KV_CHECKPOINT_BYTES_MAX;
+}
+
+int forecast_run(const struct decoder_conf *conf, bool costs, struct node_forecast *out, char *why,
+                 size_t n_why)
+{
+    struct loaded l;
+    int32_t trained;
+    int r = loader_open(conf, true, &l, why, n_why);
+
+    *out = (struct node_forecast){0};
+    if (r < 0)
+        return r;
+    if ((r = forecast_sum(&l, out)) < 0) {
+        snprintf(why, n_why, "this libllama (%s) does not tell its memory", llama_version());
+        goto out;
     }
-    rm_jw_end(&w);
-    rm_jw_end(&w);
-    return rm_jw_done(&w);
+    trained = llama_model_n_ctx_train(l.model);
+    out->known = true;
+    out->context = l.context;
+    out->slots = l.slots;
+    out->context_train = trained > 0 ? (uint32_t)trained : 0;
+    add_others(&l, out);
+    if (costs)
+        forecast_costs(conf, &l, out);
+    out->other = out->output + out->process + out->checkpoints;
+    out->total = out->weights + out->kv + out->compute + out->other;
+out:
+    loader_close(&l);
+    return r;
 }

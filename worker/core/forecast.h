@@ -2,45 +2,56 @@
 /* worker/core/forecast.h - the bytes a model will need, from llama.cpp itself, without loading it.
  * The dry run reads the metadata, lays out every buffer and allocates none (recurrent state
  * excepted); the sums equal those of the real load byte for byte. Weights of a mapped file count as
- * well: they live in the page cache. */
+ * well: they live in the page cache. The result is the node protocol's `forecast`; what it cannot
+ * know is left out: model_hash, model_bytes, load_ms.
+ *
+ *   forecast.c        one dry run: what these flags need
+ *   forecast_costs.c  some more with other contexts and slots: what a cell and a slot cost */
 #ifndef RM_CORE_FORECAST_H
 #define RM_CORE_FORECAST_H
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
-#include "proto/base/err.h"
+#include "proto/node/desired.h"
 
 struct decoder_conf;
-struct rm_buf;
+struct loaded;
 
-enum { FORECAST_ROWS_MAX = 16 };
-
-struct forecast_row {
-    char buffer[64];               /* ggml's buffer type, e.g. "CPU", "CPU_REPACK", "Vulkan0" */
-    bool host;                     /* main memory */
-    uint64_t weights, kv, compute; /* bytes */
-};
-
-struct forecast {
-    struct forecast_row rows[FORECAST_ROWS_MAX];
-    uint32_t n_rows;
-    uint64_t weights, kv, compute; /* sums of the rows */
-    uint64_t output;               /* logits: vocabulary x slots x 4; not in the rows */
-    uint64_t process;              /* libraries, vocabulary, heap: measured in this process */
-    uint64_t checkpoints;          /* the most that saved states for prefix reuse may take */
-    uint32_t context, slots;       /* as they will be */
-    uint64_t total;
-};
-
-/* Needs decoder_conf as for decoder_open. Takes 4 to 200 ms.
+/* Needs decoder_conf as for decoder_open. Takes 4 to 200 ms; with costs about twice that. Without
+ * them costs.f16 and costs.q8_0 are not known and the rest of costs is zero.
  * Returns 0, RM_ERR_NOT_SUPPORTED (a libllama release whose breakdown is not known) or as
- * loader_open, with `why`. */
-RM_MUST_USE int forecast_run(const struct decoder_conf *conf, struct forecast *out, char *why,
-                             size_t n_why);
+ * loader_open, with `why`; *out is zeroed then. */
+RM_MUST_USE int forecast_run(const struct decoder_conf *conf, bool costs, struct node_forecast *out,
+                             char *why, size_t n_why);
 
-/* Appends the forecast as one JSON object. Returns 0, RM_ERR_TOO_BIG or UV_ENOMEM. */
-RM_MUST_USE int forecast_write(const struct forecast *f, struct rm_buf *out);
+/* The sums of a model opened dry or for real, by buffer: weights, kv, compute, largest, buffers.
+ * Returns 0 or RM_ERR_NOT_SUPPORTED. */
+RM_MUST_USE int forecast_sum(const struct loaded *l, struct node_forecast *out);
+
+/* For forecast.c: f->costs of a model that was opened dry and whose asked context is summed up in
+ * f. Replaces the context of l several times; what cannot be tried stays unknown. */
+void forecast_costs(const struct decoder_conf *conf, struct loaded *l, struct node_forecast *f);
+
+/* One dry run, as the solver sees it. */
+struct forecast_point {
+    uint64_t cells, window_cells; /* as node_forecast_at counts them */
+    uint64_t slots, kv, compute;
+};
+
+enum {               /* the runs that the solver needs, in this order; more may follow */
+       POINT_WIDE,   /* one slot, cells beyond every window */
+       POINT_FAR,    /* more cells, all else the same */
+       POINT_WINDOW, /* other window cells */
+       POINT_SLOTS,  /* more slots; not in one line with the point before, if there is a window */
+       POINTS_LEAST,
+       POINTS_MORE = 3 /* at most, in forecast_costs */
+};
+
+/* The costs that fit the points: exact when all with up to NODE_SLOTS_EXACT slots come out to the
+ * byte; compute is never less than at any of them. Pure.
+ * *state_slot  bytes of KV memory that each slot costs beside its cells
+ * Returns false when the KV memory does not follow the rule of node_forecast_at; *out is zero. */
+bool forecast_solve(const struct forecast_point *points, size_t n, struct node_kv_costs *out,
+                    uint64_t *state_slot);
 
 #endif

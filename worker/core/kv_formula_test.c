@@ -46,10 +46,10 @@ static void compare(const char *path, const struct gguf_head *h, uint32_t contex
     struct kv_query query = {
         .context = context, .slots = slots, .q8 = q8, .ubatch = ubatch, .unified = true};
     struct kv_bytes kv;
-    struct forecast f;
+    struct node_forecast f;
     char why[256];
 
-    assert_int_equal(forecast_run(&conf, &f, why, sizeof(why)), 0);
+    assert_int_equal(forecast_run(&conf, false, &f, why, sizeof(why)), 0);
     assert_int_equal(kv_formula(h, &query, &kv, why), 0);
     if (kv.kv + kv.recurrent != f.kv || h->weights != f.weights)
         fail_msg("%s, context %u, slots %u, %s, batch %u: kv %llu, dry run %llu; weights %llu, dry "
@@ -102,14 +102,14 @@ static void heads_of_q8_0(void **state)
     struct kv_query query = {.context = 1000, .slots = 1, .q8 = true, .unified = true};
     struct decoder_conf conf = {.context = 1000, .slots = 1, .kv = DECODER_KV_Q8_0, .threads = 1};
     struct kv_bytes kv;
-    struct forecast f;
+    struct node_forecast f;
     char path[512], why[256];
 
     (void)state;
     models_make(path, sizeof(path), "kv", "llama", NULL);
     read_head(path, &h);
     conf.model_path = path;
-    assert_true(forecast_run(&conf, &f, why, sizeof(why)) < 0);
+    assert_true(forecast_run(&conf, false, &f, why, sizeof(why)) < 0);
     assert_int_equal(kv_formula(&h, &query, &kv, why), RM_ERR_NOT_SUPPORTED);
     assert_string_equal(why, "q8_0 needs heads whose K and V are a multiple of 32 wide");
 }

@@ -54,15 +54,15 @@ static bool on_progress(float part, void *user)
 /* Weights that the CPU backend repacks are copied: mapping the file too would hold them twice. */
 static bool is_repacked(const struct decoder_conf *conf)
 {
-    struct forecast f;
+    struct node_forecast f;
     char ignored[64];
     bool repacked = false;
 
-    if (forecast_run(conf, &f, ignored, sizeof(ignored)) != 0)
+    if (forecast_run(conf, false, &f, ignored, sizeof(ignored)) != 0)
         return false; /* the real load will say why */
-    for (uint32_t i = 0; i < f.n_rows; i++)
+    for (uint32_t i = 0; i < f.n_buffers; i++)
         repacked =
-            repacked || (strstr(f.rows[i].buffer, "REPACK") != NULL && f.rows[i].weights > 0);
+            repacked || (strstr(f.buffers[i].name, "REPACK") != NULL && f.buffers[i].weights > 0);
     return repacked;
 }
 
@@ -120,11 +120,35 @@ static int context_params(const struct decoder_conf *conf, struct loaded *l,
     return 0;
 }
 
+static int new_context(const struct decoder_conf *conf, struct loaded *l, char *why, size_t n_why)
+{
+    struct llama_context_params p;
+    int r = context_params(conf, l, &p, why, n_why);
+
+    if (r < 0 || (l->ctx = shim_context_new(l->model, p)) != NULL)
+        return r;
+    llama_env_first_error(why, n_why);
+    if (why[0] == '\0')
+        snprintf(why, n_why, "no memory for the context (%s)", shim_what());
+    return UV_ENOMEM;
+}
+
+int loader_again(struct loaded *l, const struct decoder_conf *conf, char *why, size_t n_why)
+{
+    int r;
+
+    if (l->ctx != NULL)
+        llama_free(l->ctx);
+    l->ctx = NULL;
+    why[0] = '\0';
+    llama_env_reset_error();
+    return (r = check_conf(conf, why, n_why)) < 0 ? r : new_context(conf, l, why, n_why);
+}
+
 int loader_open(const struct decoder_conf *conf, bool dry, struct loaded *out, char *why,
                 size_t n_why)
 {
     struct loaded l = {0};
-    struct llama_context_params p;
     uint64_t began = rm_now_ms();
     int r;
 
@@ -132,15 +156,8 @@ int loader_open(const struct decoder_conf *conf, bool dry, struct loaded *out, c
     why[0] = '\0';
     if ((r = check_conf(conf, why, n_why)) < 0 || (r = llama_env_init(why, n_why)) < 0 ||
         (r = load_model(conf, dry, &l, why, n_why)) < 0 ||
-        (r = context_params(conf, &l, &p, why, n_why)) < 0)
+        (r = new_context(conf, &l, why, n_why)) < 0)
         goto out;
-    if ((l.ctx = shim_context_new(l.model, p)) == NULL) {
-        llama_env_first_error(why, n_why);
-        if (why[0] == '\0')
-            snprintf(why, n_why, "no memory for the context (%s)", shim_what());
-        r = UV_ENOMEM;
-        goto out;
-    }
     if (!dry) {
         l.pool = llama_env_pool_new(l.ctx, l.threads);
         rm_info("core", "model is loaded", RM_U("ms", rm_now_ms() - began),

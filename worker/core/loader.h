@@ -31,6 +31,11 @@ enum { LOADER_SLOTS_MAX = 64 };
  * in `why`. */
 RM_MUST_USE int loader_open(const struct decoder_conf *conf, bool dry, struct loaded *out,
                             char *why, size_t n_why);
+
+/* Replaces the context of a model opened dry by one with other context, slots or KV type; the rest
+ * of conf must be as it was. l->ctx is NULL after an error. Returns and says as loader_open. */
+RM_MUST_USE int loader_again(struct loaded *l, const struct decoder_conf *conf, char *why,
+                             size_t n_why);
 void loader_close(struct loaded *l); /* frees; a zeroed struct is fine */
 
 #endif

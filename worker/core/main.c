@@ -130,12 +130,12 @@ static enum core_exit core_fail(struct core *c, int err, const char *why)
 
 /* ---- the forecast ---- */
 
-static void print_forecast(const struct forecast *f)
+static void print_forecast(const struct node_forecast *f)
 {
     printf("%-24s %16s %16s %16s\n", "buffer", "weights", "kv", "compute");
-    for (uint32_t i = 0; i < f->n_rows; i++)
-        printf("%-24s %16" PRIu64 " %16" PRIu64 " %16" PRIu64 "\n", f->rows[i].buffer,
-               f->rows[i].weights, f->rows[i].kv, f->rows[i].compute);
+    for (uint32_t i = 0; i < f->n_buffers; i++)
+        printf("%-24s %16" PRIu64 " %16" PRIu64 " %16" PRIu64 "\n", f->buffers[i].name,
+               f->buffers[i].weights, f->buffers[i].kv, f->buffers[i].compute);
     printf("%-24s %16" PRIu64 " %16" PRIu64 " %16" PRIu64 "\n", "sum", f->weights, f->kv,
            f->compute);
     printf("output %" PRIu64 ", process %" PRIu64 ", checkpoints at most %" PRIu64
@@ -146,10 +146,10 @@ static void print_forecast(const struct forecast *f)
 static enum core_exit core_forecast(struct core *c)
 {
     struct decoder_conf conf = core_options_decoder(&c->options);
-    struct forecast f;
+    static struct node_forecast f;
     struct rm_buf text;
     char why[WHY] = "";
-    int r = forecast_run(&conf, &f, why, sizeof(why));
+    int r = forecast_run(&conf, true, &f, why, sizeof(why));
 
     if (r < 0)
         return core_fail(c, r, why);
@@ -158,7 +158,7 @@ static enum core_exit core_forecast(struct core *c)
         return CORE_EXIT_OK;
     }
     rm_buf_init(&text, 64 * 1024);
-    if ((r = forecast_write(&f, &text)) == 0)
+    if ((r = node_forecast_encode(&f, &text)) == 0)
         puts(text.data);
     rm_buf_clear(&text);
     return exit_of(r);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "worker/memory/forecast.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +12,7 @@
 #include "worker/models/kv_formula.h"
 #include "worker/models/models.h"
 
-enum { ANSWER_MAX = 65536, KEY_MAX = 80 };
+enum { ANSWER_MAX = 65536, KEY_MAX = 80, CONTEXT_DEFAULT = 4096 /* of the core */ };
 
 static const uint64_t BYTES_MAX = (1ull << 53) - 1; /* of a message */
 
@@ -60,45 +59,77 @@ struct forecaster {
 
 /* ---- what the core prints ---- */
 
-static uint64_t get_bytes(const json_t *o, const char *name, bool *missing)
+/* A sum of what must be there. Returns false when it is more than there are numbers for. */
+static bool sum_is(uint64_t sum, const uint64_t *parts, size_t n)
 {
-    const json_t *v = json_object_get(o, name);
+    uint64_t all = 0;
 
-    if (!json_is_integer(v) || json_integer_value(v) < 0) {
-        *missing = true;
-        return 0;
-    }
-    return (uint64_t)json_integer_value(v);
+    for (size_t i = 0; i < n; i++)
+        if (__builtin_add_overflow(all, parts[i], &all))
+            return false;
+    return all == sum;
 }
 
 int forecast_decode(struct rm_slice json, struct node_forecast *out)
 {
-    bool missing = false, optional = false;
-    json_error_t err;
-    json_t *o = json_loadb(json.n > 0 ? json.p : "", json.n, 0, &err);
-    uint64_t known;
+    char why[128];
+    int r = node_forecast_decode(json, out, why);
+    bool right;
 
-    memset(out, 0, sizeof(*out));
-    if (o == NULL)
-        return RM_ERR_JSON;
-    out->known = true;
-    out->total = get_bytes(o, "total_bytes", &missing);
-    out->weights = get_bytes(o, "weights_bytes", &missing);
-    out->kv = get_bytes(o, "kv_bytes", &missing);
-    out->compute = get_bytes(o, "compute_bytes", &missing);
-    known = get_bytes(o, "context_train", &optional);
-    out->context_train = known > UINT32_MAX ? UINT32_MAX : (uint32_t)known;
-    if (__builtin_add_overflow(out->weights, out->kv, &known) ||
-        __builtin_add_overflow(known, out->compute, &known) || known > out->total)
-        missing = true;
-    out->other = out->total - known;
-    if (missing)
+    if (r < 0)
+        return r;
+    right = out->known && !out->estimated && out->weights > 0 &&
+            sum_is(out->other, (uint64_t[]){out->output, out->process, out->checkpoints}, 3) &&
+            sum_is(out->total, (uint64_t[]){out->weights, out->kv, out->compute, out->other}, 4);
+    if (!right)
         memset(out, 0, sizeof(*out));
-    json_decref(o);
-    return missing ? RM_ERR_FIELD : 0;
+    return right ? 0 : RM_ERR_FIELD;
 }
 
 /* ---- what the file's header says ---- */
+
+/* KV memory of a number of cells; slots 1, window layers as they are then. */
+static int formula_at(const struct gguf_head *head, const struct kv_query *like, uint64_t context,
+                      uint32_t slots, struct kv_bytes *out)
+{
+    struct kv_query query = *like;
+    char ignored[KV_WHY_MAX];
+
+    query.context = context;
+    query.slots = slots;
+    return kv_formula(head, &query, out, ignored);
+}
+
+/* The costs of one KV type, by the formula that the header's numbers go into. */
+static void estimate_kv_costs(const struct gguf_head *head, const struct kv_query *like, bool q8,
+                              struct node_costs *costs, struct node_kv_costs *out)
+{
+    struct kv_query query = *like;
+    uint64_t window = costs->window, wide = ((window + query.ubatch) / 256 + 2) * 256;
+    uint64_t window_cells = (window + query.ubatch + 255) / 256 * 256;
+    struct kv_bytes a, b;
+
+    query.q8 = q8;
+    if (formula_at(head, &query, wide, 1, &a) < 0 || formula_at(head, &query, wide * 2, 1, &b) < 0)
+        return;
+    out->kv_cell = (b.kv - a.kv) / wide;
+    out->kv_window_cell = window == 0 ? 0 : (a.kv - out->kv_cell * wide) / window_cells;
+    costs->state_slot = a.recurrent;
+    out->known = true;
+}
+
+static void estimate_costs(const struct gguf_head *head, const struct kv_query *query,
+                           struct node_costs *out)
+{
+    struct kv_query like = *query;
+
+    if (like.ubatch == 0)
+        like.ubatch = KV_UBATCH;
+    out->batch = like.ubatch;
+    out->window = gguf_number_at(head, GGUF_SWA_WINDOW, 0, 0);
+    estimate_kv_costs(head, &like, false, out, &out->f16);
+    estimate_kv_costs(head, &like, true, out, &out->q8_0);
+}
 
 int forecast_estimate(const struct gguf_head *head, const struct desired_host *d,
                       struct node_forecast *out)
@@ -128,6 +159,11 @@ int forecast_estimate(const struct gguf_head *head, const struct desired_host *d
     out->weights = head->weights;
     out->kv = bytes.kv + bytes.recurrent;
     out->total = out->weights + out->kv;
+    out->context = d->context > 0           ? d->context
+                   : out->context_train > 0 ? out->context_train
+                                            : CONTEXT_DEFAULT;
+    out->slots = d->slots;
+    estimate_costs(head, &query, &out->costs);
     return 0;
 }
 
@@ -184,6 +220,7 @@ static void question_end_closed(struct question *q)
 static void question_answer(struct question *q, struct node_forecast *a)
 {
     snprintf(a->model_hash, sizeof(a->model_hash), "%s", q->file.hash);
+    a->model_bytes = q->file.bytes;
     question_unlink(q);
     question_end(q, a);
 }

@@ -17,27 +17,38 @@ static const struct row {
     uint32_t context_train;
 } rows[] = {
     {"whole",
-     "{\"total_bytes\":100,\"weights_bytes\":50,\"kv_bytes\":20,\"compute_bytes\":10,\"context_"
-     "train\":4096,\"x\":[]}",
+     "{\"known\":true,\"weights\":50,\"kv\":20,\"compute\":10,\"output\":1,\"process\":17,"
+     "\"checkpoints\":2,\"other\":20,\"total\":100,\"context_train\":4096,\"x\":[]}",
      0, 100, 20, 4096},
     {"without training context",
-     "{\"total_bytes\":80,\"weights_bytes\":50,\"kv_bytes\":20,\"compute_bytes\":10}", 0, 80, 0, 0},
+     "{\"known\":true,\"weights\":50,\"kv\":20,\"compute\":10,\"output\":1,\"process\":17,"
+     "\"checkpoints\":2,\"other\":20,\"total\":100}",
+     0, 100, 20, 0},
     {"parts over the sum",
-     "{\"total_bytes\":79,\"weights_bytes\":50,\"kv_bytes\":20,\"compute_bytes\":10}", RM_ERR_FIELD,
-     0, 0, 0},
-    {"no sum", "{\"weights_bytes\":50,\"kv_bytes\":20,\"compute_bytes\":10}", RM_ERR_FIELD, 0, 0,
+     "{\"known\":true,\"weights\":50,\"kv\":20,\"compute\":10,\"other\":0,\"total\":79}",
+     RM_ERR_FIELD, 0, 0, 0},
+    {"parts below the sum",
+     "{\"known\":true,\"weights\":50,\"kv\":20,\"compute\":10,\"other\":0,\"total\":81}",
+     RM_ERR_FIELD, 0, 0, 0},
+    {"others of another sum",
+     "{\"known\":true,\"weights\":50,\"kv\":20,\"compute\":10,\"output\":1,\"other\":0,\"total\":"
+     "80}",
+     RM_ERR_FIELD, 0, 0, 0},
+    {"no sum", "{\"known\":true,\"weights\":50,\"kv\":20,\"compute\":10}", RM_ERR_FIELD, 0, 0, 0},
+    {"no weights", "{\"known\":true,\"kv\":20,\"total\":20}", RM_ERR_FIELD, 0, 0, 0},
+    {"not known", "{\"weights\":20,\"total\":20}", RM_ERR_FIELD, 0, 0, 0},
+    {"an estimate",
+     "{\"estimated\":true,\"known\":true,\"weights\":50,\"kv\":20,\"compute\":10,\"output\":1,"
+     "\"process\":17,\"checkpoints\":2,\"other\":20,\"total\":100}",
+     RM_ERR_FIELD, 0, 0, 0},
+    {"negative", "{\"known\":true,\"weights\":-1,\"kv\":20,\"total\":19}", RM_ERR_FIELD, 0, 0, 0},
+    {"fraction", "{\"known\":true,\"weights\":1.5,\"total\":1}", RM_ERR_FIELD, 0, 0, 0},
+    {"more than there are numbers for",
+     "{\"known\":true,\"weights\":9007199254740992,\"total\":9007199254740992}", RM_ERR_FIELD, 0, 0,
      0},
-    {"negative", "{\"total_bytes\":80,\"weights_bytes\":-1,\"kv_bytes\":20,\"compute_bytes\":10}",
-     RM_ERR_FIELD, 0, 0, 0},
-    {"fraction", "{\"total_bytes\":80.5,\"weights_bytes\":1,\"kv_bytes\":20,\"compute_bytes\":10}",
-     RM_ERR_FIELD, 0, 0, 0},
-    {"parts that wrap round",
-     "{\"total_bytes\":9223372036854775807,\"weights_bytes\":9223372036854775807,\"kv_bytes\":"
-     "9223372036854775807,\"compute_bytes\":3}",
-     RM_ERR_FIELD, 0, 0, 0},
-    {"cut", "{\"total_bytes\":80", RM_ERR_JSON, 0, 0, 0},
+    {"cut", "{\"total\":80", RM_ERR_JSON, 0, 0, 0},
     {"nothing", "", RM_ERR_JSON, 0, 0, 0},
-    {"an array", "[1]", RM_ERR_FIELD, 0, 0, 0},
+    {"an array", "[1]", RM_ERR_JSON, 0, 0, 0},
 };
 
 static void run_row(void **state)
@@ -76,6 +87,9 @@ static void estimate(void **state)
     assert_true(f.kv == 3 * 2 * 2048 * 2 * 64 * 2); /* layers, K and V, cells, heads, width, f16 */
     assert_true(f.total == f.weights + f.kv);
     assert_int_equal(f.context_train, 4096);
+    assert_true(f.context == 1024 && f.slots == 2);
+    assert_true(f.costs.f16.known && f.costs.f16.kv_cell == 3 * 2 * 2 * 64 * 2);
+    assert_true(f.costs.q8_0.known && f.costs.q8_0.kv_cell == 3 * 2 * 2 * 64 / 32 * 34);
     strcpy(d.kv, "q8_0");
     assert_int_equal(forecast_estimate(&h, &d, &f), 0);
     assert_true(f.kv == 3 * 2 * 2048 * 2 * 64 / 32 * 34);
@@ -92,12 +106,42 @@ static void estimate(void **state)
     assert_true(!f.known && f.error[0] != '\0');
 }
 
+/* The costs of an estimate give the same KV memory as the formula they come from. */
+static void estimated_costs(void **state)
+{
+    static const uint32_t contexts[] = {100, 1000, 4096, 20000}, slots[] = {1, 3, 4};
+    static struct gguf_head h = {.arch = "gemma3", .weights = 1000};
+    struct desired_host d = {.kv = "f16"};
+    struct node_forecast f, g;
+    struct node_bytes b;
+
+    (void)state;
+    tell(&h, GGUF_LAYERS, 8);
+    tell(&h, GGUF_WIDTH, 256);
+    tell(&h, GGUF_HEADS, 4);
+    tell(&h, GGUF_HEADS_KV, 2);
+    for (uint32_t window = 0; window <= 1024; window += 192) {
+        tell(&h, GGUF_SWA_WINDOW, window);
+        d.context = 512, d.slots = 1;
+        assert_int_equal(forecast_estimate(&h, &d, &f), 0);
+        assert_int_equal(f.costs.window, window);
+        for (size_t i = 0; i < RM_COUNT(contexts) * RM_COUNT(slots); i++) {
+            d.context = contexts[i / RM_COUNT(slots)];
+            d.slots = slots[i % RM_COUNT(slots)];
+            assert_int_equal(forecast_estimate(&h, &d, &g), 0);
+            assert_int_equal(node_forecast_at(&f, d.context, d.slots, false, &b), 0);
+            assert_int_equal(b.kv, g.kv);
+        }
+    }
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + 1];
+    struct CMUnitTest tests[RM_COUNT(rows) + 2];
 
     for (size_t i = 0; i < RM_COUNT(rows); i++)
         tests[i] = (struct CMUnitTest){rows[i].name, run_row, NULL, NULL, (void *)&rows[i]};
     tests[RM_COUNT(rows)] = (struct CMUnitTest)cmocka_unit_test(estimate);
+    tests[RM_COUNT(rows) + 1] = (struct CMUnitTest)cmocka_unit_test(estimated_costs);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
