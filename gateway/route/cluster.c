@@ -323,6 +323,21 @@ static struct score_terms host_score(const struct cluster_host *h, const struct 
     return score_host_for(&facts, ask->prompt_tokens);
 }
 
+double cluster_cold_score(const struct cluster_host *h, const struct route_ask *ask,
+                          uint64_t load_ms, uint32_t ahead)
+{
+    const struct score_host facts = {
+        .slots = h->facts.slots_total > 0 ? h->facts.slots_total : h->role->conf->slots,
+        .in_flight = ahead,
+        .prefill_tps = h->prefill_tps,
+        .service_s = h->service_s,
+        .load_s = (double)load_ms / 1000,
+        .suspect = h->node->health.state == HEALTH_SUSPECT,
+    };
+
+    return h->prefill_tps > 0 ? score_host_for(&facts, ask->prompt_tokens).total : 0;
+}
+
 /* pass 0: healthy ones that are not avoided; 1: also those whose traffic failed (never eject all);
  * 2: also the avoided ones. */
 static bool passes(const struct cluster_host *h, const struct route_ask *ask, int pass)

@@ -65,7 +65,7 @@ struct cluster_role {
     TAILQ_HEAD(cluster_hosts, cluster_host) hosts;
     TAILQ_HEAD(route_waiting, route_ticket) waiting; /* oldest first; route.c's */
     uint32_t n_waiting;
-    uint64_t granted, refused;
+    uint64_t granted, refused, moved;  /* moved: to a fallback */
     uint64_t last_ask_ms, last_use_ms; /* 0: never */
     bool wanted;                       /* somebody has begun to wait since drive was told */
     struct cluster_note note;
@@ -105,6 +105,11 @@ void cluster_hold(struct cluster_host *h, uint64_t now_ms);
  * nobody else is there. */
 struct cluster_host *cluster_best(const struct cluster_role *role, const struct route_ask *ask,
                                   uint64_t now_ms, struct score_terms *terms);
+
+/* Seconds until a host that is being loaded would be done with the prompt: load_ms until it is
+ * ready, then the prompt, behind `ahead` others that wait for it. 0: its speed is not known. */
+double cluster_cold_score(const struct cluster_host *h, const struct route_ask *ask,
+                          uint64_t load_ms, uint32_t ahead);
 uint32_t cluster_usable(const struct cluster_role *role);
 
 struct cluster_host *cluster_host_find(const struct cluster_role *role, const char *node);

@@ -43,6 +43,37 @@ static uint64_t eta_by_pace(const struct cluster_host *h, uint64_t now_ms)
     return eta > 0 ? (uint64_t)eta : 0;
 }
 
+/* The same by what drive said of this host, as long as that has not passed. */
+static uint64_t host_eta(const struct cluster_host *h, uint64_t now_ms)
+{
+    const struct cluster_note *note = &h->role->note;
+
+    if (note->state == ROUTE_NOTE_LOADING && note->ready_ms > now_ms &&
+        (note->node[0] == '\0' || strcmp(note->node, h->node->name) == 0))
+        return note->ready_ms - now_ms;
+    return eta_by_pace(h, now_ms);
+}
+
+const struct cluster_host *coming_best(const struct cluster_role *role, const struct route_ask *ask,
+                                       uint64_t now_ms, uint32_t ahead, double *seconds,
+                                       uint64_t *eta_ms)
+{
+    const struct cluster_host *h, *best = NULL;
+
+    TAILQ_FOREACH(h, &role->hosts, link)
+    {
+        uint64_t eta = host_is_loading(h) ? host_eta(h, now_ms) : 0;
+        double s = eta > 0 ? cluster_cold_score(h, ask, eta, ahead) : 0;
+
+        if (s > 0 && (best == NULL || s < *seconds)) {
+            best = h;
+            *seconds = s;
+            *eta_ms = eta;
+        }
+    }
+    return best;
+}
+
 void coming_of(const struct cluster_role *role, uint64_t now_ms, struct coming *out)
 {
     const struct cluster_note *note = &role->note;
@@ -63,10 +94,10 @@ void coming_of(const struct cluster_role *role, uint64_t now_ms, struct coming *
     }
     if (announced && note->ready_ms > out->until_ms)
         out->until_ms = note->ready_ms;
-    if (announced && note->ready_ms > now_ms)
+    if (out->host != NULL)
+        out->eta_ms = host_eta(out->host, now_ms);
+    else if (announced && note->ready_ms > now_ms)
         out->eta_ms = note->ready_ms - now_ms;
-    else if (out->host != NULL)
-        out->eta_ms = eta_by_pace(out->host, now_ms);
     out->is = now_ms < out->until_ms;
 }
 

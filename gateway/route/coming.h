@@ -28,6 +28,14 @@ struct coming {
 /* For any role; one with a usable host does not come, it is there. */
 void coming_of(const struct cluster_role *role, uint64_t now_ms, struct coming *out);
 
+/* The host, among those being loaded, that would be done with the prompt soonest, by what was
+ * measured of it before and by when its load will be over; NULL: none of which both are known.
+ * ahead: requests that wait for it already. *seconds: until it would be done; *eta_ms: until it is
+ * ready. */
+const struct cluster_host *coming_best(const struct cluster_role *role, const struct route_ask *ask,
+                                       uint64_t now_ms, uint32_t ahead, double *seconds,
+                                       uint64_t *eta_ms);
+
 /* True when no host of the role can become ready by itself: all have failed for good, or drive said
  * that it cannot be loaded. */
 bool coming_hopeless(const struct cluster_role *role);

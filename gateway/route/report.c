@@ -36,6 +36,7 @@ static void write_host(struct rm_jw *w, const struct cluster_host *h)
     rm_jw_str(w, "state", node_host_state_name(f->state));
     rm_jw_dbl(w, "progress", f->progress);
     rm_jw_bool(w, "usable", cluster_host_usable(h));
+    rm_jw_bool(w, "closed", h->closed);
     rm_jw_str(w, "health", health_state_name(h->health.state));
     rm_jw_i64(w, "pid", f->pid);
     rm_jw_u64(w, "rss_bytes", f->rss_bytes);
@@ -123,11 +124,39 @@ int route_write_nodes(const struct route *r, struct rm_buf *out)
     return rm_jw_done(&w);
 }
 
-static void write_role(struct rm_jw *w, const struct cluster_role *role)
+/* What is on its way, null when nothing is. */
+static void write_loading(struct rm_jw *w, const struct cluster_role *role, uint64_t now)
+{
+    static const char *const notes[] = {"", "asked for", "waits for room", ""};
+    struct coming c;
+
+    coming_of(role, now, &c);
+    if (c.until_ms == 0) {
+        rm_jw_null(w, "loading");
+        return;
+    }
+    rm_jw_obj(w, "loading");
+    rm_jw_str(w, "node", c.node);
+    rm_jw_str(w, "state",
+              c.host != NULL ? node_host_state_name(c.host->facts.state) : notes[role->note.state]);
+    rm_jw_dbl(w, "progress", c.progress);
+    if (c.eta_ms > 0)
+        rm_jw_u64(w, "eta_ms", c.eta_ms);
+    else
+        rm_jw_null(w, "eta_ms");
+    rm_jw_bool(w, "stalled", !c.is);
+    rm_jw_end(w);
+}
+
+static void write_role(struct rm_jw *w, const struct route *r, const struct cluster_role *role)
 {
     const struct map_role *conf = role->conf;
     const struct cluster_host *h;
+    const uint64_t now = rm_now_ms();
+    struct route_demand demand;
     char why[NODE_TEXT_MAX];
+
+    route_demand_of(r, role->name, &demand);
 
     rm_jw_obj(w, NULL);
     rm_jw_str(w, "name", role->name);
@@ -142,12 +171,20 @@ static void write_role(struct rm_jw *w, const struct cluster_role *role)
     rm_jw_str(w, "lane", map_lane_name(conf->lane));
     rm_jw_str(w, "residency", map_residency_name(conf->residency));
     rm_jw_u64(w, "hosts_ready", cluster_usable(role));
-    rm_jw_u64(w, "waiting", role->n_waiting);
+    rm_jw_u64(w, "waiting", demand.waiting);
+    rm_jw_u64(w, "oldest_ms", demand.oldest_ms);
+    rm_jw_u64(w, "in_flight", demand.in_flight);
+    if (demand.last_use_ms > 0)
+        rm_jw_u64(w, "idle_ms",
+                  demand.in_flight > 0 || now < demand.last_use_ms ? 0 : now - demand.last_use_ms);
+    else
+        rm_jw_null(w, "idle_ms");
     rm_jw_u64(w, "queue_max", conf->queue_max);
+    write_loading(w, role, now);
     if (cluster_usable(role) > 0)
         rm_jw_null(w, "reason");
     else {
-        coming_why(role, rm_now_ms(), why, sizeof why);
+        coming_why(role, now, why, sizeof why);
         rm_jw_str(w, "reason", why);
     }
     rm_jw_arr(w, "hosts");
@@ -166,7 +203,7 @@ int route_write_roles(const struct route *r, struct rm_buf *out)
     rm_jw_arr(&w, NULL);
     TAILQ_FOREACH(role, &r->cluster.roles, link)
     if (role->conf != NULL)
-        write_role(&w, role);
+        write_role(&w, r, role);
     rm_jw_end(&w);
     return rm_jw_done(&w);
 }
@@ -210,6 +247,10 @@ static double host_ready(const struct cluster_host *h)
 {
     return cluster_host_usable(h);
 }
+static double host_closed(const struct cluster_host *h)
+{
+    return h->closed;
+}
 static double host_slots(const struct cluster_host *h)
 {
     return h->facts.slots_total;
@@ -245,6 +286,8 @@ static double host_restarts(const struct cluster_host *h)
 
 static const struct host_family host_families[] = {
     {"rolemesh_host_ready", "gauge", "1 when requests may go to the host.", host_ready},
+    {"rolemesh_host_closed", "gauge", "1 while the host drains: it gets no new request.",
+     host_closed},
     {"rolemesh_host_slots", "gauge", "Sequences the engine decodes together.", host_slots},
     {"rolemesh_host_slots_busy", "gauge", "Slots in use, as the worker says.", host_busy},
     {"rolemesh_host_in_flight", "gauge", "Requests this gateway has there.", host_flight},
@@ -272,33 +315,100 @@ static int write_host_family(const struct route *r, const struct host_family *f,
     return err;
 }
 
+struct role_family {
+    const char *name, *type, *unit, *help;
+    double (*value)(const struct route *r, const struct cluster_role *role);
+};
+
+static double role_waiting(const struct route *r, const struct cluster_role *role)
+{
+    (void)r;
+    return role->n_waiting;
+}
+static double role_for_load(const struct route *r, const struct cluster_role *role)
+{
+    (void)r;
+    return cluster_usable(role) == 0 ? role->n_waiting : 0;
+}
+static double role_oldest(const struct route *r, const struct cluster_role *role)
+{
+    struct route_demand d;
+
+    route_demand_of(r, role->name, &d);
+    return (double)d.oldest_ms / 1000;
+}
+static double role_loading(const struct route *r, const struct cluster_role *role)
+{
+    struct coming c;
+
+    (void)r;
+    coming_of(role, rm_now_ms(), &c);
+    return c.is;
+}
+static double role_eta(const struct route *r, const struct cluster_role *role)
+{
+    struct coming c;
+
+    (void)r;
+    coming_of(role, rm_now_ms(), &c);
+    return (double)c.eta_ms / 1000;
+}
+static double role_leases(const struct route *r, const struct cluster_role *role)
+{
+    (void)r;
+    return (double)role->granted;
+}
+static double role_refusals(const struct route *r, const struct cluster_role *role)
+{
+    (void)r;
+    return (double)role->refused;
+}
+static double role_moved(const struct route *r, const struct cluster_role *role)
+{
+    (void)r;
+    return (double)role->moved;
+}
+
+static const struct role_family role_families[] = {
+    {"rolemesh_queue_waiting", "gauge", NULL, "Requests waiting for a host.", role_waiting},
+    {"rolemesh_loads_waiting", "gauge", NULL, "Of these, requests whose role has no ready host.",
+     role_for_load},
+    {"rolemesh_queue_oldest_seconds", "gauge", "seconds", "How long the oldest of them has waited.",
+     role_oldest},
+    {"rolemesh_role_loading", "gauge", NULL,
+     "1 while the role has no ready host and one is on its way.", role_loading},
+    {"rolemesh_role_load_eta_seconds", "gauge", "seconds",
+     "Until it should be ready; 0: unknown or nothing to wait for.", role_eta},
+    {"rolemesh_route_leases", "counter", NULL, "Hosts granted to requests.", role_leases},
+    {"rolemesh_route_refusals", "counter", NULL, "Requests that got no host.", role_refusals},
+    {"rolemesh_route_fallbacks", "counter", NULL, "Requests that went to a fallback of the role.",
+     role_moved},
+};
+
+static int write_role_family(const struct route *r, const struct role_family *f, struct rm_buf *out)
+{
+    const char *suffix = f->type[0] == 'c' ? "_total" : "";
+    const struct cluster_role *role;
+    int err = rm_buf_printf(out, "# TYPE %s %s\n", f->name, f->type);
+
+    if (err == 0 && f->unit != NULL)
+        err = rm_buf_printf(out, "# UNIT %s %s\n", f->name, f->unit);
+    if (err == 0)
+        err = rm_buf_printf(out, "# HELP %s %s\n", f->name, f->help);
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    if (err == 0 && role->conf != NULL)
+        err = rm_buf_printf(out, "%s%s{role=\"%s\"} %.15g\n", f->name, suffix, role->name,
+                            f->value(r, role));
+    return err;
+}
+
 int route_write_metrics(const struct route *r, struct rm_buf *out)
 {
-    const struct cluster_role *role;
     int err = write_nodes_metrics(r, out);
 
     for (size_t i = 0; err == 0 && i < RM_COUNT(host_families); i++)
         err = write_host_family(r, &host_families[i], out);
-    if (err == 0)
-        err = rm_buf_puts(out, "# TYPE rolemesh_queue_waiting gauge\n# HELP rolemesh_queue_waiting "
-                               "Requests waiting for a host.\n");
-    TAILQ_FOREACH(role, &r->cluster.roles, link)
-    if (err == 0 && role->conf != NULL)
-        err = rm_buf_printf(out, "rolemesh_queue_waiting{role=\"%s\"} %u\n", role->name,
-                            role->n_waiting);
-    if (err == 0)
-        err = rm_buf_puts(out, "# TYPE rolemesh_route_leases counter\n# HELP rolemesh_route_leases "
-                               "Hosts granted to requests.\n");
-    TAILQ_FOREACH(role, &r->cluster.roles, link)
-    if (err == 0 && role->conf != NULL)
-        err = rm_buf_printf(out, "rolemesh_route_leases_total{role=\"%s\"} %" PRIu64 "\n",
-                            role->name, role->granted);
-    if (err == 0)
-        err = rm_buf_puts(out, "# TYPE rolemesh_route_refusals counter\n# HELP "
-                               "rolemesh_route_refusals Requests that got no host.\n");
-    TAILQ_FOREACH(role, &r->cluster.roles, link)
-    if (err == 0 && role->conf != NULL)
-        err = rm_buf_printf(out, "rolemesh_route_refusals_total{role=\"%s\"} %" PRIu64 "\n",
-                            role->name, role->refused);
+    for (size_t i = 0; err == 0 && i < RM_COUNT(role_families); i++)
+        err = write_role_family(r, &role_families[i], out);
     return err;
 }

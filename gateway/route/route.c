@@ -13,7 +13,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
-enum { SWEEP_MS = 250, SERVICE_MIX = 8 };
+enum { SWEEP_MS = 250, SERVICE_MIX = 8, HOLD_MORE_MS = 1000 };
 
 /* RT_NEW   opened, not looked at yet      RT_WAITING  in its role's queue
  * RT_LEASED has a host                    RT_REFUSED  told so; only the close is still to come */
@@ -32,6 +32,7 @@ struct route_ticket {
     struct route_ask ask; /* role and avoid point into this struct */
     uint64_t opened_us, leased_us;
     uint64_t stood_ms; /* WAITING: the role's, when it began to wait there */
+    uint64_t hold_ms; /* WAITING: for a host that is being loaded, until then at most; 0: has not */
     bool first_byte;
     bool fixed;                     /* the deadline came with the ask: it holds as it is */
     bool moved;                     /* waits for a fallback: there is no other */
@@ -202,6 +203,10 @@ void route_ticket_status(const struct route_ticket *t, char *out, size_t n)
         coming_why(t->role, rm_now_ms(), out, n);
         return;
     }
+    if (t->hold_ms > rm_now_ms()) {
+        snprintf(out, n, "%s waits for a faster host, which is being loaded", t->role->name);
+        return;
+    }
     TAILQ_FOREACH(o, &t->role->waiting, link)
     {
         if (o == t)
@@ -270,6 +275,7 @@ static bool ticket_move(struct route_ticket *t)
     TAILQ_REMOVE(&role->waiting, t, link);
     role->n_waiting--;
     t->moved = true;
+    role->moved++;
     ticket_wait(t, other);
     route_wake(t->route);
     return true;
@@ -298,6 +304,7 @@ static void take_one(struct route_ticket *t)
             ticket_refuse(t, RM_ERR_NO_HOST, why, COMING_RETRY_S);
             return;
         }
+        role->moved++;
         role = other;
         t->moved = true;
     }
@@ -319,8 +326,27 @@ static void take_fresh(struct route *r)
         take_one(t);
 }
 
+/* A host is free for the ticket, done in `seconds`: is it better off with one that is still being
+ * loaded? Such a wait is decided once and ends when the load should have been over. */
+static bool ticket_holds(struct route_ticket *t, double seconds, uint32_t *ahead)
+{
+    const uint64_t now = rm_now_ms();
+    uint64_t eta_ms;
+    double cold;
+
+    if (coming_best(t->role, &t->ask, now, *ahead, &cold, &eta_ms) == NULL || cold >= seconds)
+        return false;
+    if (t->hold_ms == 0 && now + eta_ms < t->ask.deadline_ms)
+        t->hold_ms = now + eta_ms + HOLD_MORE_MS;
+    if (now >= t->hold_ms)
+        return false;
+    (*ahead)++;
+    return true;
+}
+
 static void serve_role(struct cluster_role *role)
 {
+    uint32_t ahead = 0; /* tickets that wait for a host that is being loaded */
     struct route_ticket *t, *next;
     struct score_terms terms;
     struct cluster_host *h;
@@ -332,7 +358,8 @@ static void serve_role(struct cluster_role *role)
         h = cluster_best(role, &t->ask, rm_now_ms(), &terms);
         if (h == NULL)
             return; /* no slot for the oldest: none for the others */
-        ticket_lease(t, h);
+        if (!ticket_holds(t, terms.total, &ahead))
+            ticket_lease(t, h);
     }
 }
 

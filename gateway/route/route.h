@@ -37,6 +37,10 @@ struct route_ask {
  * not passed), for 30 minutes from the request at most. After that it is refused. A deadline of its
  * own in route_ask holds as it is. */
 
+/* A free host is not taken when another, still being loaded, would be done sooner by what was
+ * measured of it before: a long prompt waits seconds for a host that reads it minutes faster, until
+ * that load should be over. */
+
 /* A granted host; valid until route_close of the ticket. */
 struct route_lease {
     const char *node, *role, *model; /* model: the name in the role map */

@@ -11,13 +11,14 @@ struct score_terms score_host_for(const struct score_host *h, uint32_t prompt)
     double service = h->service_s > 0 ? h->service_s : UNMEASURED_SERVICE_S;
     uint32_t ahead = h->in_flight + h->queued, slots = h->slots > 0 ? h->slots : 1;
     uint32_t uncached = prompt > h->cached ? prompt - h->cached : 0;
-    struct score_terms t = {.rtt = h->rtt_s, .penalty = h->suspect ? SUSPECT_S : 0};
+    struct score_terms t = {
+        .load = h->load_s, .rtt = h->rtt_s, .penalty = h->suspect ? SUSPECT_S : 0};
 
     /* With k requests ahead and s slots, k - s + 1 must end first, s at a time. */
     if (ahead >= slots)
         t.wait = (double)(ahead - slots + 1) * service / (double)slots;
     /* A prefill shares the device with what runs beside it. */
     t.prefill = (double)uncached / tps * (1.0 + (double)(ahead < slots ? ahead : slots) * 0.5);
-    t.total = t.wait + t.prefill + t.rtt + t.penalty;
+    t.total = t.load + t.wait + t.prefill + t.rtt + t.penalty;
     return t;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/route/score.h - how soon would a host be done with a prompt? In seconds; pure.
  *
- *   wait for a slot + tokens not cached / measured prefill speed + round trip
- *   + a penalty for a suspect host
+ *   rest of its load + wait for a slot + tokens not cached / measured prefill speed
+ *   + round trip + a penalty for a suspect host
  *
  * Counts of requests alone are not compared: a host that is twice as fast and has one request more
  * is the better one. */
@@ -18,13 +18,14 @@ struct score_host {
     uint32_t queued;    /* requests waiting in its engine */
     double prefill_tps; /* tokens a second; 0: not measured */
     double service_s;   /* how long a request lasts there, moving average; 0: not measured */
+    double load_s;      /* until it is loaded; 0: it is */
     double rtt_s;       /* round trip; 0 as long as nothing measures it */
     uint32_t cached;    /* tokens of this prompt it probably still holds */
     bool suspect;
 };
 
 struct score_terms { /* seconds, as `rolemesh why` will print them */
-    double wait, prefill, rtt, penalty, total;
+    double load, wait, prefill, rtt, penalty, total;
 };
 
 /* prompt: tokens, an estimate. */

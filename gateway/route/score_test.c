@@ -51,6 +51,21 @@ static const struct row {
      {.slots = 1, .prefill_tps = 20},
      1000,
      '1'},
+    {"a slow host that is there before one that must be loaded",
+     {.slots = 1, .prefill_tps = 100},
+     {.slots = 1, .prefill_tps = 1000, .load_s = 30},
+     2000,
+     '1'},
+    {"but not for a prompt that it would read for minutes",
+     {.slots = 1, .prefill_tps = 100},
+     {.slots = 1, .prefill_tps = 1000, .load_s = 30},
+     20000,
+     '2'},
+    {"a load that is nearly over before a full host",
+     {.slots = 1, .in_flight = 1, .service_s = 20, .prefill_tps = 1000},
+     {.slots = 1, .prefill_tps = 1000, .load_s = 3},
+     1000,
+     '2'},
     {"more slots, less wait",
      {.slots = 1, .in_flight = 4, .service_s = 10, .prefill_tps = 100},
      {.slots = 4, .in_flight = 4, .service_s = 10, .prefill_tps = 100},
@@ -85,14 +100,18 @@ static void never_better_by_more_work(void **state)
                                 .queued = (uint32_t)(seed >> 24) % 4,
                                 .prefill_tps = (double)((seed >> 32) % 3000),
                                 .service_s = (double)((seed >> 40) % 100),
+                                .load_s = (double)((seed >> 20) % 40),
                                 .cached = (uint32_t)((seed >> 12) % 120000)};
         t = score_host_for(&h, prompt);
         assert_true(t.total >= 0);
-        assert_float_equal(t.total, t.wait + t.prefill + t.rtt + t.penalty, 1e-6);
+        assert_float_equal(t.total, t.load + t.wait + t.prefill + t.rtt + t.penalty, 1e-6);
         worse = h;
         worse.in_flight++;
         assert_true(score_host_for(&worse, prompt).total >= t.total);
         assert_true(score_host_for(&h, prompt + 1000).total >= t.total);
+        worse = h;
+        worse.load_s += 1;
+        assert_true(score_host_for(&worse, prompt).total >= t.total);
         worse = h;
         worse.cached /= 2;
         assert_true(score_host_for(&worse, prompt).total >= t.total);

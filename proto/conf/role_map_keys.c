@@ -83,7 +83,8 @@ static const struct conf_key gateway_keys[] = {
      .min = 1,
      .max = 86400000,
      .effect = CONF_LIVE,
-     .help = "a request waits for a host at most so long; a role may have its own"},
+     .help = "a request waits for a host at most so long, loading not counted; a role may have its "
+             "own"},
     {.key = "queue_max",
      .type = &conf_u32,
      .offset = AT(queue_max),
@@ -233,7 +234,8 @@ static const struct conf_key role_keys[] = {
      .offset = AT(fallback),
      .max = 16,
      .effect = CONF_LIVE,
-     .help = "roles to try, in order, when no host of this one can answer"},
+     .help = "roles to try, in order, when this one cannot be loaded, or is not ready at the end "
+             "of queue_deadline"},
     {.key = "gpu_layers",
      .type = &conf_layers,
      .offset = AT(gpu_layers),
@@ -294,7 +296,9 @@ static const struct conf_key role_keys[] = {
      .min = 1,
      .max = 86400000,
      .effect = CONF_LIVE,
-     .help = "a request waits for a host at most so long; the gateway's when absent"},
+     .help =
+         "a request waits for a host at most so long; without a fallback that is ready, time in "
+         "which the role is being loaded does not count, up to 30m; the gateway's when absent"},
     {.key = "queue_max",
      .type = &conf_u32,
      .offset = AT(queue_max),
