@@ -86,6 +86,24 @@ static void put_facts(struct api *api, struct rm_jw *w)
     rm_jw_str(w, "llama", llama_version());
 }
 
+/* By depth: what the ledger of the worker keeps. */
+static void put_depth(const struct api *api, const struct decoder_stats *s, struct rm_jw *w)
+{
+    rm_jw_arr(w, "depth");
+    for (int i = 0; i < DEPTH_BUCKETS; i++) {
+        const struct depth_sums *now = &s->depth[i], *before = &api->before.depth[i];
+
+        rm_jw_obj(w, NULL);
+        rm_jw_u64(w, "from", depth_from[i]);
+        rm_jw_u64(w, "prefill_tokens", now->prefill_tokens - before->prefill_tokens);
+        rm_jw_u64(w, "prefill_us", now->prefill_us - before->prefill_us);
+        rm_jw_u64(w, "decode_tokens", now->decode_tokens - before->decode_tokens);
+        rm_jw_u64(w, "decode_us", now->decode_us - before->decode_us);
+        rm_jw_end(w);
+    }
+    rm_jw_end(w);
+}
+
 static int put_state(struct api *api, struct rm_slice path, struct rm_buf *out)
 {
     struct rm_jw w = rm_jw_to(out);
@@ -106,12 +124,14 @@ static int put_state(struct api *api, struct rm_slice path, struct rm_buf *out)
     rm_jw_dbl(&w, "decode_tps", s.decode_tps);
     rm_jw_u64(&w, "kv_used", s.kv_tokens_used);
     rm_jw_u64(&w, "kv_total", s.kv_tokens_total);
+    rm_jw_u64(&w, "kv_deepest", s.kv_deepest);
     rm_jw_u64(&w, "prompt_tokens", s.prompt_tokens - api->before.prompt_tokens);
     rm_jw_u64(&w, "cached_tokens", s.cached_tokens - api->before.cached_tokens);
     rm_jw_u64(&w, "generated_tokens", s.generated_tokens - api->before.generated_tokens);
     rm_jw_u64(&w, "jobs_done", s.jobs_done - api->before.jobs_done);
     rm_jw_u64(&w, "jobs_failed", s.jobs_failed - api->before.jobs_failed);
     rm_jw_u64(&w, "decode_calls", s.decode_calls - api->before.decode_calls);
+    put_depth(api, &s, &w);
     rm_jw_u64(&w, "ticks", s.ticks);
     rm_jw_u64(&w, "requests", answers_count(api->answers));
     rm_jw_end(&w);

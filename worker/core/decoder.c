@@ -65,6 +65,7 @@ struct turn {
     struct batch_want want[LOADER_SLOTS_MAX];
     uint32_t take[LOADER_SLOTS_MAX];
     uint32_t n_prompt, n_streams; /* tokens by kind */
+    struct depth_call depth;
 };
 
 /* ---- the queue ---- */
@@ -122,9 +123,11 @@ static void publish(struct decoder *d)
 
     s->slots = d->llama.slots;
     s->slots_busy = d->n_busy;
-    s->slots_prefill = 0;
+    s->slots_prefill = s->kv_deepest = 0;
     for (uint32_t i = 0; i < d->llama.slots; i++)
         s->slots_prefill += d->slots[i] != NULL && d->slots[i]->n_tokens > kv_length(d->kv, i) + 1;
+    for (uint32_t i = 0; i < d->llama.slots; i++)
+        s->kv_deepest = kv_length(d->kv, i) > s->kv_deepest ? kv_length(d->kv, i) : s->kv_deepest;
     s->kv_tokens_total = llama_n_ctx(d->llama.ctx);
     s->kv_tokens_used = used < s->kv_tokens_total ? used : s->kv_tokens_total;
     s->prefill_tps = d->pace.prefill_tps;
@@ -268,11 +271,19 @@ static void plan_turn(struct decoder *d, struct turn *t, uint32_t capacity)
     }
     batch_plan(t->want, d->llama.slots, prompt_budget(d, d->lone, capacity), capacity, t->take);
     for (uint32_t i = 0; i < d->llama.slots; i++) {
-        if (t->want[i].remaining == 1)
+        if (t->take[i] == 0)
+            continue;
+        if (t->want[i].remaining == 1) {
             t->n_streams += t->take[i];
-        else
+            t->depth.streams_at += kv_length(d->kv, i);
+        } else {
             t->n_prompt += t->take[i];
+            t->depth.prompts++;
+            t->depth.prompt_at += kv_length(d->kv, i);
+        }
     }
+    t->depth.prompt_tokens = t->n_prompt;
+    t->depth.streams = t->n_streams;
 }
 
 /* Fills d->batch; the last token of a job asks for logits. */
@@ -406,7 +417,7 @@ static void rewind_aborted(struct decoder *d, const struct turn *t)
 static void decode_once(struct decoder *d)
 {
     uint32_t capacity = d->llama.batch;
-    uint64_t began = rm_now_us();
+    uint64_t began = rm_now_us(), us;
     struct turn t;
     int rc;
 
@@ -435,7 +446,9 @@ static void decode_once(struct decoder *d)
         return;
     }
     harvest(d, &t);
-    batch_note(&d->pace, t.n_prompt, t.n_streams, (double)(rm_now_us() - began) / 1000.0);
+    us = rm_now_us() - began;
+    batch_note(&d->pace, t.n_prompt, t.n_streams, (double)us / 1000.0);
+    depth_note(d->stats.depth, &t.depth, us);
 }
 
 /* ---- the thread ---- */

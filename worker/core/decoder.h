@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "proto/base/err.h"
+#include "worker/core/depth.h"
 
 struct llama_model;
 struct decoder;
@@ -114,12 +115,14 @@ struct decoder_stats {
     uint32_t queued;
     uint64_t kv_tokens_used;  /* busy and cached ones; a shared prefix counts for each slot */
     uint64_t kv_tokens_total; /* what the KV memory holds */
+    uint32_t kv_deepest;      /* the longest sequence, busy or cached */
     /* Moving averages, tokens per second; 0: not measured yet. decode: one stream's pace. */
     double prefill_tps, decode_tps;
     /* Since start: */
     uint64_t prompt_tokens, cached_tokens, generated_tokens, jobs_done, jobs_failed, decode_calls;
     uint64_t preempted; /* jobs put back to the queue because the KV memory was full */
-    uint64_t ticks;     /* rises with every decode call: a stall watchdog's pulse */
+    struct depth_sums depth[DEPTH_BUCKETS]; /* speeds by depth */
+    uint64_t ticks; /* rises with every decode call: a stall watchdog's pulse */
 };
 
 /* Loads the model, makes a first decode call and starts the thread. Blocks while weights are read

@@ -481,6 +481,30 @@ static void counts(void **state)
     test_close(d);
 }
 
+/* A prompt of 1500 tokens passes the border at 1024; the answer lies beyond it. */
+static void speeds_are_counted_by_depth(void **state)
+{
+    struct decoder *d = open_small(looping, 2, 2048);
+    static int32_t tokens[1500];
+    struct job_spec spec = test_greedy(tokens, 1500, 50);
+    struct decoder_stats s;
+
+    (void)state;
+    long_prompt(d, tokens, 1500, 3);
+    test_run(d, &spec, &story[0]);
+    wait_idle(d);
+    decoder_stats(d, &s);
+    assert_in_range(s.depth[0].prefill_tokens, 1000, 1500);
+    assert_in_range(s.depth[0].prefill_tokens + s.depth[1].prefill_tokens, 1450, 1500);
+    assert_true(s.depth[0].prefill_us > 0);
+    assert_in_range(s.depth[1].decode_tokens, 49, 51);
+    assert_true(s.depth[1].decode_us > 0);
+    assert_int_equal(s.depth[0].decode_tokens, 0);
+    assert_int_equal(s.depth[2].prefill_tokens + s.depth[2].decode_tokens, 0);
+    assert_in_range(s.kv_deepest, 1549, 1550);
+    test_close(d);
+}
+
 /* Whoever has a job's last event finds the job in the figures: the core takes those of its warm-up
  * off when that event comes. */
 static void counts_come_before_the_last_event(void **state)
@@ -546,6 +570,7 @@ int main(void)
         cmocka_unit_test(full_memory_preempts),
         cmocka_unit_test(full_memory_drops_caches_first),
         cmocka_unit_test(counts),
+        cmocka_unit_test(speeds_are_counted_by_depth),
         cmocka_unit_test(counts_come_before_the_last_event),
         cmocka_unit_test(closes_while_busy),
         cmocka_unit_test(without_reuse),
