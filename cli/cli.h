@@ -11,6 +11,8 @@ enum cli_exit {
     CLI_BAD = 2,    /* wrong use, or a file with mistakes */
 };
 
+int cli_apply(int argc,
+              char **argv); /* apply [FILE] [--dry-run] [--yes] [--gateway URL] [--json] */
 int cli_check(int argc, char **argv);   /* check FILE [--worker] [--json] */
 int cli_keys(int argc, char **argv);    /* keys --config [--worker | --nodes] */
 int cli_plan(int argc, char **argv);    /* plan --role-map FILE --nodes FILE [--json] */

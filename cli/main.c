@@ -15,6 +15,9 @@ static const struct command {
     const char *name, *args, *help;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    {"apply", "[FILE] [--dry-run] [--yes] [--gateway URL] [--json]",
+     "show what a role map (default: role-map.yaml) would change on a gateway, and take it over",
+     cli_apply},
     {"check", "FILE [--worker] [--json]",
      "tell every mistake in a role map (--worker: a worker's file)", cli_check},
     {"help", "", "this list", cli_help},

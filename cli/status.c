@@ -1,149 +1,51 @@
 /* SPDX-License-Identifier: MIT */
 /* cli/status.c - `rolemesh status`: nodes and roles as a gateway sees them.
  * Asks GET /api/v1/nodes and /api/v1/roles (proto/openapi.yaml) one after the other and prints two
- * tables, or with --json the two answers as one object. One loop of its own, one thread. */
+ * tables, or with --json the two answers as one object. One thread. */
+#include "cli/ask.h"
 #include "cli/cli.h"
-
-#include "proto/http/client.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATUS_MAX = 16 * 1024 * 1024, STATUS_DEADLINE_MS = 10000 };
+enum { STATUS_DEADLINE_MS = 10000 };
 
 static const char *const paths[] = {"/api/v1/nodes", "/api/v1/roles"};
 
 struct status {
-    uv_loop_t loop;
-    uv_timer_t deadline;
-    struct http_client *client;
-    struct http_call *call; /* in flight, or NULL */
     struct rm_buf body[RM_COUNT(paths)];
-    size_t at; /* which path is asked now */
-    int http;  /* status of the last answer */
-    int err;   /* the first error */
+    size_t at; /* which path was asked last */
+    int http;  /* status of its answer */
 };
 
-/* --- asking ------------------------------------------------------------------------------------
+/* Asks one after the other. Returns 0, or the first error; s->http tells an answer that is not 200.
  */
-
-static void status_next(struct status *s);
-
-static void status_on_head(struct http_call *k, const struct http_head *head)
-{
-    struct status *s = http_call_arg(k);
-
-    s->http = head->status;
-}
-
-static void status_on_body(struct http_call *k, const char *bytes, size_t n)
-{
-    struct status *s = http_call_arg(k);
-    int r = rm_buf_put(&s->body[s->at], bytes, n);
-
-    if (r < 0 && s->err == 0) {
-        s->err = r;
-        http_call_abort(k);
-    }
-}
-
-static void status_on_fail(struct http_call *k, int err)
-{
-    struct status *s = http_call_arg(k);
-
-    if (s->err == 0)
-        s->err = err;
-}
-
-static void status_on_done(struct http_call *k)
-{
-    struct status *s = http_call_arg(k);
-
-    s->call = NULL;
-    if (s->err == 0 && s->http == 200)
-        s->at++;
-    if (s->err == 0 && s->http == 200 && s->at < RM_COUNT(paths)) {
-        status_next(s);
-        return;
-    }
-    http_client_close(s->client);
-    s->client = NULL;
-    uv_close((uv_handle_t *)&s->deadline, NULL);
-}
-
-static const struct http_call_ops status_ops = {
-    .on_head = status_on_head,
-    .on_body = status_on_body,
-    .on_fail = status_on_fail,
-    .on_done = status_on_done,
-};
-
-static void status_next(struct status *s)
-{
-    struct http_call_spec spec = {.method = "GET", .target = rm_slice_of(paths[s->at])};
-    int r = http_call_start(s->client, &spec, &status_ops, s, &s->call);
-
-    if (r == 0)
-        return;
-    s->err = r;
-    http_client_close(s->client);
-    s->client = NULL;
-    uv_close((uv_handle_t *)&s->deadline, NULL);
-}
-
-static void status_on_deadline(uv_timer_t *timer)
-{
-    struct status *s = timer->data;
-
-    if (s->call == NULL)
-        return;
-    s->err = UV_ETIMEDOUT;
-    http_call_abort(s->call);
-}
-
-/* Runs both calls. Returns 0, or the first error; s->http tells an answer that is not 200. */
 static int status_ask(struct status *s, const struct http_address *address)
 {
-    int r = uv_loop_init(&s->loop);
+    int r = 0;
 
-    if (r < 0)
-        return r;
-    uv_timer_init(&s->loop, &s->deadline);
-    s->deadline.data = s;
-    uv_timer_start(&s->deadline, status_on_deadline, STATUS_DEADLINE_MS, 0);
-    s->err = http_client_new(&s->loop, address, &http_client_conf_default, &s->client);
-    if (s->err == 0)
-        status_next(s);
-    else
-        uv_close((uv_handle_t *)&s->deadline, NULL);
-    uv_run(&s->loop, UV_RUN_DEFAULT);
-    uv_loop_close(&s->loop);
-    return s->err;
+    s->http = 200;
+    for (s->at = 0; r == 0 && s->http == 200 && s->at < RM_COUNT(paths); s->at++) {
+        struct ask ask = {.address = address,
+                          .method = "GET",
+                          .target = paths[s->at],
+                          .deadline_ms = STATUS_DEADLINE_MS};
+
+        r = ask_run(&ask, &s->http, &s->body[s->at]);
+    }
+    s->at--;
+    return r;
 }
 
 /* --- telling -------------------------------------------------------------------------------------
  */
 
-enum { TEXT_MAX = 256 };
-
-/* A member's text without the bytes that a terminal might act on; "-" when there is none. */
-static const char *text_of(const json_t *object, const char *key, char out[TEXT_MAX])
+/* A member's text; "-" when there is none. */
+static const char *text_of(const json_t *object, const char *key, char out[ASK_TEXT_MAX])
 {
-    const char *text = json_string_value(json_object_get(object, key));
-    size_t n = 0;
-
-    if (text == NULL)
-        return "-";
-    for (; text[n] != '\0' && n < TEXT_MAX - 1; n++) {
-        unsigned char c = (unsigned char)text[n];
-        bool c1 = n > 0 && c < 0xa0 && c >= 0x80 && (unsigned char)text[n - 1] == 0xc2;
-
-        out[n] = c < 0x20 || c == 0x7f || c1 ? '?' : text[n];
-    }
-    out[n] = '\0';
-    return out;
+    return ask_shown(json_string_value(json_object_get(object, key)), out);
 }
 
 static long long number_of(const json_t *object, const char *key)
@@ -154,7 +56,7 @@ static long long number_of(const json_t *object, const char *key)
 /* "code ready, ask loading": the hosts of a node by role, or of a role by node. */
 static void print_hosts(const json_t *hosts, const char *by)
 {
-    char name[TEXT_MAX], state[TEXT_MAX];
+    char name[ASK_TEXT_MAX], state[ASK_TEXT_MAX];
     const json_t *host;
     size_t i;
 
@@ -172,7 +74,8 @@ static void print_nodes(const json_t *nodes)
     printf("%-20s %-9s %-28s %s\n", "NODE", "HEALTH", "ADDRESS", "HOSTS");
     json_array_foreach(nodes, i, node)
     {
-        char address[TEXT_MAX + 32], name[TEXT_MAX], health[TEXT_MAX], host[TEXT_MAX];
+        char address[ASK_TEXT_MAX + 32], name[ASK_TEXT_MAX], health[ASK_TEXT_MAX],
+            host[ASK_TEXT_MAX];
 
         snprintf(address, sizeof address, "%s:%lld", text_of(node, "host", host),
                  number_of(node, "port"));
@@ -191,7 +94,7 @@ static void print_roles(const json_t *roles)
     printf("\n%-20s %-7s %-8s %-24s %s\n", "ROLE", "READY", "WAITING", "MODEL", "REASON");
     json_array_foreach(roles, i, role)
     {
-        char ready[48], name[TEXT_MAX], model[TEXT_MAX], reason[TEXT_MAX];
+        char ready[48], name[ASK_TEXT_MAX], model[ASK_TEXT_MAX], reason[ASK_TEXT_MAX];
 
         snprintf(ready, sizeof ready, "%lld/%lld", number_of(role, "hosts_ready"),
                  number_of(role, "replicas"));
@@ -226,24 +129,6 @@ static int status_print(const struct status *s, bool json)
     return r;
 }
 
-/* "http://HOST:PORT" or "HOST:PORT"; a slash at the end is fine. */
-static int status_address(const char *text, struct http_address *out)
-{
-    char copy[300];
-    size_t n;
-
-    if (strncmp(text, "http://", 7) == 0)
-        text += 7;
-    n = strlen(text);
-    while (n > 0 && text[n - 1] == '/')
-        n--;
-    if (n >= sizeof copy)
-        return UV_EINVAL;
-    memcpy(copy, text, n);
-    copy[n] = '\0';
-    return http_address_parse(copy, out);
-}
-
 int cli_status(int argc, char **argv)
 {
     struct status s = {.at = 0};
@@ -259,10 +144,8 @@ int cli_status(int argc, char **argv)
             gateway = argv[++i];
         else
             return cli_usage("status", "unknown argument");
-    if (status_address(gateway, &address) < 0)
+    if (ask_address(gateway, &address) < 0)
         return cli_usage("status", "--gateway is http://HOST:PORT");
-    for (size_t i = 0; i < RM_COUNT(paths); i++)
-        rm_buf_init(&s.body[i], STATUS_MAX);
     r = status_ask(&s, &address);
     if (r < 0)
         fprintf(

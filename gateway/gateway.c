@@ -10,6 +10,7 @@
 
 #include "gateway/drive.h"
 #include "gateway/front/front.h"
+#include "gateway/map/keeper.h"
 #include "gateway/ops/ops.h"
 #include "gateway/route/route.h"
 #include "proto/base/clock.h"
@@ -26,10 +27,11 @@ struct gateway {
     struct drive *drive;
     struct front *front;
     struct http_server *server;
+    struct map_keeper *keeper;
     struct ops_sources ops;
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t lag, drain;
-    uint64_t lag_due_us, lag_max_us, drain_until_ms, reloads, reload_failures;
+    uint64_t lag_due_us, lag_max_us, drain_until_ms;
     bool draining, stopping;
 };
 
@@ -50,11 +52,33 @@ static int source_shortfalls(void *arg, struct rm_buf *out)
     return drive_write_shortfalls(((struct gateway *)arg)->drive, out);
 }
 
+static int source_map(void *arg, struct rm_buf *out)
+{
+    return map_keeper_write(((struct gateway *)arg)->keeper, out);
+}
+
+static int source_offer(void *arg, const struct ops_offer *o, ops_answer_fn on_answer,
+                        void *answer_arg)
+{
+    struct gateway *g = arg;
+    struct map_offer offer = {.bytes = o->body.p,
+                              .n = o->body.n,
+                              .name = o->name,
+                              .expect = o->expect,
+                              .dry_run = o->dry_run};
+
+    if (g->draining)
+        return RM_ERR_DRAINING;
+    return map_keeper_offer(g->keeper, &offer, on_answer, answer_arg);
+}
+
 static int write_own_metrics(const struct gateway *g, struct rm_buf *out)
 {
+    struct map_keeper_stats maps;
     struct http_server_stats s;
 
     http_server_stats(g->server, &s);
+    map_keeper_stats(g->keeper, &maps);
     return rm_buf_printf(
         out,
         "# TYPE rolemesh_build info\nrolemesh_build_info{version=\"%s\"} 1\n"
@@ -72,7 +96,7 @@ static int write_own_metrics(const struct gateway *g, struct rm_buf *out)
         RM_VERSION, s.connections, (unsigned long long)s.requests,
         (unsigned long long)s.client_aborts, (unsigned long long)s.bad_requests,
         (unsigned long long)s.queued_bytes, (double)g->lag_max_us / 1e6,
-        (unsigned long long)g->reloads, (unsigned long long)g->reload_failures,
+        (unsigned long long)maps.reloads, (unsigned long long)maps.failures,
         (unsigned long long)rm_log_dropped());
 }
 
@@ -115,58 +139,44 @@ static void print_report(const struct conf_report *report)
     rm_buf_clear(&text);
 }
 
-static int read_map(const struct gateway *g, struct role_map **out)
+/* The first one; there is no loop yet. revision: of its bytes. */
+static int read_map(const struct gateway *g, char revision[MAP_REVISION], struct role_map **out)
 {
     struct conf_report report;
     int r;
 
     conf_report_init(&report);
-    r = role_map_load(g->options->role_map, &report, out);
+    r = map_file_load(g->options->role_map, &report, revision, out);
     if (r < 0)
         print_report(&report);
     conf_report_clear(&report);
     return r;
 }
 
-static void tell_change(void *arg, const struct map_change *c)
+/* A checked map for every module; when one cannot take it, all have the one before. */
+static int gateway_apply(void *arg, struct role_map *map)
 {
-    static const char *const how[] = {
-        [MAP_ADDED] = "added", [MAP_REMOVED] = "removed", [MAP_CHANGED] = "changed"};
+    struct gateway *g = arg;
+    int r;
 
-    (void)arg;
-    rm_info("gateway", "role map", RM_S("what", c->name), RM_S("how", how[c->how]),
-            RM_S("keys", c->keys));
-    if ((c->effects & CONF_RESTART) != 0)
-        rm_warn("gateway", "a changed key takes effect at the next start only",
-                RM_S("what", c->name), RM_S("keys", c->keys));
-}
-
-/* A bad map changes nothing. */
-static void gateway_reload(struct gateway *g)
-{
-    struct role_map *map;
-    int r = read_map(g, &map);
-
-    if (r == 0) {
-        route_set_map(g->route, map); /* first: drive tells it the way to nodes that are new */
-        if ((r = drive_set_map(g->drive, map)) < 0)
-            route_set_map(g->route, g->map);
+    route_set_map(g->route, map); /* first: drive tells it the way to nodes that are new */
+    if ((r = drive_set_map(g->drive, map)) < 0) {
+        route_set_map(g->route, g->map);
+        return r;
     }
-    if (r < 0) {
-        g->reload_failures++;
-        rm_error("gateway", "the role map was not reloaded; the running one stays",
-                 RM_S("file", g->options->role_map), RM_E("error", r));
-        role_map_unref(map);
-        return;
-    }
-    g->reloads++;
-    role_map_diff(g->map, map, tell_change, NULL);
     front_set_map(g->front, map);
     if (g->options->log_level < 0)
         rm_log_set_level((enum rm_log_level)map->gateway.log_level);
     role_map_unref(g->map);
-    g->map = map;
-    rm_info("gateway", "role map reloaded", RM_S("file", g->options->role_map));
+    g->map = role_map_ref(map);
+    return 0;
+}
+
+static void gateway_each_host(void *arg,
+                              void (*on_host)(void *on_arg, const char *role, const char *node),
+                              void *on_arg)
+{
+    route_each_host(((struct gateway *)arg)->route, on_host, on_arg);
 }
 
 /* ---- stop ---- */
@@ -176,6 +186,7 @@ static void gateway_close_modules(void *arg)
 {
     struct gateway *g = arg;
 
+    map_keeper_close(g->keeper);
     front_close(g->front, NULL, NULL);
     drive_close(g->drive);
     route_free(g->route);
@@ -233,7 +244,7 @@ static void gateway_on_stop_signal(uv_signal_t *handle, int number)
 static void gateway_on_hup(uv_signal_t *handle, int number)
 {
     (void)number;
-    gateway_reload(handle->data);
+    map_keeper_reload(((struct gateway *)handle->data)->keeper);
 }
 
 /* How late the loop is: a timer that should fire every 100 ms. */
@@ -291,9 +302,13 @@ static uint64_t new_epoch(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000;
 }
 
-static int gateway_start_modules(struct gateway *g)
+static int gateway_start_modules(struct gateway *g, const char *revision)
 {
     struct http_server_conf conf = http_server_conf_default;
+    struct map_keeper_conf keeper = {.path = g->options->role_map,
+                                     .apply = gateway_apply,
+                                     .each_host = gateway_each_host,
+                                     .arg = g};
     int r;
 
     conf.on_request = gateway_on_request;
@@ -304,7 +319,8 @@ static int gateway_start_modules(struct gateway *g)
     if ((r = http_server_new(&g->loop, &conf, &g->server)) < 0 ||
         (r = route_new(&g->loop, g->map, &g->route)) < 0 ||
         (r = drive_new(&g->loop, g->map, g->route, new_epoch(), &g->drive)) < 0 ||
-        (r = front_new(&g->loop, g->map, g->route, NULL, &g->front)) < 0) {
+        (r = front_new(&g->loop, g->map, g->route, NULL, &g->front)) < 0 ||
+        (r = map_keeper_new(&g->loop, &keeper, g->map, revision, &g->keeper)) < 0) {
         fprintf(stderr, "rolemesh-gateway: %s\n", rm_strerror(r));
         return r;
     }
@@ -313,6 +329,8 @@ static int gateway_start_modules(struct gateway *g)
                                   .roles = source_roles,
                                   .shortfalls = source_shortfalls,
                                   .metrics = source_metrics,
+                                  .map = source_map,
+                                  .offer = source_offer,
                                   .not_ready = source_not_ready};
     return listen_all(g);
 }
@@ -338,12 +356,13 @@ static void start_clocks(struct gateway *g)
 int gateway_run(const struct gateway_options *options)
 {
     struct gateway g = {.options = options};
+    char revision[MAP_REVISION];
     int r, exit_status = 0;
 
     signal(SIGPIPE, SIG_IGN);
     if (options->log_level >= 0)
         rm_log_set_level((enum rm_log_level)options->log_level);
-    if (read_map(&g, &g.map) < 0)
+    if (read_map(&g, revision, &g.map) < 0)
         return 2;
     if (options->log_level < 0)
         rm_log_set_level((enum rm_log_level)g.map->gateway.log_level);
@@ -352,7 +371,7 @@ int gateway_run(const struct gateway_options *options)
         role_map_unref(g.map);
         return 2;
     }
-    if (gateway_start_modules(&g) == 0) {
+    if (gateway_start_modules(&g, revision) == 0) {
         start_clocks(&g);
         rm_info("gateway", "started", RM_S("version", RM_VERSION),
                 RM_S("role_map", options->role_map), RM_U("roles", g.map->n_roles),

@@ -2,7 +2,8 @@
 /* gateway/gateway.h - the gateway daemon: its modules started, reloaded and stopped in order.
  *
  *   start    role map ─► route ─► drive (links, forecasts, placing) ─► front ─► HTTP server
- *   reload   SIGHUP: the map is read and checked whole, then every module gets the new one
+ *   reload   SIGHUP, an edit under gateway.watch, an offered map (map/keeper.h): read and checked
+ *            whole, then every module gets the new one
  *   stop     SIGTERM, SIGINT: new work is refused, streams finish until the deadline; a second
  *            signal ends at once
  *

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* gateway/ops/ops.h - what operators and their tools ask the gateway: health, metrics, nodes and
- * roles. One table maps path to method and writer. Every answer is made from what route, front and
- * drive hold in memory, so that none waits for a worker. The ops routes never carry CORS headers.
- * Only gateway.c includes this folder. Loop thread only.
+/* gateway/ops/ops.h - what operators and their tools ask the gateway: health, metrics, nodes, roles
+ * and the role map. One table maps path to method and writer. Every answer but that to an offered
+ * map is made from what route, front, drive and the map's keeper hold in memory, so that none waits
+ * for a worker or a disk. The ops routes never carry CORS headers; those that do something are for
+ * this machine's operators only (trust.h). Only gateway.c includes this folder. Loop thread only.
  *
- *   GET /healthz        200 while the loop turns
- *   GET /readyz         200 when requests can be served, else 503 with the reason
- *   GET /metrics        OpenMetrics text
- *   GET /api/v1/nodes   {"nodes":[...]}; the fields are in proto/openapi.yaml
- *   GET /api/v1/roles   {"roles":[...],"shortfalls":[...]} */
+ *   GET  /healthz        200 while the loop turns
+ *   GET  /readyz         200 when requests can be served, else 503 with the reason
+ *   GET  /metrics        OpenMetrics text
+ *   GET  /api/v1/map     what role map runs, and how the last reload went
+ *   POST /api/v1/map     offers a role map; ?dry_run=1: only tells what it would change
+ *   GET  /api/v1/nodes   {"nodes":[...]}; the fields are in proto/openapi.yaml
+ *   GET  /api/v1/roles   {"roles":[...],"shortfalls":[...]} */
 #ifndef RM_OPS_OPS_H
 #define RM_OPS_OPS_H
 
@@ -16,6 +19,17 @@
 #include <stdint.h>
 
 #include "proto/http/server.h"
+
+/* A role map that somebody wants in place of the running one. Borrowed for the call. */
+struct ops_offer {
+    struct rm_slice body;
+    const char *name;   /* what messages call it; printable */
+    const char *expect; /* revision that the file must have, or "*"; "" in a dry run without one */
+    bool dry_run;
+};
+
+/* status: of HTTP; json: an object, valid for the call. */
+typedef void (*ops_answer_fn)(void *arg, int status, struct rm_slice json);
 
 /* Where the figures come from; each writer appends and returns as rm_buf_put. */
 struct ops_sources {
@@ -25,6 +39,11 @@ struct ops_sources {
     int (*shortfalls)(void *arg, struct rm_buf *out); /* JSON array */
     int (*metrics)(void *arg, struct rm_buf *out);    /* OpenMetrics families without # EOF */
     const char *(*not_ready)(void *arg);              /* why not; NULL: ready */
+    int (*map)(void *arg, struct rm_buf *out);        /* JSON object */
+    /* Takes an offer. Returns 0, and on_answer comes once from the loop; or an error, and it never
+     * comes. */
+    int (*offer)(void *arg, const struct ops_offer *offer, ops_answer_fn on_answer,
+                 void *answer_arg);
 };
 
 /* True when the path belongs to ops: the request was taken and answered. Called inside

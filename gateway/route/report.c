@@ -111,6 +111,18 @@ static void write_node(struct rm_jw *w, const struct route *r, const struct clus
     rm_jw_end(w);
 }
 
+void route_each_host(const struct route *r,
+                     void (*on_host)(void *arg, const char *role, const char *node), void *arg)
+{
+    const struct cluster_role *role;
+    const struct cluster_host *h;
+
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    TAILQ_FOREACH(h, &role->hosts, link)
+    if (h->facts.state != HOST_ABSENT && !h->node->gone)
+        on_host(arg, role->name, h->node->name);
+}
+
 int route_write_nodes(const struct route *r, struct rm_buf *out)
 {
     struct rm_jw w = rm_jw_to(out);

@@ -112,6 +112,10 @@ void route_node_state(struct route *r, const char *node,
 void route_node_lost(struct route *r, const char *node,
                      int err); /* watch stream broken or silent */
 
+/* Tells every host that stands: all but absent ones. The names are borrowed for the call. */
+void route_each_host(const struct route *r,
+                     void (*on_host)(void *arg, const char *role, const char *node), void *arg);
+
 /* ---- on-demand loading: what drive reads, and what it tells ---- */
 
 /* What is asked of a role. Times are rm_now_ms. */

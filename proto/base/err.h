@@ -53,7 +53,10 @@ enum { RM_OK = 0, RM_AGAIN = 1, RM_WAIT = 2 };
     X(RM_ERR_ABI, -10035, 503, "no_host", "the libllama found is not the one built for")           \
     X(RM_ERR_STALE, -10036, 409, "stale_epoch", "a newer gateway is in charge")                    \
     X(RM_ERR_CANCELLED, -10037, 499, "client_gone", "cancelled")                                   \
-    X(RM_ERR_RATE, -10038, 429, "rate_limit_exceeded", "over a limit of the API key")
+    X(RM_ERR_RATE, -10038, 429, "rate_limit_exceeded", "over a limit of the API key")              \
+    X(RM_ERR_MAP, -10039, 422, "invalid_map", "the role map has mistakes")                         \
+    X(RM_ERR_REVISION, -10040, 412, "revision_changed", "changed meanwhile by somebody else")      \
+    X(RM_ERR_NO_MATCH, -10041, 428, "if_match_missing", "name the revision to replace: If-Match")
 
 enum rm_err {
 #define RM_ERR_ENUM(name, number, status, code, text) name = (number),

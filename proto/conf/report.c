@@ -389,30 +389,58 @@ void conf_report_end(struct conf_report *report)
     report->n_text = 0;
 }
 
-static int report_one(const char *name, const struct conf_mistake *m, struct rm_buf *out)
+static const char *report_name(const struct conf_report *report)
 {
-    int r = rm_buf_puts(out, name);
+    return report->name != NULL ? report->name : "?";
+}
+
+int conf_report_line(const struct conf_report *report, unsigned i, struct rm_buf *out)
+{
+    const struct conf_mistake *m = &report->mistakes[i];
+    int r = rm_buf_puts(out, report_name(report));
 
     if (r == 0 && m->at.line > 0)
         r = rm_buf_printf(out, ":%u:%u", m->at.line, m->at.col);
     if (r == 0)
-        r = rm_buf_printf(out, ": error: %s%s%s\n", m->what, m->hint != NULL ? "; " : "",
+        r = rm_buf_printf(out, ": error: %s%s%s", m->what, m->hint != NULL ? "; " : "",
                           m->hint != NULL ? m->hint : "");
-    if (r == 0 && m->source != NULL)
-        r = rm_buf_printf(out, "%s\n%*s^\n", m->source, (int)m->caret, "");
     return r;
 }
 
 int conf_report_text(const struct conf_report *report, struct rm_buf *out)
 {
-    const char *name = report->name != NULL ? report->name : "?";
     int r = 0;
 
-    for (unsigned i = 0; i < report->n && r == 0; i++)
-        r = report_one(name, &report->mistakes[i], out);
+    for (unsigned i = 0; i < report->n && r == 0; i++) {
+        const struct conf_mistake *m = &report->mistakes[i];
+
+        r = conf_report_line(report, i, out);
+        if (r == 0)
+            r = rm_buf_puts(out, "\n");
+        if (r == 0 && m->source != NULL)
+            r = rm_buf_printf(out, "%s\n%*s^\n", m->source, (int)m->caret, "");
+    }
     if (r == 0 && report->total > report->n)
-        r = rm_buf_printf(out, "%s: %u more mistakes\n", name, report->total - report->n);
+        r = rm_buf_printf(out, "%s: %u more mistakes\n", report_name(report),
+                          report->total - report->n);
     return r;
+}
+
+void conf_report_write(const struct conf_report *report, struct rm_jw *w)
+{
+    rm_jw_arr(w, "mistakes");
+    for (unsigned i = 0; i < report->n; i++) {
+        const struct conf_mistake *m = &report->mistakes[i];
+
+        rm_jw_obj(w, NULL);
+        rm_jw_u64(w, "line", m->at.line);
+        rm_jw_u64(w, "column", m->at.col);
+        rm_jw_str(w, "what", m->what);
+        rm_jw_str(w, "hint", m->hint);
+        rm_jw_end(w);
+    }
+    rm_jw_end(w);
+    rm_jw_u64(w, "more", report->total - report->n);
 }
 
 int conf_report_json(const struct conf_report *report, struct rm_buf *out)
@@ -422,19 +450,7 @@ int conf_report_json(const struct conf_report *report, struct rm_buf *out)
     rm_jw_obj(&w, NULL);
     rm_jw_str(&w, "file", report->name);
     rm_jw_bool(&w, "ok", report->total == 0);
-    rm_jw_arr(&w, "mistakes");
-    for (unsigned i = 0; i < report->n; i++) {
-        const struct conf_mistake *m = &report->mistakes[i];
-
-        rm_jw_obj(&w, NULL);
-        rm_jw_u64(&w, "line", m->at.line);
-        rm_jw_u64(&w, "column", m->at.col);
-        rm_jw_str(&w, "what", m->what);
-        rm_jw_str(&w, "hint", m->hint);
-        rm_jw_end(&w);
-    }
-    rm_jw_end(&w);
-    rm_jw_u64(&w, "more", report->total - report->n);
+    conf_report_write(report, &w);
     rm_jw_end(&w);
     return rm_jw_done(&w) < 0 ? rm_jw_done(&w) : rm_buf_puts(out, "\n");
 }

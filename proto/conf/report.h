@@ -19,6 +19,8 @@
 
 enum { CONF_MISTAKES_MAX = 20 };
 
+struct rm_jw;
+
 struct conf_at {
     unsigned line, col; /* from 1; 0, 0: the file as a whole */
 };
@@ -51,6 +53,13 @@ int conf_report_text(const struct conf_report *report, struct rm_buf *out);
 /* Appends {"file":..,"ok":false,"mistakes":[{"line","column","what","hint"}..],"more":N} as one
  * line of JSON. Returns as above. */
 int conf_report_json(const struct conf_report *report, struct rm_buf *out);
+
+/* Appends the first line of one mistake, without its newline and without the source line: what a
+ * log gets. i: less than report->n. Returns as above. */
+int conf_report_line(const struct conf_report *report, unsigned i, struct rm_buf *out);
+
+/* Writes the members "mistakes" and "more" of the object above into an object that is open. */
+void conf_report_write(const struct conf_report *report, struct rm_jw *w);
 
 /* For the readers of this folder. */
 

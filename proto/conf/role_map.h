@@ -66,6 +66,7 @@ struct map_gateway {
     uint64_t body_max_bytes;    /* request bodies of chat */
     uint64_t body_memory_bytes; /* all request bodies held at one time */
     int log_level;              /* enum rm_log_level */
+    bool watch;                 /* an edit of the file is taken over without a signal */
 };
 
 struct map_node {

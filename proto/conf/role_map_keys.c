@@ -92,6 +92,12 @@ static const struct conf_key gateway_keys[] = {
      .max = 65536,
      .effect = CONF_LIVE,
      .help = "requests of one role waiting at most; a role may have its own"},
+    {.key = "watch",
+     .type = &conf_bool,
+     .offset = AT(watch),
+     .fallback = "false",
+     .effect = CONF_LIVE,
+     .help = "take over an edit of this file by itself, as SIGHUP does"},
     {.key = NULL},
 };
 #undef AT

@@ -128,6 +128,7 @@ const char *http_reason(int status)
         {422, "Unprocessable Content"},
         {425, "Too Early"},
         {426, "Upgrade Required"},
+        {428, "Precondition Required"},
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
         {499, "Client Closed Request"},

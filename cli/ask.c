@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/ask.h"
+
+#include "proto/http/client.h"
+
+#include <string.h>
+
+struct asking {
+    uv_loop_t loop;
+    uv_timer_t deadline;
+    struct http_client *client;
+    struct http_call *call; /* in flight, or NULL */
+    struct rm_buf *body;
+    int status, err; /* err: the first */
+};
+
+static void ask_on_head(struct http_call *k, const struct http_head *head)
+{
+    struct asking *a = http_call_arg(k);
+
+    a->status = head->status;
+}
+
+static void ask_on_body(struct http_call *k, const char *bytes, size_t n)
+{
+    struct asking *a = http_call_arg(k);
+    int r = rm_buf_put(a->body, bytes, n);
+
+    if (r < 0 && a->err == 0) {
+        a->err = r;
+        http_call_abort(k);
+    }
+}
+
+static void ask_on_fail(struct http_call *k, int err)
+{
+    struct asking *a = http_call_arg(k);
+
+    if (a->err == 0)
+        a->err = err;
+}
+
+static void ask_end(struct asking *a)
+{
+    http_client_close(a->client);
+    a->client = NULL;
+    uv_close((uv_handle_t *)&a->deadline, NULL);
+}
+
+static void ask_on_done(struct http_call *k)
+{
+    struct asking *a = http_call_arg(k);
+
+    a->call = NULL;
+    ask_end(a);
+}
+
+static void ask_on_deadline(uv_timer_t *timer)
+{
+    struct asking *a = timer->data;
+
+    if (a->call == NULL)
+        return;
+    a->err = UV_ETIMEDOUT;
+    http_call_abort(a->call);
+}
+
+int ask_run(const struct ask *ask, int *status, struct rm_buf *body)
+{
+    static const struct http_call_ops ops = {.on_head = ask_on_head,
+                                             .on_body = ask_on_body,
+                                             .on_fail = ask_on_fail,
+                                             .on_done = ask_on_done};
+    struct http_call_spec spec = {.method = ask->method,
+                                  .target = rm_slice_of(ask->target),
+                                  .fields = ask->fields,
+                                  .n_fields = ask->n_fields,
+                                  .body = &ask->body,
+                                  .n_body = ask->body.p != NULL ? 1 : 0};
+    struct asking a = {.body = body};
+    int r;
+
+    *status = 0;
+    rm_buf_init(body, ASK_ANSWER_MAX);
+    if ((r = uv_loop_init(&a.loop)) < 0)
+        return r;
+    uv_timer_init(&a.loop, &a.deadline);
+    a.deadline.data = &a;
+    uv_timer_start(&a.deadline, ask_on_deadline, ask->deadline_ms, 0);
+    a.err = http_client_new(&a.loop, ask->address, &http_client_conf_default, &a.client);
+    if (a.err == 0)
+        a.err = http_call_start(a.client, &spec, &ops, &a, &a.call);
+    if (a.err < 0)
+        ask_end(&a);
+    uv_run(&a.loop, UV_RUN_DEFAULT);
+    uv_loop_close(&a.loop);
+    *status = a.status;
+    return a.err;
+}
+
+int ask_address(const char *url, struct http_address *out)
+{
+    char copy[300];
+    size_t n;
+
+    if (strncmp(url, "http://", 7) == 0)
+        url += 7;
+    n = strlen(url);
+    while (n > 0 && url[n - 1] == '/')
+        n--;
+    if (n >= sizeof copy)
+        return UV_EINVAL;
+    memcpy(copy, url, n);
+    copy[n] = '\0';
+    return http_address_parse(copy, out);
+}
+
+/* A byte that a terminal might act on: C0, DEL, and C1 as UTF-8 (0xc2 0x80 to 0x9f). */
+static bool is_odd(const char *text, size_t at)
+{
+    unsigned char c = (unsigned char)text[at];
+
+    return c < 0x20 || c == 0x7f ||
+           (c >= 0x80 && c < 0xa0 && at > 0 && (unsigned char)text[at - 1] == 0xc2);
+}
+
+const char *ask_shown(const char *text, char out[ASK_TEXT_MAX])
+{
+    size_t n = 0;
+
+    if (text == NULL)
+        return "-";
+    for (; text[n] != '\0' && n < ASK_TEXT_MAX - 1; n++)
+        out[n] = is_odd(text, n) ? '?' : text[n];
+    out[n] = '\0';
+    return out;
+}
+
+void ask_print_lines(const char *text, FILE *to)
+{
+    for (size_t i = 0; text[i] != '\0'; i++)
+        fputc(text[i] != '\n' && is_odd(text, i) ? '?' : text[i], to);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* cli/ask.h - one HTTP request of a subcommand, its whole answer, and text of others on a terminal.
+ * A loop of its own for each request; one thread. */
+#ifndef RM_CLI_ASK_H
+#define RM_CLI_ASK_H
+
+#include "proto/base/buf.h"
+#include "proto/http/address.h"
+#include "proto/http/message.h"
+
+#include <stdio.h>
+
+enum { ASK_ANSWER_MAX = 16 << 20, ASK_TEXT_MAX = 256 };
+
+/* What is asked; all of it borrowed for the call. */
+struct ask {
+    const struct http_address *address;
+    const char *method, *target;
+    const struct http_out_field *fields;
+    size_t n_fields;
+    struct rm_slice body; /* p NULL: none; empty otherwise is a body too */
+    uint32_t deadline_ms; /* for all of it */
+};
+
+/* Asks, and waits for the whole answer.
+ * status  of HTTP, any
+ * body    initialised here, to be cleared by the caller in every case
+ * Returns 0, or why there is no answer. */
+RM_MUST_USE int ask_run(const struct ask *ask, int *status, struct rm_buf *body);
+
+/* "http://HOST:PORT", "HOST:PORT" or "unix:PATH"; slashes at the end are fine. Returns 0 or
+ * UV_EINVAL. */
+RM_MUST_USE int ask_address(const char *url, struct http_address *out);
+
+/* Text that came from elsewhere as one line, without the bytes that a terminal might act on. text
+ * NULL: "-". Returns out, or that. */
+const char *ask_shown(const char *text, char out[ASK_TEXT_MAX]);
+
+/* The same for a text of any length, whose lines stay. */
+void ask_print_lines(const char *text, FILE *to);
+
+#endif

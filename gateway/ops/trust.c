@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include "gateway/ops/trust.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/http/address.h"
+
+/* ::ffff:127.0.0.1 is how a listener on [::] sees 127.0.0.1. */
+static bool is_mapped_loopback(const char *host)
+{
+    struct in6_addr a;
+
+    return inet_pton(AF_INET6, host, &a) == 1 && IN6_IS_ADDR_V4MAPPED(&a) && a.s6_addr[12] == 127;
+}
+
+static bool peer_is_near(const char *peer)
+{
+    struct http_address a;
+
+    if (strcmp(peer, "unix") == 0)
+        return true;
+    return http_address_parse(peer, &a) == 0 && !a.is_unix &&
+           (http_address_is_loopback(&a) || is_mapped_loopback(a.host));
+}
+
+/* "localhost", "127.0.0.1:8080", "[::1]"; with a port or without. */
+static bool host_is_near(struct rm_slice host)
+{
+    char text[300];
+    struct http_address a;
+    bool bracketed = host.n > 0 && host.p[0] == '[';
+    bool with_port = bracketed ? host.n > 1 && host.p[host.n - 1] != ']'
+                               : memchr(host.p != NULL ? host.p : "", ':', host.n) != NULL;
+
+    if (host.n == 0 || host.n > sizeof text - 8 || memchr(host.p, '\0', host.n) != NULL)
+        return false;
+    snprintf(text, sizeof text, "%.*s%s", (int)host.n, host.p, with_port ? "" : ":80");
+    return http_address_parse(text, &a) == 0 && !a.is_unix && http_address_is_loopback(&a);
+}
+
+const char *ops_trust_fault(const char *peer, const struct http_head *head)
+{
+    static const char *const browsers[] = {"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode"};
+    static const char *const proxies[] = {"Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"};
+
+    if (!peer_is_near(peer))
+        return "actions are taken from this machine only (127.0.0.0/8, ::1 or a Unix socket), "
+               "since "
+               "there are no keys";
+    for (size_t i = 0; i < RM_COUNT(browsers); i++)
+        if (http_head_find(head, browsers[i]) != NULL)
+            return "actions are not taken from web pages: the request has a header that browsers "
+                   "send (Origin, Sec-Fetch-*)";
+    for (size_t i = 0; i < RM_COUNT(proxies); i++)
+        if (http_head_find(head, proxies[i]) != NULL)
+            return "actions are not taken through a proxy: the request has a header that proxies "
+                   "send (Forwarded, X-Forwarded-For, X-Real-IP, Via)";
+    if (!host_is_near(head->host))
+        return "actions are taken under a loopback name only: Host must be localhost, 127.0.0.0/8 "
+               "or [::1]";
+    return NULL;
+}
+
+bool ops_has_type(const struct http_head *head, const char *type)
+{
+    struct rm_slice value = http_head_value(head, "Content-Type");
+    size_t n = 0;
+
+    while (n < value.n && value.p[n] != ';' && value.p[n] != ' ' && value.p[n] != '\t')
+        n++;
+    return rm_slice_ieq((struct rm_slice){value.p, n}, type);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* gateway/ops/trust_test.c - who may act: one row per peer, Host and header. */
+#include "gateway/ops/trust.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+static const struct row {
+    const char *name, *peer, *host, *field, *says; /* says NULL: may act */
+} rows[] = {
+    {"loopback", "127.0.0.1:51234", "127.0.0.1:8080", NULL, NULL},
+    {"another loopback address", "127.8.9.10:5", "localhost", NULL, NULL},
+    {"IPv6 loopback", "[::1]:5", "[::1]:8080", NULL, NULL},
+    {"IPv4 seen by IPv6", "[::ffff:127.0.0.1]:5", "localhost:8080", NULL, NULL},
+    {"Unix socket", "unix", "localhost", NULL, NULL},
+    {"capitals", "127.0.0.1:5", "LocalHost:8080", NULL, NULL},
+    {"from the mesh", "100.64.0.7:5", "localhost", NULL, "this machine only"},
+    {"from the mesh, IPv6", "[fd7a:115c::1]:5", "localhost", NULL, "this machine only"},
+    {"mapped, not loopback", "[::ffff:10.0.0.1]:5", "localhost", NULL, "this machine only"},
+    {"unknown peer", "?", "localhost", NULL, "this machine only"},
+    {"no peer", "", "localhost", NULL, "this machine only"},
+    {"web page", "127.0.0.1:5", "localhost", "Origin", "web pages"},
+    {"web page, by fetch metadata", "127.0.0.1:5", "localhost", "sec-fetch-site", "web pages"},
+    {"proxy", "127.0.0.1:5", "localhost", "x-forwarded-for", "through a proxy"},
+    {"standard proxy", "127.0.0.1:5", "localhost", "Forwarded", "through a proxy"},
+    {"named proxy", "127.0.0.1:5", "localhost", "Via", "through a proxy"},
+    {"rebound name", "127.0.0.1:5", "evil.example:8080", NULL, "loopback name"},
+    {"name beneath localhost", "127.0.0.1:5", "x.localhost", NULL, "loopback name"},
+    {"name that begins like it", "127.0.0.1:5", "localhost.evil.example", NULL, "loopback name"},
+    {"address as a label", "127.0.0.1:5", "127.0.0.1.evil.example", NULL, "loopback name"},
+    {"own address", "127.0.0.1:5", "10.1.2.3:8080", NULL, "loopback name"},
+    {"wildcard", "127.0.0.1:5", "0.0.0.0:8080", NULL, "loopback name"},
+    {"short form", "127.0.0.1:5", "127.1", NULL, "loopback name"},
+    {"decimal form", "127.0.0.1:5", "2130706433", NULL, "loopback name"},
+    {"no Host", "127.0.0.1:5", "", NULL, "loopback name"},
+    {"socket as Host", "127.0.0.1:5", "unix:/tmp/x", NULL, "loopback name"},
+    {"half a bracket", "127.0.0.1:5", "[::1", NULL, "loopback name"},
+    {"bracket alone", "127.0.0.1:5", "[", NULL, "loopback name"},
+    {"port that is none", "127.0.0.1:5", "localhost:http", NULL, "loopback name"},
+};
+
+static void run_row(void **state)
+{
+    const struct row *row = *state;
+    struct http_field field = {rm_slice_of(row->field), RM_LIT("x")};
+    struct http_head head = {
+        .host = rm_slice_of(row->host), .n_fields = row->field != NULL, .fields = &field};
+    const char *said = ops_trust_fault(row->peer, &head);
+
+    if (row->says == NULL && said != NULL)
+        fail_msg("refused: %s", said);
+    if (row->says != NULL && (said == NULL || strstr(said, row->says) == NULL))
+        fail_msg("expected \"%s\", got: %s", row->says, said != NULL ? said : "may act");
+}
+
+static void media_types(void **state)
+{
+    static const struct {
+        const char *value;
+        bool is;
+    } types[] = {{"application/yaml", true},
+                 {"Application/YAML; charset=utf-8", true},
+                 {"application/yaml ;x=y", true},
+                 {"application/yamlx", false},
+                 {"text/plain;application/yaml", false},
+                 {"", false}};
+
+    (void)state;
+    for (size_t i = 0; i < RM_COUNT(types); i++) {
+        struct http_field field = {RM_LIT("content-type"), rm_slice_of(types[i].value)};
+        struct http_head head = {.n_fields = 1, .fields = &field};
+
+        assert_int_equal(ops_has_type(&head, "application/yaml"), types[i].is);
+    }
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[RM_COUNT(rows) + 1];
+
+    for (size_t i = 0; i < RM_COUNT(rows); i++)
+        tests[i] = (struct CMUnitTest){rows[i].name, run_row, NULL, NULL, (void *)&rows[i]};
+    tests[RM_COUNT(rows)] = (struct CMUnitTest)cmocka_unit_test(media_types);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
