@@ -16,9 +16,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "worker/host/supervise.h"
-#include "worker/memory/accountant.h"
 #include "worker/memory/forecast.h"
-#include "worker/memory/sysread.h"
 #include "worker/models/models.h"
 
 enum {
@@ -58,98 +56,30 @@ int worker_encode_state(struct worker *w, struct rm_buf *out)
     return r;
 }
 
-static void worker_changed(void *arg)
+void worker_changed(struct worker *w)
 {
-    struct worker *w = arg;
-
     w->seq++;
     watch_changed(w->watch);
 }
 
-/* ---- memory ---- */
-
-static void worker_close_root(struct worker *w)
+static void worker_on_change(void *arg)
 {
-    if (w->sys_root >= 0 && !w->facts_busy)
-        close(w->sys_root);
-    if (!w->facts_busy)
-        w->sys_root = -1;
+    worker_changed(arg);
 }
 
-/* Engines on devices report them one day; until then VRAM is shown but not given away. */
-static void worker_take_facts(struct worker *w)
+static bool worker_refuse_start(void *arg, uint64_t bytes, char *why, size_t size)
 {
-    struct account_rules rules = {.reserve = w->opt.reserve_bytes, .use_vram = false};
-    struct guard_reading *r = &w->reading;
-
-    account_make(&w->facts, &rules, &w->memory);
-    *r = (struct guard_reading){.available = w->memory.available,
-                                .system = w->memory.total,
-                                .reserve = w->memory.reserve,
-                                .pressure = w->facts.has_pressure ? w->facts.full_avg10 : 0};
-    if (!guard_step(&w->guard, r, rm_now_ms()))
-        return;
-    w->memory.refusing = w->guard.refusing;
-    rm_warn("memory", w->guard.refusing ? "short: no engine is started" : "enough again",
-            RM_U("available", r->available), RM_U("line", guard_line(r->reserve, r->system)),
-            RM_F("pressure", r->pressure), RM_U("hosts", w->n_hosts));
-    worker_changed(w);
+    return room_refuses(arg, bytes, why, size);
 }
 
-static bool worker_refuse_start(void *arg, char *why, size_t size)
-{
-    struct worker *w = arg;
-
-    if (w->guard.refusing)
-        guard_why(&w->reading, why, size);
-    return w->guard.refusing;
-}
-
-static void facts_run(uv_work_t *work)
-{
-    struct worker *w = work->data;
-
-    w->facts_err = facts_read(w->sys_root, &w->facts);
-}
-
-static void facts_on_done(uv_work_t *work, int status)
-{
-    struct worker *w = work->data;
-
-    w->facts_busy = false;
-    if (status == 0 && w->facts_err == 0)
-        worker_take_facts(w);
-    else
-        rm_debug("worker", "memory cannot be read",
-                 RM_E("why", status < 0 ? status : w->facts_err));
-    if (w->closing)
-        worker_close_root(w);
-}
-
-/* In the thread pool: a device's driver may hold its files for a while. One at a time. */
-static void worker_ask_memory(struct worker *w)
-{
-    if (w->facts_busy)
-        return;
-    w->facts_work.data = w;
-    w->facts_busy = uv_queue_work(w->loop, &w->facts_work, facts_run, facts_on_done) == 0;
-}
-
-static int worker_open_memory(struct worker *w)
-{
-    int r = w->sys_root = sys_root("/");
-
-    if (r >= 0 && (r = facts_read(w->sys_root, &w->facts)) == 0)
-        worker_take_facts(w);
-    return r;
-}
+/* ---- the clock ---- */
 
 static void worker_on_tick(uv_timer_t *t)
 {
     struct worker *w = t->data;
 
     supervisor_tick(w->supervisor);
-    worker_ask_memory(w);
+    room_tick(w);
     for (uint32_t i = 0; i < w->n_hosts; i++)
         host_tick(w->hosts[i]);
 }
@@ -247,7 +177,7 @@ static void worker_on_server_closed(void *arg)
     w->forecaster = NULL;
     w->supervisor = NULL;
     remove_run_dir(w->run_dir);
-    worker_close_root(w);
+    room_close(w);
     if (w->lock_fd >= 0)
         close(w->lock_fd); /* ends the lock */
     w->lock_fd = -1;       /* models_fd stays: the thread pool may still look into a model */
@@ -470,7 +400,7 @@ static int start_parts(struct worker *w, char *why)
                                     .models_dir = w->opt.models_dir,
                                     .start_ms = w->start_ms,
                                     .refuse_start = worker_refuse_start,
-                                    .on_change = worker_changed,
+                                    .on_change = worker_on_change,
                                     .on_gone = worker_on_gone,
                                     .arg = w};
     return 0;
@@ -509,7 +439,7 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
     memset(w, 0, sizeof(*w));
     w->loop = loop;
     w->opt = *opt;
-    w->lock_fd = w->models_fd = w->sys_root = -1;
+    w->lock_fd = w->models_fd = w->room.sys_root = -1;
     w->start_ms = rm_now_ms();
     raise_file_limit();
     if ((r = w->models_fd = models_open_dir(w->opt.models_dir)) < 0) {
@@ -519,7 +449,7 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
     if ((r = find_core(&w->opt, why)) < 0 || (r = default_state_dir(&w->opt, why)) < 0 ||
         (r = open_state_dir(w, why)) < 0)
         goto out;
-    if ((r = make_boot_id(w->boot_id)) < 0 || (r = worker_open_memory(w)) < 0) {
+    if ((r = make_boot_id(w->boot_id)) < 0 || (r = room_open(w)) < 0) {
         start_wrong(why, "this machine", "", r);
         goto out;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/worker.h - the node's steward: start, drain and stop in order, and what its parts share.
  * api.c answers the node protocol, run.c relays requests to engines, watch.c feeds the watchers,
- * host/ keeps the engines. One worker per process; loop thread only. */
+ * room.c watches the memory, host/ keeps the engines. One worker per process; loop thread only. */
 #ifndef RM_WORKER_H
 #define RM_WORKER_H
 
@@ -21,6 +21,16 @@ struct forecaster;
 struct supervisor;
 struct watch;
 
+/* Of room.c. */
+struct room {
+    struct memory_facts facts; /* the thread pool's while busy */
+    struct guard guard;
+    struct guard_reading reading; /* the last one it got */
+    uv_work_t work;
+    bool busy;
+    int err, sys_root;
+};
+
 struct worker {
     uv_loop_t *loop;
     struct worker_options opt;
@@ -38,12 +48,7 @@ struct worker {
     char boot_id[37];
     uint64_t start_ms, seq, epoch;
     struct node_memory memory;
-    struct memory_facts facts; /* of the thread pool's while facts_busy */
-    struct guard guard;
-    struct guard_reading reading; /* the last one it got */
-    uv_work_t facts_work;
-    bool facts_busy;
-    int facts_err, sys_root;
+    struct room room;
     bool draining, closing;
     int lock_fd, models_fd;
     char run_dir[1100];
@@ -64,6 +69,17 @@ struct host *worker_find(struct worker *w, struct rm_slice role);
 RM_MUST_USE int worker_put_host(struct worker *w, const struct desired_host *d);
 RM_MUST_USE int worker_delete_host(struct worker *w, struct rm_slice role, bool has_epoch,
                                    uint64_t epoch);
+
+/* Something that the state shows, other than a measurement: tells the watchers. */
+void worker_changed(struct worker *w);
+
+/* room.c: memory. room_open reads it once and blocks for that; returns a libuv code or
+ * RM_ERR_FIELD. */
+RM_MUST_USE int room_open(struct worker *w);
+void room_tick(struct worker *w);
+void room_close(struct worker *w);
+/* No engine may start now, for the reason in why; as host_env's refuse_start. */
+bool room_refuses(struct worker *w, uint64_t bytes, char *why, size_t size);
 
 /* api.c: on_request and error_body of the server. */
 void api_on_request(void *arg, struct http_req *q);

@@ -40,7 +40,7 @@ const char *node_host_state_name(enum node_host_state s);
     X(CAUSE_TIMEOUT, "timeout") /* not ready in time, or no progress */                            \
     X(CAUSE_UNREACHABLE, "unreachable") /* attach: nobody answers at the address */                \
     X(CAUSE_CONFIG, "config")           /* what was asked for cannot be hosted here */             \
-    X(CAUSE_MEMORY, "memory")           /* too little is left to start: tried again soon */
+    X(CAUSE_MEMORY, "memory")           /* too little is left: tried again soon */
 
 enum node_cause {
 #define NODE_CAUSE_ENUM(name, text) name,

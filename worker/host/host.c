@@ -10,6 +10,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "worker/memory/forecast.h"
+#include "worker/memory/guard.h"
 #include "worker/memory/process.h"
 #include "worker/models/models.h"
 
@@ -40,6 +41,7 @@ struct host {
     struct engine *engine;
     struct engine_measure measure;
     uint64_t rss_bytes;
+    uint64_t evicted_bytes; /* what its engine had when it had to go for memory; 0: it is back */
     struct node_error last_error;
     struct host_run *runs;
     uint32_t n_runs;
@@ -87,7 +89,8 @@ static bool host_is_refused(struct host *h)
     char why[NODE_TEXT_MAX];
     struct node_error e;
 
-    if (h->wanted.engine != ENGINE_CORE || !h->env->refuse_start(h->env->arg, why, sizeof(why)))
+    if (h->wanted.engine != ENGINE_CORE ||
+        !h->env->refuse_start(h->env->arg, h->evicted_bytes, why, sizeof(why)))
         return false;
     engine_error(&e, CAUSE_MEMORY, "not started: %s", why);
     host_note_error(h, &e);
@@ -221,6 +224,7 @@ static void host_on_ready(void *arg)
 {
     struct host *h = arg;
 
+    h->evicted_bytes = 0;
     host_step(h, &(struct host_event){.type = HOST_EV_READY});
     rm_info("host", "ready", RM_S("role", h->role), RM_I("pid", h->engine->pid),
             RM_U("load_ms", rm_now_ms() - h->started_ms));
@@ -403,7 +407,9 @@ void host_want(struct host *h, const struct desired_host *d)
 
     h->wanted = *d;
     desired_host_revision(d, revision);
-    if (told) /* shown, though nothing is done about it now */
+    if (strcmp(revision, h->sm.revision) != 0)
+        h->evicted_bytes = 0; /* it will take something else */
+    if (told)                 /* shown, though nothing is done about it now */
         h->env->on_change(h->env->arg);
     host_step(h, &(struct host_event){
                      .type = HOST_EV_WANT, .revision = revision, .drain_ms = d->drain_ms});
@@ -418,6 +424,39 @@ void host_remove(struct host *h, uint32_t drain_ms)
 void host_kill(struct host *h)
 {
     host_step(h, &(struct host_event){.type = HOST_EV_KILL});
+}
+
+/* What the engine holds, or will hold when it is loaded. */
+static uint64_t host_bytes(const struct host *h)
+{
+    return h->rss_bytes > h->forecast_bytes ? h->rss_bytes : h->forecast_bytes;
+}
+
+void host_guarded(const struct host *h, struct guard_host *out)
+{
+    bool leaving = h->sm.phase == HOST_PH_DRAINING || h->sm.phase == HOST_PH_STOPPING;
+
+    *out = (struct guard_host){
+        .role = h->role,
+        .residency = h->wanted.residency,
+        .lane = h->wanted.lane,
+        .bytes = host_bytes(h),
+        .alive = h->engine != NULL && h->engine->pid > 0 && !leaving,
+        .leaving = h->engine != NULL && h->engine->pid > 0 && leaving,
+    };
+}
+
+void host_evict(struct host *h, uint32_t drain_ms, const char *why)
+{
+    uint32_t own = h->wanted.drain_ms > 0 ? h->wanted.drain_ms : HOST_DRAIN_MS;
+    struct node_error e;
+
+    h->evicted_bytes = host_bytes(h);
+    engine_error(&e, CAUSE_MEMORY, "%s", why); /* told by whoever decided it */
+    h->last_error = e;
+    h->last_error.at_ms = rm_now_ms() - h->env->start_ms;
+    host_step(h, &(struct host_event){.type = HOST_EV_EVICT,
+                                      .drain_ms = drain_ms > 0 && drain_ms < own ? drain_ms : own});
 }
 
 const char *host_role(const struct host *h)

@@ -19,6 +19,7 @@
 struct host;
 struct host_run;
 struct forecaster;
+struct guard_host;
 
 struct host_env {
     uv_loop_t *loop;
@@ -27,8 +28,9 @@ struct host_env {
     int models_fd;
     const char *models_dir;
     uint64_t start_ms; /* rm_now_ms() at the worker's start */
-    /* Too little memory is left to start an engine: true, with the reason for people in why. */
-    bool (*refuse_start)(void *arg, char *why, size_t size);
+    /* Too little memory is left to start an engine: true, with the reason for people in why. bytes:
+     * what it had when it had to go for memory; 0: it had not. */
+    bool (*refuse_start)(void *arg, uint64_t bytes, char *why, size_t size);
     void (*on_change)(void *arg);               /* what is shown has changed (not measurements) */
     void (*on_gone)(void *arg, struct host *h); /* nothing is left of it; h is freed afterwards */
     void *arg;
@@ -42,10 +44,16 @@ void host_want(struct host *h, const struct desired_host *d);
 void host_remove(struct host *h, uint32_t drain_ms); /* 0: as wanted, else the default */
 void host_kill(struct host *h);
 
+/* Its engine shall go, since memory is short; the wish stays, and the engine comes back when
+ * refuse_start lets it. why: for people, shown in last_error. drain_ms: as for host_remove, or less
+ * where less is wanted. */
+void host_evict(struct host *h, uint32_t drain_ms, const char *why);
+
 const char *host_role(const struct host *h);
 const struct desired_host *host_desired(const struct host *h);
-void host_fill(const struct host *h, struct node_host *out); /* all of it */
-uint64_t host_forecast_bytes(const struct host *h);          /* 0 while nothing is loaded */
+void host_fill(const struct host *h, struct node_host *out);     /* all of it */
+uint64_t host_forecast_bytes(const struct host *h);              /* 0 while nothing is loaded */
+void host_guarded(const struct host *h, struct guard_host *out); /* what the guard asks */
 
 /* Every second: measures. */
 void host_tick(struct host *h);

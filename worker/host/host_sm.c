@@ -45,7 +45,7 @@ static unsigned sm_to(struct host_sm *sm, enum host_phase phase, uint64_t deadli
 static unsigned sm_check(struct host_sm *sm)
 {
     sm->part = 0;
-    sm->stalled = false;
+    sm->stalled = sm->evicted = false;
     return sm_to(sm, HOST_PH_CHECKING, 0) | HOST_DO_CHECK;
 }
 
@@ -90,8 +90,8 @@ static unsigned sm_want(struct host_sm *sm, const struct host_event *ev, uint64_
     case HOST_PH_WARMING:
     case HOST_PH_READY:
         return sm_drain(sm, ev->drain_ms, now);
-    case HOST_PH_DRAINING: /* wanted again as it is: stay */
-        if (strcmp(sm->engine_rev, sm->revision) == 0) {
+    case HOST_PH_DRAINING: /* wanted again as it is: stay, but not when there is no room */
+        if (!sm->evicted && strcmp(sm->engine_rev, sm->revision) == 0) {
             sm->starts = 1;
             return sm_to(sm, HOST_PH_READY, 0);
         }
@@ -121,6 +121,15 @@ static unsigned sm_remove(struct host_sm *sm, const struct host_event *ev, uint6
     default:
         return sm_forget(sm);
     }
+}
+
+/* Who leaves anyway leaves at the pace it has; without an engine there is nothing to give back. */
+static unsigned sm_evict(struct host_sm *sm, uint32_t drain_ms, uint64_t now)
+{
+    if (sm->phase < HOST_PH_LOADING || sm->phase > HOST_PH_READY)
+        return 0;
+    sm->evicted = true;
+    return sm_drain(sm, drain_ms, now);
 }
 
 static unsigned sm_kill(struct host_sm *sm)
@@ -169,16 +178,18 @@ static unsigned sm_lost(struct host_sm *sm, enum node_cause cause, double random
 
 static unsigned sm_ended(struct host_sm *sm, const struct host_event *ev, uint64_t now)
 {
-    bool stalled = sm->stalled;
+    bool stalled = sm->stalled, evicted = sm->evicted;
 
     if (!host_sm_alive(sm))
         return 0;
     sm->running = 0;
-    sm->stalled = false;
+    sm->stalled = sm->evicted = false;
     if (!sm->wanted)
         return sm_forget(sm);
     if (sm->phase == HOST_PH_STOPPING && stalled)
         return sm_lost(sm, CAUSE_TIMEOUT, ev->random, now);
+    if (evicted && strcmp(sm->engine_rev, sm->revision) == 0)
+        return sm_lost(sm, CAUSE_MEMORY, ev->random, now);
     if (sm->phase == HOST_PH_STOPPING || strcmp(sm->engine_rev, sm->revision) != 0)
         return sm_check(sm);
     return sm_lost(sm, ev->cause, ev->random, now);
@@ -237,6 +248,8 @@ unsigned host_sm_step(struct host_sm *sm, const struct host_event *ev, uint64_t 
         return sm_remove(sm, ev, now_ms);
     case HOST_EV_KILL:
         return sm_kill(sm);
+    case HOST_EV_EVICT:
+        return sm_evict(sm, ev->drain_ms, now_ms);
     case HOST_EV_CHECKED:
         if (sm->phase != HOST_PH_CHECKING)
             return 0;
@@ -269,9 +282,12 @@ unsigned host_sm_step(struct host_sm *sm, const struct host_event *ev, uint64_t 
     }
 }
 
-/* An attached engine that does not answer stays "failed" while it is asked again. */
+/* An attached engine that does not answer stays "failed" while it is asked again, and so does a
+ * host for which there is no room while that is looked at. */
 static bool is_asked_again(const struct host_sm *sm)
 {
+    if (sm->cause == CAUSE_MEMORY)
+        return sm->phase == HOST_PH_CHECKING;
     return sm->cause == CAUSE_UNREACHABLE &&
            (sm->phase == HOST_PH_CHECKING || sm->phase == HOST_PH_LOADING);
 }
@@ -288,9 +304,8 @@ enum node_host_state host_sm_shown(const struct host_sm *sm, bool busy)
 
     if (sm->phase == HOST_PH_READY && busy)
         return HOST_BUSY;
-    if (is_asked_again(sm) || (sm->cause == CAUSE_UNREACHABLE && sm->phase == HOST_PH_BACKOFF))
-        return HOST_FAILED;
-    if (sm->cause == CAUSE_MEMORY && sm->phase == HOST_PH_BACKOFF)
+    if (is_asked_again(sm) || (sm->phase == HOST_PH_BACKOFF &&
+                               (sm->cause == CAUSE_UNREACHABLE || sm->cause == CAUSE_MEMORY)))
         return HOST_FAILED;
     return shown[sm->phase];
 }

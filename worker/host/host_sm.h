@@ -17,7 +17,8 @@
  *   CAUSE_LOAD, CAUSE_CONFIG  FAILED at once; only another revision, or a changed file
  *                             (HOST_EV_RETRY), starts it again
  *   CAUSE_UNREACHABLE         (attach) tried again for ever, every 1 to 10 s; never counted
- *   CAUSE_MEMORY              refused before a start: as CAUSE_UNREACHABLE
+ *   CAUSE_MEMORY              refused before a start, or the engine had to go (HOST_EV_EVICT): as
+ *                             CAUSE_UNREACHABLE
  *   others                    back-off 1, 2, 4, .. 60 s with 20 % jitter; the fifth end within ten
  *                             minutes: FAILED, tried again after ten minutes */
 #ifndef RM_HOST_SM_H
@@ -54,6 +55,7 @@ enum host_event_type {
     HOST_EV_WANT,     /* revision, drain_ms: this shall be hosted; may come again */
     HOST_EV_REMOVE,   /* drain_ms: it shall go */
     HOST_EV_KILL,     /* it shall go at once */
+    HOST_EV_EVICT,    /* drain_ms: memory is short, its engine shall go; the wish stays */
     HOST_EV_CHECKED,  /* the model can be used */
     HOST_EV_REFUSED,  /* cause: it cannot; random */
     HOST_EV_PROGRESS, /* part */
@@ -69,7 +71,7 @@ enum host_event_type {
 struct host_event {
     enum host_event_type type;
     const char *revision;  /* WANT; 32 hex digits */
-    uint32_t drain_ms;     /* WANT, REMOVE; 0: HOST_DRAIN_MS */
+    uint32_t drain_ms;     /* WANT, REMOVE, EVICT; 0: HOST_DRAIN_MS */
     enum node_cause cause; /* REFUSED, ENDED */
     double part;           /* PROGRESS; 0..1 */
     double random;         /* REFUSED, ENDED; 0..1, uniform */
@@ -96,6 +98,7 @@ struct host_sm {
     double part;
     uint32_t running;
     bool stalled;                 /* STOPPING because the load did not move */
+    bool evicted;                 /* DRAINING or STOPPING because memory is short */
     enum node_cause cause;        /* of the last end or refusal; NONE after READY */
     uint32_t starts;              /* of this revision */
     uint32_t misses;              /* CAUSE_UNREACHABLE in a row */

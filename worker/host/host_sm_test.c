@@ -87,6 +87,7 @@ static const struct {
     {"retry", {.type = HOST_EV_RETRY}, 1},
     {"tick, early", {.type = HOST_EV_TICK}, 1},
     {"tick, late", {.type = HOST_EV_TICK}, 3600 * 1000},
+    {"evict", {.type = HOST_EV_EVICT, .drain_ms = 2000}, 1},
 };
 
 /* "phase actions"; columns as `events`, rows as the phases. */
@@ -94,39 +95,43 @@ static const char *const cells[HOST_PHASES][RM_COUNT(events)] = {
     [HOST_PH_ABSENT] = {"checking check tell", "checking check tell", "absent tell forget",
                         "absent tell forget", "absent", "absent", "absent", "absent", "absent",
                         "absent", "absent", "absent", "absent", "absent", "absent", "absent",
-                        "absent"},
+                        "absent", "absent"},
     [HOST_PH_CHECKING] = {"checking", "checking check tell", "absent tell forget",
                           "absent tell forget", "loading start tell", "failed tell", "checking",
                           "checking", "checking", "checking", "checking", "checking", "checking",
-                          "checking", "checking", "checking", "checking"},
+                          "checking", "checking", "checking", "checking", "checking"},
     [HOST_PH_LOADING] = {"loading", "stopping stop tell", "stopping stop tell",
                          "stopping kill tell", "loading", "loading", "loading tell", "warming tell",
                          "ready tell", "backoff tell", "failed tell", "backoff tell", "loading",
-                         "loading", "loading", "loading", "stopping stop tell"},
+                         "loading", "loading", "loading", "stopping stop tell",
+                         "stopping stop tell"},
     [HOST_PH_WARMING] = {"warming", "stopping stop tell", "stopping stop tell",
                          "stopping kill tell", "warming", "warming", "warming tell", "warming",
                          "ready tell", "backoff tell", "failed tell", "backoff tell", "warming",
-                         "warming", "warming", "warming", "stopping stop tell"},
+                         "warming", "warming", "warming", "stopping stop tell",
+                         "stopping stop tell"},
     [HOST_PH_READY] = {"ready", "draining tell", "draining tell", "stopping cut kill tell", "ready",
                        "ready", "ready", "ready", "ready", "backoff tell", "failed tell",
-                       "backoff tell", "ready", "ready", "ready", "ready", "ready"},
+                       "backoff tell", "ready", "ready", "ready", "ready", "ready",
+                       "draining tell"},
     /* DRAINING and STOPPING: REV_B is wanted, the engine is of REV_A. */
     [HOST_PH_DRAINING] = {"ready tell", "draining tell", "draining", "stopping cut kill tell",
                           "draining", "draining", "draining", "draining", "draining",
                           "checking check tell", "checking check tell", "checking check tell",
                           "stopping stop tell", "draining", "draining", "draining",
-                          "stopping cut stop tell"},
+                          "stopping cut stop tell", "draining"},
     [HOST_PH_STOPPING] = {"stopping tell", "stopping tell", "stopping", "stopping kill tell",
                           "stopping", "stopping", "stopping", "stopping", "stopping",
                           "checking check tell", "checking check tell", "checking check tell",
-                          "stopping", "stopping", "stopping", "stopping", "stopping"},
+                          "stopping", "stopping", "stopping", "stopping", "stopping", "stopping"},
     [HOST_PH_BACKOFF] = {"backoff", "checking check tell", "absent tell forget",
                          "absent tell forget", "backoff", "backoff", "backoff", "backoff",
                          "backoff", "backoff", "backoff", "backoff", "backoff", "backoff",
-                         "backoff", "backoff", "checking check tell"},
+                         "backoff", "backoff", "checking check tell", "backoff"},
     [HOST_PH_FAILED] = {"failed", "checking check tell", "absent tell forget", "absent tell forget",
                         "failed", "failed", "failed", "failed", "failed", "failed", "failed",
-                        "failed", "failed", "failed", "checking check tell", "failed", "failed"},
+                        "failed", "failed", "failed", "checking check tell", "failed", "failed",
+                        "failed"},
 };
 
 static void actions_text(unsigned actions, char *out, size_t n)
@@ -293,7 +298,8 @@ static void short_memory_is_waited_for(void **state)
         assert_int_equal(host_sm_retry_ms(&sm, now), waits[i]);
         now += waits[i];
         assert_int_equal(step(&sm, EV(TICK), now), HOST_DO_CHECK | HOST_DO_TELL);
-        assert_int_equal(host_sm_shown(&sm, false), HOST_FETCHING);
+        assert_int_equal(host_sm_shown(&sm, false), HOST_FAILED); /* still, while it is looked at */
+        assert_int_equal(host_sm_retry_ms(&sm, now), 1);
     }
     step(&sm, EV(CHECKED), now);
     assert_int_equal(host_sm_shown(&sm, false), HOST_LOADING);
@@ -302,6 +308,59 @@ static void short_memory_is_waited_for(void **state)
     step(&sm, ENDED(CAUSE_EXIT), now); /* and no ends */
     assert_int_equal(sm.phase, HOST_PH_BACKOFF);
     assert_int_equal(host_sm_retry_ms(&sm, now), 1000);
+}
+
+#define EVICT ((struct host_event){.type = HOST_EV_EVICT, .drain_ms = 2000})
+
+/* It drains, goes, and waits for room as one that was never started; its end was no failure. */
+static void evicted_host_waits_for_room(void **state)
+{
+    struct host_sm sm = in_phase(HOST_PH_READY);
+
+    (void)state;
+    assert_int_equal(step(&sm, EVICT, T0), HOST_DO_TELL);
+    assert_int_equal(host_sm_shown(&sm, false), HOST_DRAINING);
+    assert_int_equal(sm.deadline_ms, T0 + 2000);
+    assert_int_equal(step(&sm, WANT(REV_A), T0), 0); /* the wish is an old one */
+    assert_int_equal(step(&sm, EVICT, T0 + 1000), 0);
+    assert_int_equal(sm.deadline_ms, T0 + 2000);
+    assert_int_equal(step(&sm, RUNNING(0), T0), HOST_DO_STOP | HOST_DO_TELL);
+    assert_int_equal(step(&sm, ENDED(CAUSE_SIGNAL), T0), HOST_DO_TELL);
+    assert_int_equal(host_sm_shown(&sm, false), HOST_FAILED);
+    assert_int_equal(sm.cause, CAUSE_MEMORY);
+    assert_int_equal(host_sm_retry_ms(&sm, T0), 1000);
+    assert_int_equal(sm.n_ends, 0);
+    step(&sm, EV(TICK), T0 + 1000);
+    step(&sm, EV(CHECKED), T0 + 1000);
+    step(&sm, EV(READY), T0 + 1000);
+    assert_int_equal(host_sm_shown(&sm, false), HOST_READY);
+    assert_int_equal(step(&sm, ENDED(CAUSE_OOM), T0), HOST_DO_TELL); /* not evicted any more */
+    assert_int_equal(sm.cause, CAUSE_OOM);
+}
+
+/* Removed and wanted again while it drains for memory: it still goes, and then waits. */
+static void evicted_host_does_not_stay(void **state)
+{
+    struct host_sm sm = in_phase(HOST_PH_READY);
+
+    (void)state;
+    step(&sm, EVICT, T0);
+    step(&sm, REMOVE(0), T0);
+    assert_int_equal(step(&sm, WANT(REV_A), T0), HOST_DO_TELL);
+    assert_int_equal(sm.phase, HOST_PH_DRAINING);
+    step(&sm, RUNNING(0), T0);
+    step(&sm, ENDED(CAUSE_EXIT), T0);
+    assert_int_equal(host_sm_shown(&sm, false), HOST_FAILED);
+    /* Another revision is another question. */
+    sm = in_phase(HOST_PH_LOADING);
+    assert_int_equal(step(&sm, EVICT, T0), HOST_DO_STOP | HOST_DO_TELL);
+    step(&sm, WANT(REV_B), T0);
+    assert_int_equal(step(&sm, ENDED(CAUSE_EXIT), T0), HOST_DO_CHECK | HOST_DO_TELL);
+    /* And one that was removed is gone. */
+    sm = in_phase(HOST_PH_READY);
+    step(&sm, EVICT, T0);
+    step(&sm, REMOVE(0), T0);
+    assert_int_equal(step(&sm, ENDED(CAUSE_EXIT), T0), HOST_DO_FORGET | HOST_DO_TELL);
 }
 
 static void stalled_load(void **state)
@@ -473,6 +532,8 @@ int main(void)
         cmocka_unit_test(rare_ends),
         cmocka_unit_test(attached_engine_is_asked_for_ever),
         cmocka_unit_test(short_memory_is_waited_for),
+        cmocka_unit_test(evicted_host_waits_for_room),
+        cmocka_unit_test(evicted_host_does_not_stay),
         cmocka_unit_test(stalled_load),
         cmocka_unit_test(shown_states),
         cmocka_unit_test(backoff_bounds),

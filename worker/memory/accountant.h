@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/memory/accountant.h - what this folder answers for: how much memory the node has for
- * models, what a model will take (forecast.h), and when there is too little left (guard.h).
- * Here: facts to ONE budget, with nothing counted twice. Pure; facts.c does the reading.
+ * models, what a model will take (forecast.h), and who has to go when there is too little left
+ * (guard.h). Here: facts to ONE budget, with nothing counted twice. Pure; facts.c does the reading.
  *
  *   MemTotal ── pools of huge pages ──► capped by the memory group's limit ──► "system"
  *   system [+ VRAM, where engines use the device] = total;  total - reserve = budget

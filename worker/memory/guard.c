@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { SYSTEM_PARTS = 16 };
 
@@ -13,35 +14,128 @@ uint64_t guard_line(uint64_t reserve, uint64_t system)
     return half < part ? half : part;
 }
 
+/* At most 2^60, as the line is a sixteenth of 64 bits: half of it more does not overflow. */
+static uint64_t good_line(const struct guard_reading *r)
+{
+    uint64_t line = guard_line(r->reserve, r->system);
+
+    return line + line / 2;
+}
+
+static bool reading_is_low(const struct guard_reading *r)
+{
+    return r->available < guard_line(r->reserve, r->system);
+}
+
 static bool reading_is_bad(const struct guard_reading *r)
 {
-    return r->available < guard_line(r->reserve, r->system) || r->pressure >= GUARD_PRESSURE_HIGH;
+    return reading_is_low(r) || r->pressure >= GUARD_PRESSURE_HIGH;
 }
 
 static bool reading_is_good(const struct guard_reading *r)
 {
-    uint64_t line = guard_line(r->reserve, r->system); /* at most 2^60: no overflow below */
-
-    return r->available >= line + line / 2 && r->pressure < GUARD_PRESSURE_LOW;
+    return r->available >= good_line(r) && r->pressure < GUARD_PRESSURE_LOW;
 }
 
-bool guard_step(struct guard *g, const struct guard_reading *r, uint64_t now_ms)
+bool guard_has_room(const struct guard *g, const struct guard_reading *r, uint64_t bytes)
 {
+    return !g->refusing &&
+           (bytes == 0 || (r->available >= good_line(r) && r->available - good_line(r) >= bytes));
+}
+
+/* The order of going: greater goes first. */
+static unsigned lane_rank(enum node_lane lane)
+{
+    switch (lane) {
+    case LANE_BATCH:
+        return 2;
+    case LANE_AUTOCOMPLETE:
+        return 0;
+    default:
+        return 1;
+    }
+}
+
+static bool goes_before(const struct guard_host *a, const struct guard_host *b)
+{
+    bool a_first = a->residency == RESIDENCY_ON_DEMAND,
+         b_first = b->residency == RESIDENCY_ON_DEMAND;
+
+    if (a_first != b_first)
+        return a_first;
+    if (a_first && lane_rank(a->lane) != lane_rank(b->lane))
+        return lane_rank(a->lane) > lane_rank(b->lane);
+    if (a->bytes != b->bytes)
+        return a->bytes > b->bytes;
+    return strcmp(a->role, b->role) < 0;
+}
+
+static enum guard_act choose(const struct guard_host *hosts, size_t n, size_t *which)
+{
+    const struct guard_host *best = NULL;
+
+    for (size_t i = 0; i < n; i++)
+        if (hosts[i].alive && hosts[i].residency != RESIDENCY_PINNED &&
+            (best == NULL || goes_before(&hosts[i], best)))
+            best = &hosts[i];
+    if (best == NULL)
+        return GUARD_EMPTY;
+    *which = (size_t)(best - hosts);
+    return best->residency == RESIDENCY_ON_DEMAND ? GUARD_DRAIN : GUARD_STOP;
+}
+
+static bool one_is_leaving(const struct guard_host *hosts, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (hosts[i].leaving)
+            return true;
+    return false;
+}
+
+/* The start of a run: kept while it lasts, 0 when it is over. */
+static void run_of(uint64_t *since, bool lasts, uint64_t now_ms)
+{
+    if (!lasts)
+        *since = 0;
+    else if (*since == 0)
+        *since = now_ms;
+}
+
+static bool has_lasted(uint64_t since, uint64_t ms, uint64_t now_ms)
+{
+    return since > 0 && now_ms - since >= ms;
+}
+
+enum guard_act guard_step(struct guard *g, const struct guard_reading *r,
+                          const struct guard_host *hosts, size_t n, uint64_t now_ms, size_t *which)
+{
+    bool waits = one_is_leaving(hosts, n), fresh = false;
+    enum guard_act act;
+
     if (!g->refusing) {
-        g->good_since_ms = 0;
-        g->refusing = reading_is_bad(r);
-        return g->refusing;
+        *g = (struct guard){.refusing = reading_is_bad(r)};
+        fresh = g->refusing;
+        if (!fresh)
+            return GUARD_NOTHING;
     }
-    if (!reading_is_good(r)) {
-        g->good_since_ms = 0;
-        return false;
+    run_of(&g->good_since_ms, reading_is_good(r), now_ms);
+    run_of(&g->low_since_ms, reading_is_low(r) && !waits, now_ms);
+    run_of(&g->pressed_since_ms, reading_is_bad(r) && !waits, now_ms);
+    if (fresh)
+        return GUARD_REFUSE;
+    if (has_lasted(g->good_since_ms, GUARD_CALM_MS, now_ms)) {
+        *g = (struct guard){.refusing = false};
+        return GUARD_ALLOW;
     }
-    if (g->good_since_ms == 0)
-        g->good_since_ms = now_ms;
-    if (now_ms - g->good_since_ms < GUARD_CALM_MS)
-        return false;
-    *g = (struct guard){.refusing = false};
-    return true;
+    if (!has_lasted(g->low_since_ms, GUARD_LOW_MS, now_ms) &&
+        !has_lasted(g->pressed_since_ms, GUARD_PRESSED_MS, now_ms))
+        return GUARD_NOTHING;
+    act = choose(hosts, n, which);
+    if (act == GUARD_EMPTY && g->told_empty)
+        return GUARD_NOTHING;
+    g->told_empty = act == GUARD_EMPTY;
+    g->low_since_ms = g->pressed_since_ms = 0; /* the next one waits anew */
+    return act;
 }
 
 void guard_why(const struct guard_reading *r, char *out, size_t size)

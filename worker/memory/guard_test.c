@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/memory/guard_test.c - guard.c: stories of readings, one a second, by row, and seeded
- * random walks that are compared with what the history alone says. */
+/* worker/memory/guard_test.c - guard.c: stories of readings, one a second, by row, without hosts
+ * and with them; random walks that are compared with what the history alone says; and random nodes
+ * that live through short memory while every rule of guard.h is watched. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "worker/memory/guard.h"
@@ -12,7 +15,7 @@
 #define MIB (1ULL << 20)
 #define GIB (1ULL << 30)
 
-enum { WALKS = 1000, WALK_STEPS = 200, STEP_MS = 1000 };
+enum { WALKS = 1000, WALK_STEPS = 200, STEP_MS = 1000, NODES = 2000, NODE_STEPS = 300 };
 
 /* 64 GiB with a reserve of 6: the line is 3 GiB, good is 4.5. */
 static struct guard_reading reading(double gib, double pressure)
@@ -71,13 +74,19 @@ static void run_story(void **state)
     const struct story *s = *state;
     struct guard g = {0};
     char got[32] = "";
+    size_t which = 99;
 
     assert_int_equal(strlen(s->readings), strlen(s->verdicts));
     for (size_t i = 0; s->readings[i] != '\0'; i++) {
         struct guard_reading r = of_letter(s->readings[i]);
-        bool before = g.refusing, changed = guard_step(&g, &r, (i + 1) * STEP_MS);
+        bool before = g.refusing;
+        enum guard_act act = guard_step(&g, &r, NULL, 0, (i + 1) * STEP_MS, &which);
 
-        assert_int_equal(changed, before != g.refusing);
+        if (before != g.refusing)
+            assert_int_equal(act, g.refusing ? GUARD_REFUSE : GUARD_ALLOW);
+        else
+            assert_true(act == GUARD_NOTHING || (act == GUARD_EMPTY && g.refusing));
+        assert_int_equal(which, 99);
         got[i] = g.refusing ? 'R' : '.';
     }
     assert_string_equal(got, s->verdicts);
@@ -102,6 +111,112 @@ static void lines(void **state)
     assert_string_equal(small, "memory ");
 }
 
+/* ---- with hosts ---- */
+
+/* What a node hosts: a letter each. P a pinned host of 40 GiB; R a resident one of 20, r of 5, S of
+ * 20 too; B on-demand of lane batch, 8 GiB, b of 2; I of lane interactive, 30, A of lane
+ * autocomplete, 6; - one that is not loaded, on-demand, 50. */
+static struct guard_host host_of_letter(char c)
+{
+    static const struct {
+        char letter;
+        struct guard_host host;
+    } known[] = {
+        {'P', {"P", RESIDENCY_PINNED, LANE_BATCH, 40 * GIB, true, false}},
+        {'R', {"R", RESIDENCY_RESIDENT, LANE_AUTOCOMPLETE, 20 * GIB, true, false}},
+        {'r', {"r", RESIDENCY_RESIDENT, LANE_BATCH, 5 * GIB, true, false}},
+        {'S', {"S", RESIDENCY_RESIDENT, LANE_INTERACTIVE, 20 * GIB, true, false}},
+        {'B', {"B", RESIDENCY_ON_DEMAND, LANE_BATCH, 8 * GIB, true, false}},
+        {'b', {"b", RESIDENCY_ON_DEMAND, LANE_BATCH, 2 * GIB, true, false}},
+        {'I', {"I", RESIDENCY_ON_DEMAND, LANE_INTERACTIVE, 30 * GIB, true, false}},
+        {'A', {"A", RESIDENCY_ON_DEMAND, LANE_AUTOCOMPLETE, 6 * GIB, true, false}},
+        {'-', {"-", RESIDENCY_ON_DEMAND, LANE_BATCH, 50 * GIB, false, false}},
+    };
+
+    for (size_t i = 0; i < RM_COUNT(known); i++)
+        if (known[i].letter == c)
+            return known[i].host;
+    fail_msg("no such host: %c", c);
+    return known[0].host;
+}
+
+/* One column is a second: the reading (letters as above), what the guard does ('.' nothing, '!'
+ * refuses, '+' allows, '0' nobody may go, or the letter of the host that is told to go), and below
+ * 'x' where the host that is leaving is gone afterwards. A host that must drain is written in
+ * `drains`, the others are stopped. */
+static const struct eviction {
+    const char *name, *hosts, *readings, *acts, *gone, *drains;
+} evictions[] = {
+    {"on-demand hosts by lane, then by size, then the largest resident", "PRrBbIA",
+     "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "!..B...b...I...A...R...r...0......",
+     "   x   x   x   x   x   x          ", "BbIA"},
+    {"the line must be crossed for three seconds", "B", "bbbmbbbb", "!......B", "", "B"},
+    {"enough after the first", "BR", "bbbbgggggg", "!..B.....+", "   x", "B"},
+    {"between the lines nobody goes", "BR", "bmmmmmmmmmmmmmmmmmmmm", "!....................", "",
+     ""},
+    {"pressure alone takes fifteen seconds", "BR", "PPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPP",
+     "!..............B...............R", "               x", "B"},
+    {"pressure that falls below the line ends the wait", "R", "PPPPPPPPPPPPPPnPPPP",
+     "!..................", "", ""},
+    {"low and pressed add up", "R", "PPPPbbb", "!......", "", ""},
+    {"one at a time: nobody while one leaves", "BbR", "bbbbbbbbbbbbbb", "!..B.........b",
+     "         x", "Bb"},
+    {"equals go by name", "SR", "bbbbbbbbb", "!..R...S.", "   x   x", ""},
+    {"a pinned host stays", "P", "bbbbbbbbbbbbbbbbbbbb", "!..0................", "", ""},
+    {"what is not loaded gives nothing back", "-r", "bbbb", "!..r", "", ""},
+    {"a new shortage begins with refusing", "BR", "bbbbggggggbbbb", "!..B.....+!..R", "   x", "B"},
+};
+
+static void run_eviction(void **state)
+{
+    const struct eviction *e = *state;
+    struct guard_host hosts[16];
+    size_t n = strlen(e->hosts), which;
+    struct guard g = {0};
+    char got[64] = "";
+
+    for (size_t i = 0; i < n; i++)
+        hosts[i] = host_of_letter(e->hosts[i]);
+    assert_int_equal(strlen(e->readings), strlen(e->acts));
+    for (size_t i = 0; e->readings[i] != '\0'; i++) {
+        struct guard_reading r = of_letter(e->readings[i]);
+        enum guard_act act = guard_step(&g, &r, hosts, n, (i + 1) * STEP_MS, &which);
+
+        got[i] = act == GUARD_REFUSE  ? '!'
+                 : act == GUARD_ALLOW ? '+'
+                 : act == GUARD_EMPTY ? '0'
+                                      : '.';
+        if (act == GUARD_DRAIN || act == GUARD_STOP) {
+            got[i] = hosts[which].role[0];
+            assert_int_equal(act == GUARD_DRAIN, strchr(e->drains, got[i]) != NULL);
+            hosts[which].alive = false;
+            hosts[which].leaving = true;
+        }
+        for (size_t k = 0; k < n && i < strlen(e->gone) && e->gone[i] == 'x'; k++)
+            hosts[k].leaving = false;
+    }
+    assert_string_equal(got, e->acts);
+}
+
+/* The way back: at least one and a half lines must be left with it. */
+static void room_for_a_return(void **state)
+{
+    struct guard_reading r = reading(10, 0); /* good from 4.5 */
+    struct guard calm = {0}, refusing = {.refusing = true};
+
+    (void)state;
+    assert_true(guard_has_room(&calm, &r, 0));
+    assert_true(guard_has_room(&calm, &r, 5 * GIB + GIB / 2));
+    assert_false(guard_has_room(&calm, &r, 5 * GIB + GIB / 2 + 1));
+    assert_false(guard_has_room(&calm, &r, UINT64_MAX));
+    assert_false(guard_has_room(&refusing, &r, 0));
+    r = reading(3.5, 0);
+    assert_true(guard_has_room(&calm, &r, 0)); /* what is new is refused by the verdict alone */
+    assert_false(guard_has_room(&calm, &r, 1));
+}
+
+/* ---- random ---- */
+
 static uint64_t walk_next(uint64_t *s)
 {
     *s = *s * 6364136223846793005ULL + 1442695040888963407ULL;
@@ -116,6 +231,7 @@ static void random_walks(void **state)
     for (uint64_t seed = 1; seed <= WALKS; seed++) {
         uint64_t s = seed, now = 1, good_from = 0;
         struct guard g = {0};
+        size_t which;
 
         for (int i = 0; i < WALK_STEPS; i++) {
             struct guard_reading r =
@@ -129,7 +245,7 @@ static void random_walks(void **state)
                 r = reading(20, 0), bad = false, good = true;
             now += walk_next(&s) % 2000;
             good_from = !good || !before ? 0 : good_from > 0 ? good_from : now;
-            guard_step(&g, &r, now);
+            guard_step(&g, &r, NULL, 0, now, &which);
             if (bad)
                 assert_true(g.refusing);
             if (!before && !bad)
@@ -140,15 +256,159 @@ static void random_walks(void **state)
     }
 }
 
+/* A node of 64 GiB with its line at 3: hosts that take memory, somebody else who takes more and
+ * less, requests that keep a draining host for a while. */
+struct sim_host {
+    struct guard_host is;
+    char name[24];
+    int leaves_in; /* steps, while leaving */
+};
+
+struct sim {
+    struct sim_host h[12];
+    size_t n;
+    uint64_t s, others, now;
+    uint64_t low_from, bad_from; /* as the test counts them */
+};
+
+static void sim_make(struct sim *m, uint64_t seed)
+{
+    *m = (struct sim){.s = seed * 0x9e3779b97f4a7c15ULL, .now = 1};
+    m->n = walk_next(&m->s) % (RM_COUNT(m->h) + 1);
+    for (size_t i = 0; i < m->n; i++) {
+        struct sim_host *h = &m->h[i];
+
+        snprintf(h->name, sizeof(h->name), "h%zu", i);
+        h->is = (struct guard_host){.role = h->name,
+                                    .residency = (enum node_residency)(walk_next(&m->s) % 3),
+                                    .lane = (enum node_lane)(walk_next(&m->s) % 3),
+                                    .bytes = walk_next(&m->s) % 8 * GIB,
+                                    .alive = walk_next(&m->s) % 4 > 0};
+    }
+}
+
+static uint64_t sim_available(const struct sim *m)
+{
+    uint64_t used = m->others;
+
+    for (size_t i = 0; i < m->n; i++)
+        used += m->h[i].is.alive || m->h[i].is.leaving ? m->h[i].is.bytes : 0;
+    return used < 64 * GIB ? 64 * GIB - used : 0;
+}
+
+/* Time passes: others take and give, drains end, an engine dies or (while nothing is refused) one
+ * comes back. */
+static void sim_live(struct sim *m, bool refusing)
+{
+    m->now += 500 + walk_next(&m->s) % 1000;
+    if (walk_next(&m->s) % 10 == 0)
+        m->others = walk_next(&m->s) % 64 * GIB;
+    for (size_t i = 0; i < m->n; i++) {
+        struct sim_host *h = &m->h[i];
+
+        if (h->is.leaving && h->leaves_in-- <= 0)
+            h->is.leaving = false;
+        else if (h->is.alive && walk_next(&m->s) % 50 == 0)
+            h->is.alive = false;
+        else if (!refusing && !h->is.alive && !h->is.leaving && walk_next(&m->s) % 10 == 0)
+            h->is.alive = true;
+    }
+}
+
+/* Who must go, said another way than guard.c does: a number for each, the highest goes. */
+static uint64_t sim_rank(const struct guard_host *h)
+{
+    static const uint64_t lanes[] = {
+        [LANE_INTERACTIVE] = 2, [LANE_AUTOCOMPLETE] = 1, [LANE_BATCH] = 3};
+
+    if (!h->alive || h->residency == RESIDENCY_PINNED)
+        return 0;
+    return 1 + (h->bytes >> 30) + (h->residency == RESIDENCY_ON_DEMAND ? 100 * lanes[h->lane] : 0);
+}
+
+static void sim_check_choice(const struct sim *m, enum guard_act act, size_t which)
+{
+    const struct guard_host *h = &m->h[which].is;
+
+    assert_true(which < m->n && h->alive && h->residency != RESIDENCY_PINNED);
+    assert_int_equal(act, h->residency == RESIDENCY_ON_DEMAND ? GUARD_DRAIN : GUARD_STOP);
+    for (size_t i = 0; i < m->n; i++) {
+        assert_false(m->h[i].is.leaving); /* one at a time */
+        assert_true(sim_rank(&m->h[i].is) <= sim_rank(h));
+    }
+}
+
+static void sim_run(uint64_t seed, unsigned *evicted)
+{
+    struct sim m;
+    struct guard g = {0};
+
+    sim_make(&m, seed);
+    for (int step = 0; step < NODE_STEPS; step++) {
+        struct guard_reading r = {.system = 64 * GIB, .reserve = 6 * GIB};
+        struct guard_host hosts[RM_COUNT(m.h)];
+        bool before = g.refusing, waits = false, low, bad;
+        size_t which = 99;
+        enum guard_act act;
+
+        sim_live(&m, before);
+        r.available = sim_available(&m);
+        r.pressure = walk_next(&m.s) % 20 == 0 ? 25 : r.available < GIB ? 60 : 0;
+        for (size_t i = 0; i < m.n; i++) {
+            hosts[i] = m.h[i].is;
+            waits |= hosts[i].leaving;
+        }
+        low = r.available < 3 * GIB;
+        bad = low || r.pressure >= 20;
+        act = guard_step(&g, &r, hosts, m.n, m.now, &which);
+        m.low_from = !low || waits ? 0 : m.low_from > 0 ? m.low_from : m.now;
+        m.bad_from = !bad || waits ? 0 : m.bad_from > 0 ? m.bad_from : m.now;
+        assert_true(g.refusing || !bad);
+        if (act == GUARD_DRAIN || act == GUARD_STOP) {
+            sim_check_choice(&m, act, which);
+            assert_true(before && bad); /* step 1 comes first */
+            assert_true((low && m.now - m.low_from >= GUARD_LOW_MS) ||
+                        m.now - m.bad_from >= GUARD_PRESSED_MS);
+            m.h[which].is.alive = false;
+            m.h[which].is.leaving = true;
+            m.h[which].leaves_in = (int)(walk_next(&m.s) % 6);
+            m.low_from = m.bad_from = 0;
+            ++*evicted;
+        } else if (low && before && !waits && m.now - m.low_from >= GUARD_LOW_MS + 1500) {
+            for (size_t i = 0; i < m.n; i++) /* it only holds still when nobody is left to go */
+                assert_int_equal(sim_rank(&hosts[i]), 0);
+        }
+    }
+}
+
+static void random_nodes(void **state)
+{
+    const char *fixed = getenv("ROLEMESH_SEED");
+    uint64_t seed =
+        fixed != NULL ? strtoull(fixed, NULL, 10) : (uint64_t)(uintptr_t)&fixed ^ 0x5eed;
+    unsigned evicted = 0;
+
+    (void)state;
+    print_message("seed %llu (ROLEMESH_SEED sets it)\n", (unsigned long long)seed);
+    for (uint64_t i = 0; i < NODES; i++)
+        sim_run(seed + i, &evicted);
+    print_message("%u hosts had to go on %d nodes\n", evicted, NODES);
+    assert_true(evicted > NODES); /* the runs are about something */
+}
+
 int main(void)
 {
-    static const struct CMUnitTest fixed[] = {cmocka_unit_test(lines),
-                                              cmocka_unit_test(random_walks)};
-    struct CMUnitTest tests[RM_COUNT(fixed) + RM_COUNT(stories)];
+    static const struct CMUnitTest fixed[] = {
+        cmocka_unit_test(lines), cmocka_unit_test(room_for_a_return),
+        cmocka_unit_test(random_walks), cmocka_unit_test(random_nodes)};
+    struct CMUnitTest tests[RM_COUNT(fixed) + RM_COUNT(stories) + RM_COUNT(evictions)], *next;
 
     memcpy(tests, fixed, sizeof(fixed));
+    next = tests + RM_COUNT(fixed);
     for (size_t i = 0; i < RM_COUNT(stories); i++)
-        tests[RM_COUNT(fixed) + i] =
-            (struct CMUnitTest){stories[i].name, run_story, NULL, NULL, (void *)&stories[i]};
+        *next++ = (struct CMUnitTest){stories[i].name, run_story, NULL, NULL, (void *)&stories[i]};
+    for (size_t i = 0; i < RM_COUNT(evictions); i++)
+        *next++ =
+            (struct CMUnitTest){evictions[i].name, run_eviction, NULL, NULL, (void *)&evictions[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
