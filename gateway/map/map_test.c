@@ -265,6 +265,7 @@ static void rig_open(struct rig *g, const struct place *p)
     put(p->path, one_role);
     conf_report_init(&report);
     assert_int_equal(map_file_load(p->path, &report, revision, &map), 0);
+    conf_report_clear(&report);
     assert_int_equal(uv_loop_init(&g->loop), 0);
     assert_int_equal(map_keeper_new(&g->loop, &conf, map, revision, &g->keeper), 0);
     role_map_unref(map);
