@@ -55,6 +55,7 @@ static void write_host(struct rm_jw *w, const struct cluster_host *h)
     rm_jw_u64(w, "generated_tokens", f->generated_tokens);
     rm_jw_u64(w, "restarts", f->restarts);
     rm_jw_u64(w, "retry_ms", f->retry_ms);
+    rm_jw_str(w, "notice", f->notice);
     write_error(w, &f->last_error);
     rm_jw_end(w);
 }

@@ -36,6 +36,7 @@ static struct node_host sample_host(void)
         .generated_tokens = 7,
         .restarts = 2,
         .retry_ms = 1500,
+        .notice = "the model file was replaced",
         .last_error = {.cause = CAUSE_SIGNAL, .code = 9, .at_ms = 123},
     };
 

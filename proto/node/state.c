@@ -50,6 +50,7 @@ static const struct node_field host_fields[] = {
     FIELD(struct node_host, generated_tokens, FIELD_U64),
     FIELD(struct node_host, restarts, FIELD_U32),
     FIELD(struct node_host, retry_ms, FIELD_U32),
+    FIELD(struct node_host, notice, FIELD_TEXT),
     FIELD_SUB(struct node_host, last_error, FIELD_ERROR, error_fields),
     {.name = NULL},
 };

@@ -10,7 +10,13 @@
 
 #include "proto/base/buf.h"
 
-enum { NODE_NAME_MAX = 64, NODE_HOSTS_MAX = 64, NODE_TEXT_MAX = 512, NODE_LOG_LINES = 20 };
+enum {
+    NODE_NAME_MAX = 64,
+    NODE_HOSTS_MAX = 64,
+    NODE_TEXT_MAX = 512,
+    NODE_NOTICE_MAX = 384,
+    NODE_LOG_LINES = 20
+};
 
 /* Host states of design section 2, in the order a host runs through them. */
 #define NODE_HOST_STATES(X)                                                                        \
@@ -86,6 +92,8 @@ struct node_host {
     uint64_t prompt_tokens, cached_tokens, generated_tokens; /* since the engine's start */
     uint32_t restarts;
     uint32_t retry_ms; /* failed or restarting: time to the next start; 0: none planned */
+    char notice[NODE_NOTICE_MAX]; /* what people should know of it though it is no error: the model
+                                     file was replaced; one line; "": nothing */
     struct node_error last_error;
 };
 
