@@ -14,6 +14,7 @@
 #include "proto/http/server.h"
 #include "worker/core/answer.h"
 #include "worker/core/decoder.h"
+#include "worker/core/kvdisk.h"
 #include "worker/core/openai.h"
 #include "worker/core/template.h"
 
@@ -31,6 +32,7 @@ struct api {
     char name[API_TEXT], arch[64], desc[128];
     struct openai_model model;
     uint64_t started_ms;
+    struct http_req *saving;     /* who asked for /core/save; NULL: nobody, or gone */
     struct decoder_stats before; /* what the warm-up counted */
     void (*on_closed)(void *arg);
     void *closed_arg;
@@ -150,6 +152,7 @@ static const struct route {
     {"/v1/chat/completions", false, NULL, ANSWER_CHAT},
     {"/v1/completions", false, NULL, ANSWER_COMPLETION},
     {"/core/state", false, put_state, 0},
+    {"/core/save", false, NULL, 0},
     {"/health", false, put_health, 0},
     {"/v1/models", false, put_models, 0},
     {"/v1/models/", true, put_model, 0},
@@ -189,6 +192,83 @@ static void api_refuse(struct http_req *q, int err, const char *allow)
     rm_buf_clear(&body);
 }
 
+/* ---- the KV state ---- */
+
+static void put_report(struct rm_jw *w, const struct kvsave_report *r)
+{
+    rm_jw_obj(w, NULL);
+    rm_jw_bool(w, "saved", r->done);
+    rm_jw_str(w, "why", r->why);
+    rm_jw_u64(w, "sequences", r->sequences);
+    rm_jw_u64(w, "of", r->of);
+    rm_jw_u64(w, "tokens", r->tokens);
+    rm_jw_u64(w, "bytes", r->bytes);
+    rm_jw_u64(w, "ms", r->ms);
+    rm_jw_dbl(w, "write_bps", r->speeds.write_bps);
+    rm_jw_dbl(w, "read_bps", r->speeds.read_bps);
+    rm_jw_dbl(w, "prefill_tps", r->speeds.prefill_tps);
+    rm_jw_end(w);
+}
+
+static void api_on_saved(void *arg, const struct kvsave_report *report)
+{
+    struct api *api = arg;
+    struct http_req *q = api->saving;
+    struct rm_buf body;
+    struct rm_jw w;
+
+    api->saving = NULL;
+    if (q == NULL)
+        return;
+    rm_buf_init(&body, 4096);
+    w = rm_jw_to(&body);
+    put_report(&w, report);
+    api_reply(q, &body, rm_jw_done(&w));
+    rm_buf_clear(&body);
+}
+
+static void save_on_gone(struct http_req *q, int why)
+{
+    struct api *api = http_req_arg(q);
+
+    (void)why;
+    if (api->saving == q)
+        api->saving = NULL;
+}
+
+/* "budget_ms=N", 1 to 9 digits. Returns 0 or RM_ERR_FIELD. */
+static int read_budget(struct rm_slice query, uint64_t *ms)
+{
+    static const size_t skip = sizeof("budget_ms=") - 1;
+
+    *ms = 0;
+    if (query.n <= skip || query.n > skip + 9 || memcmp(query.p, "budget_ms=", skip) != 0)
+        return RM_ERR_FIELD;
+    for (size_t i = skip; i < query.n; i++) {
+        if (query.p[i] < '0' || query.p[i] > '9')
+            return RM_ERR_FIELD;
+        *ms = *ms * 10 + (uint64_t)(query.p[i] - '0');
+    }
+    return 0;
+}
+
+static void api_save(struct api *api, struct http_req *q, struct rm_slice query)
+{
+    static const struct http_req_ops ops = {.on_gone = save_on_gone, .on_done = api_on_done};
+    uint64_t ms;
+    int r = read_budget(query, &ms);
+
+    http_req_accept(q, &ops, api);
+    if (r == 0 && api->conf.kv == NULL)
+        r = RM_ERR_NOT_SUPPORTED;
+    if (r == 0)
+        r = kvdisk_save(api->conf.kv, api->conf.decoder, ms, api_on_saved, api);
+    if (r == 0)
+        api->saving = q;
+    else
+        api_refuse(q, r == UV_EBUSY ? RM_ERR_OVERLOAD : r, NULL);
+}
+
 static void api_on_request(void *arg, struct http_req *q)
 {
     static const struct http_req_ops plain = {.on_done = api_on_done};
@@ -198,6 +278,10 @@ static void api_on_request(void *arg, struct http_req *q)
     bool get = head->method == HTTP_GET || head->method == HTTP_HEAD;
     struct rm_buf body;
 
+    if (rm_slice_eq(head->path, "/core/save") && head->method == HTTP_POST) {
+        api_save(api, q, head->query);
+        return;
+    }
     if (route != NULL && route->put == NULL && head->method == HTTP_POST) {
         answers_take(api->answers, route->kind, q);
         return;
@@ -282,12 +366,25 @@ static void api_read_facts(struct api *api)
     };
 }
 
-static void api_on_warm(void *arg, int err)
+static void api_on_restored(void *arg, const struct kvsave_report *report)
 {
     struct api *api = arg;
 
     decoder_stats(api->conf.decoder, &api->before);
-    api->conf.on_ready(api->conf.arg, err);
+    api->conf.on_ready(api->conf.arg, 0, report->tokens);
+}
+
+/* Only now: the first token was decoded in a sequence that may be one of the restored. */
+static void api_on_warm(void *arg, int err)
+{
+    struct api *api = arg;
+
+    if (err == 0 && api->conf.kv != NULL) {
+        kvdisk_restore(api->conf.kv, api->conf.decoder, api_on_restored, api);
+        return;
+    }
+    decoder_stats(api->conf.decoder, &api->before);
+    api->conf.on_ready(api->conf.arg, err, 0);
 }
 
 static int api_listen(struct api *api)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/core/api.h - the core's HTTP surface on its Unix socket: routes, state, start and stop.
  *   POST /v1/chat/completions  /v1/completions  /tokenize  /detokenize  /apply-template  (answer.h)
+ *   POST /core/save?budget_ms=N                                                          (here)
  *   GET  /health  /v1/models  /v1/models/ID  /core/state                                 (here)
  * Everything else is 404 or 405 in OpenAI's error shape. Loop thread only. The worker is the only
  * client: no keys, no CORS, no other dialect. */
@@ -13,6 +14,7 @@
 
 struct api;
 struct decoder;
+struct kvdisk;
 
 /* First half of the start: makes the mailbox's bell, which decoder_open wants. Returns 0 or a libuv
  * code. */
@@ -26,8 +28,10 @@ struct api_conf {
     const char *socket;      /* path, at most 107 bytes */
     const char *alias;       /* the model's name in answers; NULL: general.name of the file */
     uint32_t slots;
-    /* The socket listens and a first token was decoded; err < 0: it could not be. */
-    void (*on_ready)(void *arg, int err);
+    struct kvdisk *kv; /* NULL: no state is kept; must outlive the api */
+    /* The socket listens, a first token was decoded and saved KV state is back in the slots, if
+     * there was any; err < 0: it could not be. */
+    void (*on_ready)(void *arg, int err, uint64_t restored_tokens);
     void *arg;
 };
 

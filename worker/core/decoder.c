@@ -453,6 +453,17 @@ static void decode_once(struct decoder *d)
 
 /* ---- the thread ---- */
 
+static void run_errands(struct decoder *d)
+{
+    struct decoder_errand *e;
+
+    while ((e = mailbox_take_errand(&d->mail)) != NULL) {
+        e->run(e->arg, d->kv, d->pace.prefill_tps);
+        publish(d);
+        mailbox_errand_done(&d->mail, e);
+    }
+}
+
 static bool decoder_turn(struct decoder *d)
 {
     struct job *jobs;
@@ -461,6 +472,7 @@ static bool decoder_turn(struct decoder *d)
         return false;
     take_new_jobs(d, jobs);
     drop_cancelled(d);
+    run_errands(d);
     admit_queued(d);
     publish(d);
     if (d->n_busy > 0) {
@@ -597,6 +609,11 @@ int decoder_submit(struct decoder *d, const struct job_spec *spec, uint64_t *id)
 void decoder_cancel(struct decoder *d, uint64_t id)
 {
     mailbox_cancel(&d->mail, id);
+}
+
+void decoder_send(struct decoder *d, struct decoder_errand *e)
+{
+    mailbox_post_errand(&d->mail, e);
 }
 
 void decoder_poll(struct decoder *d, void (*on_event)(void *arg, const struct job_event *e),

@@ -109,6 +109,17 @@ struct job_event {
     size_t n_tokens;
 };
 
+struct kvcache;
+
+/* Something that the decode thread does between two decode calls; fields are set by the caller. */
+struct decoder_errand {
+    /* Decode thread. prefill_tps: as in decoder_stats. */
+    void (*run)(void *arg, struct kvcache *kv, double prefill_tps);
+    void (*done)(void *arg); /* loop thread, from decoder_poll */
+    void *arg;
+    struct decoder_errand *next; /* the decoder's */
+};
+
 /* A snapshot for /core/state and the worker's node state. */
 struct decoder_stats {
     uint32_t slots, slots_busy, slots_prefill; /* busy includes those in prefill */
@@ -152,7 +163,11 @@ RM_MUST_USE int decoder_submit(struct decoder *d, const struct job_spec *spec, u
  * ignored. */
 void decoder_cancel(struct decoder *d, uint64_t id);
 
-/* Hands every waiting event to on_event, oldest first. */
+/* Queues an errand; it must live until `done`, or until decoder_close has returned: then `done`
+ * never comes. */
+void decoder_send(struct decoder *d, struct decoder_errand *e);
+
+/* Hands every waiting event to on_event, oldest first, then calls `done` of errands. */
 void decoder_poll(struct decoder *d, void (*on_event)(void *arg, const struct job_event *e),
                   void *arg);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/core/equality_test.c - the same greedy tokens with prefix reuse, interleaved and alone.
+/* worker/core/equality_test.c - the same greedy tokens with prefix reuse, interleaved, alone, and
+ * after the KV state went to the disk and back into another context.
  * Each architecture gets a model with random F32 weights. What is right comes from a plain loop
  * over llama.h in a fresh context: no slots, no caches.
  *
@@ -259,6 +260,66 @@ static void cancel_some(struct decoder *d, const struct set *set)
     }
 }
 
+static struct kvdisk *keep(const struct decoder_conf *conf, const char *path)
+{
+    static const struct kvplan_speeds always = {1e12, 1e12, 1}; /* the plan has tests of its own */
+    struct kvdisk_conf c = {
+        .path = path, .most_bytes = 1 << 30, .decoder = conf, .speeds = &always};
+    struct kvdisk *k;
+
+    c.model_hash = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    assert_int_equal(kvdisk_open(&c, &k), 0);
+    return k;
+}
+
+/* What may follow the saved state; *cached gets how much of each came from a cache. */
+static void go_on(struct decoder *d, struct set *set, uint32_t cached[5])
+{
+    struct sample *const next[5] = {&set->extended, &set->diverging, &set->other[2], &set->base,
+                                    &set->branch[3]};
+
+    for (int i = 0; i < 5; i++)
+        cached[i] = run(d, next[i]);
+}
+
+/* Saved, ended, loaded anew, restored: the answers are the right ones, and the same caches are
+ * found as without the interruption. */
+static void check_saved(const struct decoder_conf *conf, struct set *set)
+{
+    struct decoder *d = test_open(conf);
+    char path[700];
+    struct kvdisk *k;
+    struct kvsave_report saved, restored;
+    uint32_t before[5], after[5];
+
+    snprintf(path, sizeof(path), "%s.kv", conf->model_path);
+    k = keep(conf, path);
+    restored = test_restore(d, k);
+    assert_false(restored.done);
+    assert_string_equal(restored.why, "");
+    run(d, &set->base);
+    run(d, &set->other[2]);
+    saved = test_save(d, k, 60000);
+    assert_true(saved.done);
+    assert_int_equal(saved.sequences, 2);
+    assert_in_range(saved.tokens, set->base.n + set->other[2].n, 2 * CONTEXT);
+    go_on(d, set, before); /* uninterrupted */
+    test_close(d);
+    kvdisk_close(k);
+    k = keep(conf, path);
+    d = test_open(conf);
+    restored = test_restore(d, k);
+    assert_true(restored.done);
+    assert_int_equal(restored.sequences, 2);
+    assert_int_equal(restored.tokens, saved.tokens);
+    go_on(d, set, after);
+    assert_memory_equal(before, after, sizeof(before));
+    assert_in_range(after[0], set->base.n, set->extended.n);
+    assert_int_equal(after[2], set->other[2].n - 1);
+    test_close(d);
+    kvdisk_close(k);
+}
+
 static void one_architecture(void **state)
 {
     const char *arch = *state;
@@ -297,6 +358,7 @@ static void one_architecture(void **state)
     d = test_open(&conf); /* four at once on a cold memory */
     run_together(d, mixed, 4);
     test_close(d);
+    check_saved(&conf, set);
     llama_model_free(reference);
     free(set);
 }

@@ -244,9 +244,11 @@ static bool take_over(struct kvcache *kv, uint32_t to, uint32_t from, struct pre
     t->n = hit.keep;
     if (llama_memory_seq_pos_max(kv->memory, id) != (llama_pos)hit.keep - 1)
         return false;
+    /* What token `keep` looks at must be there. Of a sequence that is kept whole, libllama gives
+     * older cells away as soon as another one needs room; so not one more can be asked for. */
     return kv->kind != PREFIX_WINDOW ||
            llama_memory_seq_pos_min(kv->memory, id) <=
-               (hit.keep > kv->n_swa ? (llama_pos)(hit.keep - kv->n_swa) : 0);
+               (hit.keep >= kv->n_swa ? (llama_pos)(hit.keep + 1 - kv->n_swa) : 0);
 }
 
 int kv_claim(struct kvcache *kv, const int32_t *prompt, uint32_t n_prompt, bool reuse,
@@ -304,6 +306,83 @@ void kv_rewind(struct kvcache *kv, uint32_t seq)
 uint32_t kv_length(const struct kvcache *kv, uint32_t seq)
 {
     return kv->seqs[seq].n;
+}
+
+/* ---- parts of a sequence ---- */
+
+uint32_t kv_sequences(const struct kvcache *kv)
+{
+    return kv->n_seqs;
+}
+
+enum prefix_kind kv_kind(const struct kvcache *kv)
+{
+    return kv->kind;
+}
+
+int32_t kv_vocabulary(const struct kvcache *kv)
+{
+    return llama_vocab_n_tokens(llama_model_get_vocab(llama_get_model(kv->ctx)));
+}
+
+void kv_look(const struct kvcache *kv, uint32_t seq, struct kv_view *out)
+{
+    const struct kv_seq *s = &kv->seqs[seq];
+
+    *out = (struct kv_view){
+        .tokens = s->tokens, .n = s->n, .last_used = s->last_used, .n_points = s->n_points};
+    for (uint32_t i = 0; i < s->n_points; i++)
+        out->points[i] = (struct kv_part){s->at[i], s->points[i]->n, s->points[i]->bytes};
+}
+
+size_t kv_state_size(struct kvcache *kv, uint32_t seq)
+{
+    return kv->seqs[seq].n > 0 ? shim_seq_size(kv->ctx, (llama_seq_id)seq) : 0;
+}
+
+size_t kv_state_get(struct kvcache *kv, uint32_t seq, uint8_t *to, size_t n)
+{
+    return shim_seq_get(kv->ctx, to, n, (llama_seq_id)seq);
+}
+
+bool kv_adopt(struct kvcache *kv, uint32_t seq, const int32_t *tokens, uint32_t n,
+              const uint8_t *state, size_t n_state)
+{
+    struct kv_seq *s = &kv->seqs[seq];
+    llama_seq_id id = (llama_seq_id)seq;
+
+    assert(!s->busy);
+    kv_drop(kv, seq);
+    if (n == 0 || n > kv->n_max)
+        return false;
+    if (shim_seq_set(kv->ctx, state, n_state, id) != n_state ||
+        llama_memory_seq_pos_max(kv->memory, id) != (llama_pos)n - 1) {
+        kv_drop(kv, seq);
+        return false;
+    }
+    memcpy(s->tokens, tokens, n * sizeof(*tokens));
+    s->n = n;
+    s->last_used = ++kv->uses;
+    return true;
+}
+
+void kv_adopt_point(struct kvcache *kv, uint32_t seq, const struct kv_part *part)
+{
+    struct kv_seq *s = &kv->seqs[seq];
+    struct checkpoint *p;
+
+    if (kv->kind == PREFIX_ATTENTION || part->at == 0 || part->at > s->n ||
+        s->n_points == KV_CHECKPOINTS_MAX ||
+        (s->n_points > 0 && s->at[s->n_points - 1] >= part->at) ||
+        part->n > KV_CHECKPOINT_BYTES_MAX - kv->checkpoint_bytes ||
+        (p = malloc(sizeof(*p) + part->n)) == NULL)
+        return;
+    p->refs = 1;
+    p->n = part->n;
+    memcpy(p->bytes, part->bytes, part->n);
+    kv->checkpoint_bytes += p->n;
+    s->at[s->n_points] = part->at;
+    s->points[s->n_points++] = p;
 }
 
 uint64_t kv_tokens(const struct kvcache *kv, bool busy_only)

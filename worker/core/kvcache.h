@@ -60,6 +60,37 @@ void kv_drop(struct kvcache *kv, uint32_t seq); /* empties it */
 bool kv_drop_oldest(
     struct kvcache *kv); /* empties the idle one unused longest; false: none is left */
 
+/* ---- for kvsave.h: what a sequence holds, and a sequence from such parts ---- */
+
+struct kv_part {
+    uint32_t at; /* tokens before the checkpoint */
+    size_t n;
+    const uint8_t *bytes; /* valid until the sequence changes */
+};
+struct kv_view {
+    const int32_t *tokens;
+    uint32_t n;
+    uint64_t last_used;
+    uint32_t n_points;
+    struct kv_part points[KV_CHECKPOINTS_MAX];
+};
+uint32_t kv_sequences(const struct kvcache *kv);
+enum prefix_kind kv_kind(const struct kvcache *kv);
+void kv_look(const struct kvcache *kv, uint32_t seq, struct kv_view *out);
+int32_t kv_vocabulary(const struct kvcache *kv);
+
+/* The sequence's whole state, without its checkpoints. Bytes; 0: failed. */
+size_t kv_state_size(struct kvcache *kv, uint32_t seq);
+size_t kv_state_get(struct kvcache *kv, uint32_t seq, uint8_t *to, size_t n);
+
+/* Fills an idle sequence with n tokens and a state that kv_state_get gave for them, with the same
+ * model and flags. False: it does not fit or libllama refused it; the sequence is empty then. */
+RM_MUST_USE bool kv_adopt(struct kvcache *kv, uint32_t seq, const int32_t *tokens, uint32_t n,
+                          const uint8_t *state, size_t n_state);
+
+/* A checkpoint of an adopted sequence, in ascending order; dropped when there is no room. */
+void kv_adopt_point(struct kvcache *kv, uint32_t seq, const struct kv_part *part);
+
 /* Tokens in all sequences; shared prefixes count once per sequence. busy_only: without caches. */
 uint64_t kv_tokens(const struct kvcache *kv, bool busy_only);
 

@@ -21,6 +21,10 @@ RM_MUST_USE int llama_env_init(char *why, size_t n_why);
 /* Do two versions agree in major.minor? "0.5.0-dev" and "0.5.2" do. Pure. */
 int llama_env_same_release(const char *a, const char *b);
 
+/* "VERSION CONTENT" of the libllama in use: llama_version() and 16 hex digits of the BLAKE2b-128 of
+ * its file ("unknown" when that cannot be read). Two builds of one version differ in it. */
+void llama_env_build(char *text, size_t n);
+
 /* The first thing libllama said at level error (else warning), without newline; "" if nothing since
  * the reset. Any thread. */
 void llama_env_first_error(char *text, size_t n);

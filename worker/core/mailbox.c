@@ -114,9 +114,37 @@ void mailbox_cancel(struct mailbox *m, uint64_t id)
     list_purge(&m->delivering, id);
 }
 
+static void errand_append(struct decoder_errand **list, struct decoder_errand *e)
+{
+    while (*list != NULL)
+        list = &(*list)->next;
+    e->next = NULL;
+    *list = e;
+}
+
+void mailbox_post_errand(struct mailbox *m, struct decoder_errand *e)
+{
+    pthread_mutex_lock(&m->lock);
+    errand_append(&m->errands, e);
+    pthread_cond_signal(&m->change);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static struct decoder_errand *errand_shift(struct mailbox *m, struct decoder_errand **list)
+{
+    struct decoder_errand *e;
+
+    pthread_mutex_lock(&m->lock);
+    if ((e = *list) != NULL)
+        *list = e->next;
+    pthread_mutex_unlock(&m->lock);
+    return e;
+}
+
 void mailbox_poll(struct mailbox *m, void (*on_event)(void *arg, const struct job_event *e),
                   void *arg)
 {
+    struct decoder_errand *errand;
     struct mail_event *e;
 
     pthread_mutex_lock(&m->lock);
@@ -127,6 +155,8 @@ void mailbox_poll(struct mailbox *m, void (*on_event)(void *arg, const struct jo
         on_event(arg, &e->event);
         free(e);
     }
+    while ((errand = errand_shift(m, &m->errands_done)) != NULL)
+        errand->done(errand->arg);
 }
 
 void mailbox_stop(struct mailbox *m)
@@ -153,7 +183,7 @@ bool mailbox_wait(struct mailbox *m, bool idle, struct job **jobs)
     bool goes_on;
 
     pthread_mutex_lock(&m->lock);
-    while (idle && !m->stopping && m->inbox == NULL && !has_cancelled(m))
+    while (idle && !m->stopping && m->inbox == NULL && m->errands == NULL && !has_cancelled(m))
         pthread_cond_wait(&m->change, &m->lock);
     goes_on = !m->stopping;
     *jobs = m->inbox;
@@ -170,6 +200,20 @@ bool mailbox_is_cancelled(struct mailbox *m, const struct job *j)
     cancelled = j->cancelled;
     pthread_mutex_unlock(&m->lock);
     return cancelled;
+}
+
+struct decoder_errand *mailbox_take_errand(struct mailbox *m)
+{
+    return errand_shift(m, &m->errands);
+}
+
+void mailbox_errand_done(struct mailbox *m, struct decoder_errand *e)
+{
+    pthread_mutex_lock(&m->lock);
+    errand_append(&m->errands_done, e);
+    pthread_mutex_unlock(&m->lock);
+    if (m->wake != NULL)
+        m->wake(m->arg);
 }
 
 bool mailbox_is_unwanted(struct mailbox *m, const struct job *j)

@@ -20,6 +20,8 @@ struct mail_event {
     int32_t data[];         /* tokens, then text, then the stop word */
 };
 
+struct decoder_errand;
+
 struct mail_list {
     struct mail_event *first, *last;
 };
@@ -32,7 +34,8 @@ struct mailbox {
     struct job *live;               /* by next_live: every job not yet forgotten */
     uint32_t n_live;
     struct mail_list outbox;
-    struct mail_list delivering; /* loop thread only */
+    struct mail_list delivering;                   /* loop thread only */
+    struct decoder_errand *errands, *errands_done; /* by next, oldest first */
     struct decoder_stats stats;
     void (*wake)(void *arg);
     void *arg;
@@ -52,14 +55,17 @@ RM_MUST_USE int mailbox_post(struct mailbox *m, struct job *j, uint32_t most_liv
 void mailbox_cancel(struct mailbox *m, uint64_t id);
 void mailbox_poll(struct mailbox *m, void (*on_event)(void *arg, const struct job_event *e),
                   void *arg);
+void mailbox_post_errand(struct mailbox *m, struct decoder_errand *e);
 void mailbox_stop(struct mailbox *m); /* mailbox_wait returns false from now on */
 
 /* ---- decode thread ---- */
 
-/* Waits for a job, a cancel or the stop; not at all unless `idle`. *jobs gets the new ones (by
- * next, oldest first). Returns false when the thread shall end. */
+/* Waits for a job, a cancel, an errand or the stop; not at all unless `idle`. *jobs gets the new
+ * ones (by next, oldest first). Returns false when the thread shall end. */
 bool mailbox_wait(struct mailbox *m, bool idle, struct job **jobs);
 bool mailbox_is_cancelled(struct mailbox *m, const struct job *j);
+struct decoder_errand *mailbox_take_errand(struct mailbox *m); /* NULL: there is none */
+void mailbox_errand_done(struct mailbox *m, struct decoder_errand *e);
 bool mailbox_is_unwanted(struct mailbox *m, const struct job *j); /* cancelled, or all stops */
 
 /* Copies the event with its text and stop word. A last event (DONE, FAILED) that finds no memory is

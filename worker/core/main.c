@@ -23,6 +23,7 @@
 #include "worker/core/api.h"
 #include "worker/core/decoder.h"
 #include "worker/core/forecast.h"
+#include "worker/core/kvdisk.h"
 #include "worker/core/options.h"
 #include "worker/core/ready.h"
 
@@ -35,6 +36,7 @@ struct core {
     uv_signal_t term, interrupt;
     struct api *api;
     struct decoder *decoder;
+    struct kvdisk *kv; /* NULL: none */
     uint64_t started_ms;
     enum core_exit exit_code;
     bool stopping;
@@ -75,7 +77,8 @@ static bool process_set_up(const struct core_options *o)
     sigaction(SIGINT, &quit, NULL);
     sigaction(SIGALRM, &quit, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
-    setpgid(0, 0); /* fails only when it is a leader already */
+    sigaction(SIGXFSZ, &ignore, NULL); /* a file over the limit is an error, not an end */
+    setpgid(0, 0);                     /* fails only when it is a leader already */
     process_set_oom_score();
     if (o->parent_pid == 0)
         return true;
@@ -184,7 +187,7 @@ static void core_on_signal(uv_signal_t *handle, int number)
     core_stop(handle->data);
 }
 
-static void core_on_ready(void *arg, int err)
+static void core_on_ready(void *arg, int err, uint64_t restored_tokens)
 {
     struct core *c = arg;
     struct ready_facts facts = {
@@ -193,6 +196,7 @@ static void core_on_ready(void *arg, int err)
         .version = RM_VERSION,
         .llama = llama_version(),
         .load_ms = rm_now_ms() - c->started_ms,
+        .restored_tokens = restored_tokens,
     };
 
     if (err < 0) {
@@ -219,10 +223,24 @@ static void core_on_wake(void *arg)
     api_wake(c->api);
 }
 
+/* Without it the core serves all the same. */
+static void core_open_kv(struct core *c, const struct decoder_conf *flags)
+{
+    struct kvdisk_conf conf = {.path = c->options.kv_file,
+                               .model_hash = c->options.model_hash,
+                               .most_bytes = c->options.kv_file_max,
+                               .decoder = flags};
+    int r = conf.path != NULL ? kvdisk_open(&conf, &c->kv) : 0;
+
+    if (r < 0)
+        rm_warn("core", "no KV state is kept", RM_E("why", r));
+}
+
 static int core_open_decoder(struct core *c, char *why)
 {
     struct decoder_conf conf = core_options_decoder(&c->options);
 
+    core_open_kv(c, &conf);
     conf.wake = core_on_wake;
     conf.load_progress = core_on_progress;
     conf.arg = c;
@@ -236,6 +254,7 @@ static int core_start_api(struct core *c)
         .socket = c->options.socket,
         .alias = c->options.alias,
         .slots = c->options.slots,
+        .kv = c->kv,
         .on_ready = core_on_ready,
         .arg = c,
     };
@@ -264,6 +283,7 @@ static enum core_exit core_serve(struct core *c)
     uv_run(&c->loop, UV_RUN_DEFAULT);
     decoder_close(c->decoder); /* its thread rings the api's bell until here */
     api_free(c->api);
+    kvdisk_close(c->kv);
     uv_loop_close(&c->loop);
     return c->exit_code;
 }

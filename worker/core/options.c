@@ -2,6 +2,7 @@
 #include "worker/core/options.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,10 @@ static const char help[] =
     "  --threads N        default: cores - 1\n"
     "  --gpu-layers N     -1: all that a device takes (-1)\n"
     "  --queue-max N      requests waiting for a slot at most (64)\n"
+    "  --kv-file FILE     KV state is restored from here at the start and saved here when the\n"
+    "                     worker asks; wants --model-hash\n"
+    "  --kv-file-max BYTES   of that file at most (17179869184)\n"
+    "  --model-hash HEX   64 hex digits: what the model's files hold, as the worker knows it\n"
     "  --ready-fd N       where progress and readiness are told, one JSON object a line\n"
     "  --parent-pid N     end when this process is not the parent any more\n"
     "  --forecast         print the bytes this model needs with these flags; nothing is loaded\n"
@@ -117,6 +122,28 @@ static bool set_kv(struct core_options *o, const char *v)
     return strcmp(v, "q8_0") == 0 || strcmp(v, "f16") == 0;
 }
 
+static bool set_kv_file(struct core_options *o, const char *v)
+{
+    o->kv_file = v;
+    return v[0] == '/' && strlen(v) <= 1023;
+}
+
+static bool set_kv_file_max(struct core_options *o, const char *v)
+{
+    long long n;
+
+    if (!read_number(v, 1, LLONG_MAX, &n))
+        return false;
+    o->kv_file_max = (uint64_t)n;
+    return true;
+}
+
+static bool set_model_hash(struct core_options *o, const char *v)
+{
+    o->model_hash = v;
+    return strlen(v) == 64 && strspn(v, "0123456789abcdef") == 64;
+}
+
 static bool set_ready_fd(struct core_options *o, const char *v)
 {
     long long n;
@@ -177,7 +204,10 @@ static const struct flag {
     {"--help", NULL, set_help},
     {"--json", NULL, set_json},
     {"--kv", "f16 or q8_0", set_kv},
+    {"--kv-file", "an absolute path of at most 1023 bytes", set_kv_file},
+    {"--kv-file-max", "bytes, 1 or more", set_kv_file_max},
     {"--model", "a file", set_model},
+    {"--model-hash", "64 hex digits", set_model_hash},
     {"--parent-pid", "a process id", set_parent_pid},
     {"--queue-max", "1 to 1024", set_queue_max},
     {"--ready-fd", "a descriptor", set_ready_fd},
@@ -221,7 +251,8 @@ int core_options_parse(int argc, char **argv, struct core_options *o, char *why,
 {
     bool wrong = false;
 
-    *o = (struct core_options){.ready_fd = -1, .slots = 1, .gpu_layers = -1};
+    *o = (struct core_options){
+        .ready_fd = -1, .slots = 1, .gpu_layers = -1, .kv_file_max = (uint64_t)16 << 30};
     for (int i = 1; i < argc;) {
         char rest[160];
         int n = take_flag(argv + i, o, wrong ? rest : why, wrong ? sizeof(rest) : n_why);
@@ -236,6 +267,10 @@ int core_options_parse(int argc, char **argv, struct core_options *o, char *why,
     if (o->model == NULL || (o->mode == CORE_SERVE && o->socket == NULL)) {
         snprintf(why, n_why, "%s is missing; --help lists the arguments",
                  o->model == NULL ? "--model" : "--socket");
+        return RM_ERR_FIELD;
+    }
+    if (o->kv_file != NULL && o->model_hash == NULL) {
+        snprintf(why, n_why, "--kv-file wants --model-hash");
         return RM_ERR_FIELD;
     }
     return 0;

@@ -14,8 +14,10 @@ struct core_options {
     enum core_mode mode;
     bool json;
     const char *model, *socket, *alias; /* point into argv; NULL when not given */
-    int ready_fd;                       /* -1 */
-    long parent_pid;                    /* 0: nobody in particular */
+    const char *kv_file, *model_hash;   /* the same; both or none */
+    uint64_t kv_file_max;
+    int ready_fd;    /* -1 */
+    long parent_pid; /* 0: nobody in particular */
     uint32_t context, slots, batch, threads, queue_max;
     int32_t gpu_layers;
     enum decoder_kv kv;

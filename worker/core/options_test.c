@@ -49,6 +49,10 @@ static const struct row {
     {"beyond a long", {"core", "--context", "99999999999999999999"}, "--context"},
     {"layers", {"core", "--gpu-layers", "-2"}, "--gpu-layers"},
     {"kv", {"core", "--kv", "f32"}, "--kv: expected f16 or q8_0"},
+    {"kv file alone", {"core", "--model=m", "--socket=s", "--kv-file=/k"}, "wants --model-hash"},
+    {"relative kv file", {"core", "--kv-file", "k"}, "--kv-file: expected an absolute path"},
+    {"no kv bytes", {"core", "--kv-file-max", "0"}, "--kv-file-max: expected bytes"},
+    {"short hash", {"core", "--model-hash", "abc"}, "--model-hash: expected 64 hex digits"},
     {"parent", {"core", "--parent-pid", "0"}, "--parent-pid"},
     {"the first mistake is told", {"core", "--kv", "x", "--slots", "0"}, "--kv"},
 };
@@ -66,6 +70,22 @@ static void run_row(void **state)
     }
     assert_int_equal(r, RM_ERR_FIELD);
     assert_non_null(strstr(why, row->why));
+}
+
+#define HASH "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static void kv_flags(void **state)
+{
+    char *argv[] = {"core",          "--model=m",  "--socket=s",         "--kv-file", "/k/a.kv",
+                    "--kv-file-max", "1073741824", "--model-hash=" HASH, NULL};
+    struct core_options o;
+    char why[256] = "";
+
+    (void)state;
+    assert_int_equal(core_options_parse((int)RM_COUNT(argv) - 1, argv, &o, why, sizeof(why)), 0);
+    assert_string_equal(o.kv_file, "/k/a.kv");
+    assert_string_equal(o.model_hash, HASH);
+    assert_int_equal(o.kv_file_max, 1 << 30);
 }
 
 static void every_flag(void **state)
@@ -152,7 +172,7 @@ static void ready_lines(void **state)
     ready_say(&p, &facts);
     snprintf(want, sizeof(want),
              "{\"ready\":true,\"context\":4096,\"slots\":4,\"pid\":%d,\"version\":\"1\",\"llama\":"
-             "\"2\",\"load_ms\":8}\n",
+             "\"2\",\"load_ms\":8,\"restored_tokens\":0}\n",
              (int)getpid());
     assert_string_equal(read_all(fd[0]), want);
     memset(longer, '\n', sizeof(longer) - 1); /* escaped to twice its length, and cut */
@@ -198,6 +218,7 @@ int main(void)
 {
     const struct CMUnitTest others[] = {
         cmocka_unit_test(every_flag),
+        cmocka_unit_test(kv_flags),
         cmocka_unit_test(ready_fd_is_read_after_a_mistake),
         cmocka_unit_test(help_names_every_flag),
         cmocka_unit_test(ready_lines),

@@ -5,7 +5,8 @@
  *   sliding window     layers with a window have dropped old cells, although the memory reports
  *                      success when a tail is removed: keeping `keep` tokens is right only if the
  *                      oldest cell is at or before keep - n_swa; else a checkpoint of the window
- *                      cells must be restored
+ *                      cells must be restored. The last n_swa - 1
+ *                      cells are always there, so a sequence that is kept whole needs nothing
  *   recurrent, hybrid  the state cannot go back: all of the sequence is kept, or a checkpoint is
  *                      restored
  * At least the prompt's last token is always decoded again, for its logits. */

@@ -73,6 +73,7 @@ void ready_say(struct ready_pipe *p, const struct ready_facts *f)
     rm_jw_str(&w, "version", f->version);
     rm_jw_str(&w, "llama", f->llama);
     rm_jw_u64(&w, "load_ms", f->load_ms);
+    rm_jw_u64(&w, "restored_tokens", f->restored_tokens);
     ready_send(p, &w);
 }
 

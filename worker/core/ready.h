@@ -13,13 +13,24 @@
  * The pipe. One JSON object per line, each written at once (at most PIPE_BUF bytes), until ready:
  *   {"progress":0.43}        weights read so far, 0..1, rising; at most one per 50 ms and percent
  *   {"ready":true,"context":4096,"slots":4,"pid":71,"version":"0.1.0","llama":"0.5.0",
- *    "load_ms":812}          the socket listens, the model has decoded a first token; the last line
+ *    "load_ms":812,"restored_tokens":0}   the socket listens, the model has decoded a first token;
+ * the last line
  *   {"error":"TEXT","cause":"load"|"abi"|"memory"|"usage"|"socket"|"internal"}   before a bad exit
  * Unknown members and lines are to be skipped. The write end stays open until the process is gone,
  * so that end of file means: the engine has ended, whatever came before.
  *
  * SIGTERM, SIGINT: stops after the current decode call and exits with CORE_EXIT_OK within a second
  * (running requests are cut: the worker drains before).
+ *
+ * KV state on the disk (kvfile.h), with --kv-file PATH --model-hash HEX [--kv-file-max BYTES]: what
+ * lies at PATH is restored before ready if it belongs to this model, build and flags, and is
+ * removed in any case. POST /core/save?budget_ms=N, asked before SIGTERM, writes it anew when that
+ * is cheaper than to read the prompts again (kvplan.h) and takes at most N ms; the answer comes
+ * when the file has its name, or not:
+ *   {"saved":true,"why":"","sequences":2,"of":3,"tokens":4096,"bytes":123456,"ms":40,
+ *    "write_bps":1.0e9,"read_bps":2.0e9,"prefill_tps":800.0}
+ * 501 without --kv-file, 503 while another save is under way. No request should run meanwhile.
+ * PATH.tmp may be left by a core that was killed.
  *
  * GET /core/state, answered by the loop in under 5 ms whatever the decode thread does:
  *   {"model":{"name","arch","desc","params","bytes","context_train","vocab","template","fim"},
@@ -66,6 +77,7 @@ struct ready_facts {
     uint32_t context, slots;
     const char *version, *llama; /* NUL-terminated */
     uint64_t load_ms;
+    uint64_t restored_tokens; /* of KV state from the disk */
 };
 void ready_say(struct ready_pipe *p, const struct ready_facts *f);
 

@@ -83,6 +83,21 @@ size_t shim_state_set(llama_context *ctx, const uint8_t *from, size_t n, llama_s
     });
 }
 
+size_t shim_seq_size(llama_context *ctx, llama_seq_id seq)
+{
+    return guarded<size_t>(0, [&] { return llama_state_seq_get_size_ext(ctx, seq, 0); });
+}
+
+size_t shim_seq_get(llama_context *ctx, uint8_t *to, size_t n, llama_seq_id seq)
+{
+    return guarded<size_t>(0, [&] { return llama_state_seq_get_data_ext(ctx, to, n, seq, 0); });
+}
+
+size_t shim_seq_set(llama_context *ctx, const uint8_t *from, size_t n, llama_seq_id seq)
+{
+    return guarded<size_t>(0, [&] { return llama_state_seq_set_data_ext(ctx, from, n, seq, 0); });
+}
+
 int shim_piece(const llama_vocab *vocab, llama_token token, char *to, int32_t n)
 {
     return guarded<int>(SHIM_THREW,

@@ -35,6 +35,11 @@ size_t shim_state_size(struct llama_context *ctx, llama_seq_id seq);
 size_t shim_state_get(struct llama_context *ctx, uint8_t *to, size_t n, llama_seq_id seq);
 size_t shim_state_set(struct llama_context *ctx, const uint8_t *from, size_t n, llama_seq_id seq);
 
+/* The same of the whole state of a sequence. */
+size_t shim_seq_size(struct llama_context *ctx, llama_seq_id seq);
+size_t shim_seq_get(struct llama_context *ctx, uint8_t *to, size_t n, llama_seq_id seq);
+size_t shim_seq_set(struct llama_context *ctx, const uint8_t *from, size_t n, llama_seq_id seq);
+
 /* As llama_token_to_piece without special tokens' text, and llama_tokenize with parse_special.
  * SHIM_THREW. */
 int shim_piece(const struct llama_vocab *vocab, llama_token token, char *to, int32_t n);

@@ -160,3 +160,41 @@ void test_run(struct decoder *d, const struct job_spec *spec, struct test_job *s
     assert_int_equal(test_submit(d, spec, story), 0);
     test_until_done(d, story);
 }
+
+/* ---- KV state ---- */
+
+struct kept {
+    struct kvsave_report report;
+    bool told;
+};
+
+static void on_kept(void *arg, const struct kvsave_report *report)
+{
+    struct kept *k = arg;
+
+    k->report = *report;
+    k->told = true;
+}
+
+static bool is_told(void *arg)
+{
+    return ((struct kept *)arg)->told;
+}
+
+struct kvsave_report test_restore(struct decoder *d, struct kvdisk *k)
+{
+    struct kept kept = {.told = false};
+
+    kvdisk_restore(k, d, on_kept, &kept);
+    test_until(d, is_told, &kept, 60);
+    return kept.report;
+}
+
+struct kvsave_report test_save(struct decoder *d, struct kvdisk *k, uint64_t budget_ms)
+{
+    struct kept kept = {.told = false};
+
+    assert_int_equal(kvdisk_save(k, d, budget_ms, on_kept, &kept), 0);
+    test_until(d, is_told, &kept, 60);
+    return kept.report;
+}

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "worker/core/decoder.h"
+#include "worker/core/kvdisk.h"
 
 enum { TEST_TEXT_MAX = 1 << 16, TEST_TOKENS_MAX = 4096 };
 
@@ -42,6 +43,10 @@ void test_until_done(struct decoder *d, struct test_job *story); /* done or fail
 
 /* Submits and waits. */
 void test_run(struct decoder *d, const struct job_spec *spec, struct test_job *story);
+
+/* Restores the decoder's sequences, or saves them, and waits. */
+struct kvsave_report test_restore(struct decoder *d, struct kvdisk *k);
+struct kvsave_report test_save(struct decoder *d, struct kvdisk *k, uint64_t budget_ms);
 
 void test_forget(struct test_job *story); /* no event is written to it any more */
 
