@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,8 @@
 #include "proto/base/log.h"
 #include "worker/host/supervise.h"
 #include "worker/memory/forecast.h"
+#include "worker/memory/process.h"
+#include "worker/memory/sysread.h"
 #include "worker/models/models.h"
 
 enum {
@@ -25,8 +28,11 @@ enum {
     /* Longer than a gateway waits for its own client (60 s): else a slow editor would make us cut a
      * stream that the gateway still wants. */
     WRITE_STALL_MS = 75000,
-    FILES_MAX = 65536
+    FILES_MAX = 65536,
+    OOM_SCORE = -500 /* engines have +800 (host/supervise.h): the kernel takes one of them */
 };
+
+#define EPOCH_MAX ((1ULL << 53) - 1) /* of an integer in a message */
 
 /* ---- state ---- */
 
@@ -84,6 +90,64 @@ static void worker_on_tick(uv_timer_t *t)
         host_tick(w->hosts[i]);
 }
 
+/* ---- small files of the state directory ---- */
+
+/* Replaced as a whole: a reader finds the old text or the new one. Not flushed to the disk, which
+ * may take long: after a power cut it may be the old one. */
+static int write_state_file(const struct worker *w, const char *name, const char *text)
+{
+    char path[1300], temp[1310];
+    FILE *f;
+    bool wrote;
+
+    snprintf(path, sizeof(path), "%s/%s", w->opt.state_dir, name);
+    snprintf(temp, sizeof(temp), "%s.new", path);
+    if ((f = fopen(temp, "we")) == NULL)
+        return uv_translate_sys_error(errno);
+    wrote = fprintf(f, "%s\n", text) > 0;
+    if (fclose(f) != 0 || !wrote || rename(temp, path) < 0) {
+        int r = uv_translate_sys_error(errno);
+
+        unlink(temp);
+        return r;
+    }
+    return 0;
+}
+
+/* The highest epoch of a gateway, kept over restarts: one that is not in charge any more must not
+ * be again because the worker started anew. */
+static void load_epoch(struct worker *w)
+{
+    char text[32] = "", *end = text;
+    int root = sys_root(w->opt.state_dir);
+
+    if (root < 0)
+        return;
+    if (sys_text(root, "epoch", text, sizeof(text)) > 0) {
+        errno = 0;
+        w->epoch = text[0] >= '0' && text[0] <= '9' ? strtoull(text, &end, 10) : 0;
+        if (end == text || *end != '\n' || errno != 0 || w->epoch > EPOCH_MAX) {
+            rm_warn("worker", "the file of the gateway's epoch is damaged and counts as 0",
+                    RM_S("dir", w->opt.state_dir));
+            w->epoch = 0;
+        }
+    }
+    close(root);
+}
+
+static void store_epoch(struct worker *w)
+{
+    char text[24];
+    int r;
+
+    snprintf(text, sizeof(text), "%" PRIu64, w->epoch);
+    r = write_state_file(w, "epoch", text);
+    if (r < 0 && !w->told_epoch)
+        rm_warn("worker", "the gateway's epoch cannot be kept over a restart",
+                RM_S("dir", w->opt.state_dir), RM_E("why", r));
+    w->told_epoch = r < 0;
+}
+
 /* ---- hosts ---- */
 
 struct host *worker_find(struct worker *w, struct rm_slice role)
@@ -100,6 +164,7 @@ static int worker_take_epoch(struct worker *w, uint64_t epoch)
         return RM_ERR_STALE;
     if (epoch > w->epoch) {
         w->epoch = epoch;
+        store_epoch(w);
         worker_changed(w);
     }
     return 0;
@@ -336,22 +401,7 @@ static int make_boot_id(char out[37])
     return 0;
 }
 
-/* worker.addr: the first bound address, for scripts that asked for port 0. */
-static int write_addr(struct worker *w, const char *text, char *why)
-{
-    char path[1300], temp[1310];
-    FILE *f;
-
-    snprintf(path, sizeof(path), "%s/worker.addr", w->opt.state_dir);
-    snprintf(temp, sizeof(temp), "%s.new", path);
-    if ((f = fopen(temp, "we")) == NULL)
-        return start_wrong(why, "state directory", temp, uv_translate_sys_error(errno));
-    fprintf(f, "%s\n", text);
-    if (fclose(f) != 0 || rename(temp, path) < 0)
-        return start_wrong(why, "state directory", path, uv_translate_sys_error(errno));
-    return 0;
-}
-
+/* worker.addr is the first bound address, for scripts that asked for port 0. */
 static int start_server(struct worker *w, char *why)
 {
     struct http_server_conf conf = http_server_conf_default;
@@ -372,8 +422,8 @@ static int start_server(struct worker *w, char *why)
             return start_wrong(why, "cannot listen on", text, r);
         http_address_text(&bound, text);
         rm_info("worker", "listening", RM_S("address", text), RM_S("node", w->opt.node));
-        if (i == 0 && (r = write_addr(w, text, why)) < 0)
-            return r;
+        if (i == 0 && (r = write_state_file(w, "worker.addr", text)) < 0)
+            return start_wrong(why, "state directory", w->opt.state_dir, r);
     }
     return 0;
 }
@@ -418,6 +468,17 @@ static void raise_file_limit(void)
         rm_debug("worker", "limit of open files stays");
 }
 
+static void shield_from_the_kernel(void)
+{
+    int r = memory_shield_self(OOM_SCORE);
+
+    if (r < 0)
+        rm_info("worker",
+                "the kernel may choose the worker when memory runs out: "
+                "no right to lower oom_score_adj",
+                RM_E("why", r));
+}
+
 static void start_clocks(struct worker *w)
 {
     uv_timer_init(w->loop, &w->tick);
@@ -442,6 +503,7 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
     w->lock_fd = w->models_fd = w->room.sys_root = -1;
     w->start_ms = rm_now_ms();
     raise_file_limit();
+    shield_from_the_kernel();
     if ((r = w->models_fd = models_open_dir(w->opt.models_dir)) < 0) {
         start_wrong(why, "models directory", w->opt.models_dir, r);
         goto out;
@@ -449,6 +511,7 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
     if ((r = find_core(&w->opt, why)) < 0 || (r = default_state_dir(&w->opt, why)) < 0 ||
         (r = open_state_dir(w, why)) < 0)
         goto out;
+    load_epoch(w);
     if ((r = make_boot_id(w->boot_id)) < 0 || (r = room_open(w)) < 0) {
         start_wrong(why, "this machine", "", r);
         goto out;

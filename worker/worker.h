@@ -47,6 +47,7 @@ struct worker {
     bool tick_open, signals_open;
     char boot_id[37];
     uint64_t start_ms, seq, epoch;
+    bool told_epoch; /* that it cannot be stored */
     struct node_memory memory;
     struct room room;
     bool draining, closing;

@@ -119,7 +119,7 @@ struct node_state {
     char boot_id[37]; /* made anew at every start of the worker */
     char version[16]; /* of the worker's build */
     uint64_t seq;     /* rises by one with every change of anything but the measurements */
-    uint64_t epoch;   /* highest gateway epoch seen */
+    uint64_t epoch;   /* highest gateway epoch seen, also before a restart */
     uint64_t uptime_ms;
     bool draining; /* the worker is stopping: no new work */
     struct node_memory memory;

@@ -155,6 +155,59 @@ def test_epochs(worker, tiny):
     assert worker.state()["epoch"] == 8
 
 
+def test_the_highest_epoch_outlives_the_worker(tmp_path, tiny):
+    """A gateway that was told to stop placing stays so, whoever restarts."""
+    with Worker(tmp_path) as worker:
+        worker.add_model("code", tiny)
+        assert worker.put("code", epoch=1700000000007).status == 200
+        for _ in range(2):
+            worker.process.stop()
+            worker.start()
+            assert worker.state()["epoch"] == 1700000000007 and worker.state()["hosts"] == []
+            assert worker.put("code", epoch=1700000000006).error["code"] == "stale_epoch"
+            assert worker.delete("code", "?epoch=1700000000006").status == 409
+        assert worker.put("code", epoch=1700000000007).status == 200
+        worker.process.kill()
+        worker.start()
+        assert worker.put("code", epoch=1700000000006).status == 409
+        worker.process.stop()
+        for damaged in ("", "12", "x\n", "-1\n", "99999999999999999999\n", "9007199254740992\n", "12 \n"):
+            (worker.state_dir / "epoch").write_text(damaged)
+            worker.start()
+            assert worker.state()["epoch"] == 0
+            assert damaged == "" or "the gateway's epoch is damaged" in worker.process.log()
+            worker.process.stop()
+        worker.start()
+
+
+def test_an_epoch_that_cannot_be_stored(tmp_path, tiny):
+    """It is told once, and the worker goes on."""
+    with Worker(tmp_path) as worker:
+        worker.add_model("code", tiny)
+        (worker.state_dir / "epoch.new").mkdir()
+        for epoch in (3, 4, 5):
+            assert worker.put("code", epoch=epoch).status == 200
+        worker.wait_state("code", "ready")
+        assert worker.put("code", epoch=4).status == 409
+        assert worker.process.log().count("cannot be kept over a restart") == 1
+        (worker.state_dir / "epoch.new").rmdir()
+        worker.put("code", epoch=6)
+        assert (worker.state_dir / "epoch").read_text() == "6\n"
+
+
+def oom_score(pid):
+    return int(pathlib.Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+def test_engines_go_before_the_worker(worker, tiny):
+    """As the kernel is told. Lowering the score needs a right that not everybody has: then the log says so once."""
+    pid = worker.host_ready("code", tiny)["pid"]
+    may = subprocess.run(["sh", "-c", "echo -500 >/proc/self/oom_score_adj"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    assert oom_score(pid) == 800
+    assert oom_score(worker.process.pid) == (min(-500, oom_score(os.getpid())) if may else oom_score(os.getpid()))
+    assert worker.process.log().count("no right to lower oom_score_adj") == (not may)
+
+
 def test_refusals(worker):
     cases = [
         ("GET", "/nothing", None, 404, "not_found"),

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "worker/memory/process.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "worker/memory/group.h"
 #include "worker/memory/sysread.h"
@@ -23,6 +28,28 @@ uint64_t memory_oom_kills(void)
         sum += v;
     close(root);
     return sum;
+}
+
+int memory_shield_self(int score)
+{
+    char text[16] = "";
+    int root = sys_root("/proc/self"), fd, r = 0;
+
+    if (root < 0)
+        return root;
+    if (sys_text(root, "oom_score_adj", text, sizeof(text)) > 0 &&
+        strtol(text, NULL, 10) <= score) {
+        close(root);
+        return 0;
+    }
+    snprintf(text, sizeof(text), "%d", score);
+    fd = openat(root, "oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, strlen(text)) < 0)
+        r = uv_translate_sys_error(errno);
+    if (fd >= 0)
+        close(fd);
+    close(root);
+    return r;
 }
 
 uint64_t memory_rss(int pid)
