@@ -86,30 +86,6 @@ static struct cluster_node *node_add(struct cluster *c, const char *name, uint64
     return n;
 }
 
-int cluster_set_map(struct cluster *c, const struct role_map *map, uint64_t now_ms)
-{
-    struct cluster_role *r;
-    struct cluster_node *n;
-
-    TAILQ_FOREACH(r, &c->roles, link)
-    r->conf = NULL;
-    TAILQ_FOREACH(n, &c->nodes, link)
-    n->gone = true;
-    for (size_t i = 0; i < map->n_roles; i++) {
-        r = cluster_role_find(c, map->roles[i].name);
-        if (r == NULL && (r = role_add(c, map->roles[i].name)) == NULL)
-            return UV_ENOMEM;
-        r->conf = &map->roles[i];
-    }
-    for (size_t i = 0; i < map->n_nodes; i++) {
-        n = cluster_node_find(c, map->nodes[i].name);
-        if (n == NULL && (n = node_add(c, map->nodes[i].name, now_ms)) == NULL)
-            return UV_ENOMEM;
-        n->gone = false;
-    }
-    return 0;
-}
-
 static struct cluster_host *host_of(const struct cluster_role *r, const struct cluster_node *n)
 {
     struct cluster_host *h;
@@ -164,12 +140,32 @@ static void host_facts(struct cluster_host *h, const struct node_host *facts, ui
     h->facts = *f;
 }
 
+/* Brings the hosts of one role on a node up to date with the node's state. */
+static int role_facts(struct cluster_role *r, struct cluster_node *n, bool new_boot,
+                      uint64_t now_ms)
+{
+    const struct node_host *facts = node_state_find(&n->state, r->name);
+    struct cluster_host *h = host_of(r, n);
+
+    if (h == NULL && facts != NULL && (h = host_add(r, n, now_ms)) == NULL)
+        return UV_ENOMEM;
+    if (h == NULL)
+        return 0;
+    if (new_boot || facts == NULL || facts->pid != h->facts.pid) {
+        health_init(&h->health, HEALTH_UP, now_ms); /* another engine: its record starts anew */
+        h->held_until_ms = 0;
+    }
+    host_facts(h, facts, now_ms);
+    return 0;
+}
+
 int cluster_node_state(struct cluster *c, struct cluster_node *n, const struct node_state *state,
                        uint64_t now_ms)
 {
     bool new_boot = !n->has_state || strcmp(n->state.boot_id, state->boot_id) != 0;
     struct node_host *hosts = NULL;
     struct cluster_role *r;
+    int err = 0;
 
     if (state->n_hosts > 0) {
         if ((hosts = malloc(state->n_hosts * sizeof *hosts)) == NULL)
@@ -181,19 +177,54 @@ int cluster_node_state(struct cluster *c, struct cluster_node *n, const struct n
     n->state.hosts = hosts;
     n->has_state = true;
     TAILQ_FOREACH(r, &c->roles, link)
-    {
-        const struct node_host *facts = node_state_find(&n->state, r->name);
-        struct cluster_host *h = host_of(r, n);
+    if (err == 0)
+        err = role_facts(r, n, new_boot, now_ms);
+    return err;
+}
 
-        if (h == NULL && facts != NULL && (h = host_add(r, n, now_ms)) == NULL)
+struct cluster_host *cluster_host_get(struct cluster *c, const char *role, const char *node,
+                                      uint64_t now_ms)
+{
+    struct cluster_role *r = cluster_role_find(c, role);
+    struct cluster_node *n = cluster_node_find(c, node);
+    struct cluster_host *h = r != NULL && n != NULL ? host_of(r, n) : NULL;
+
+    return h != NULL || r == NULL || n == NULL ? h : host_add(r, n, now_ms);
+}
+
+/* A role that is new here may be hosted already. */
+static int role_add_hosts(struct cluster *c, struct cluster_role *r, uint64_t now_ms)
+{
+    struct cluster_node *n;
+    int err = 0;
+
+    TAILQ_FOREACH(n, &c->nodes, link)
+    if (err == 0 && n->has_state)
+        err = role_facts(r, n, false, now_ms);
+    return err;
+}
+
+int cluster_set_map(struct cluster *c, const struct role_map *map, uint64_t now_ms)
+{
+    struct cluster_role *r;
+    struct cluster_node *n;
+
+    TAILQ_FOREACH(r, &c->roles, link)
+    r->conf = NULL;
+    TAILQ_FOREACH(n, &c->nodes, link)
+    n->gone = true;
+    for (size_t i = 0; i < map->n_roles; i++) {
+        r = cluster_role_find(c, map->roles[i].name);
+        if (r == NULL &&
+            ((r = role_add(c, map->roles[i].name)) == NULL || role_add_hosts(c, r, now_ms) < 0))
             return UV_ENOMEM;
-        if (h == NULL)
-            continue;
-        if (new_boot || facts == NULL || facts->pid != h->facts.pid) {
-            health_init(&h->health, HEALTH_UP, now_ms); /* another engine: its record starts anew */
-            h->held_until_ms = 0;
-        }
-        host_facts(h, facts, now_ms);
+        r->conf = &map->roles[i];
+    }
+    for (size_t i = 0; i < map->n_nodes; i++) {
+        n = cluster_node_find(c, map->nodes[i].name);
+        if (n == NULL && (n = node_add(c, map->nodes[i].name, now_ms)) == NULL)
+            return UV_ENOMEM;
+        n->gone = false;
     }
     return 0;
 }

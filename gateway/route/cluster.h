@@ -112,6 +112,10 @@ double cluster_cold_score(const struct cluster_host *h, const struct route_ask *
                           uint64_t load_ms, uint32_t ahead);
 uint32_t cluster_usable(const struct cluster_role *role);
 
+/* The host, made (as an absent one) when it was not known; NULL: no such role or node, no memory.
+ */
+struct cluster_host *cluster_host_get(struct cluster *c, const char *role, const char *node,
+                                      uint64_t now_ms);
 struct cluster_host *cluster_host_find(const struct cluster_role *role, const char *node);
 
 void cluster_note_prefix(struct cluster_host *h, uint64_t key, uint32_t tokens);

@@ -256,7 +256,7 @@ static void ticket_wait(struct route_ticket *t, struct cluster_role *role)
 
     coming_clock(role, now);
     if (!t->fixed)
-        t->ask.deadline_ms = now + role->conf->queue_deadline_ms;
+        t->ask.deadline_ms = (t->moved ? now : t->opened_us / 1000) + role->conf->queue_deadline_ms;
     TAILQ_INSERT_TAIL(&role->waiting, t, link);
     role->n_waiting++;
     t->role = role;
@@ -388,7 +388,7 @@ static void expire_role(struct cluster_role *role, uint64_t now_ms)
             ticket_refuse(t, RM_ERR_MODEL, "the role is not in the role map any more", 0);
             continue;
         }
-        if (!usable && (hopeless || now_ms >= t->ask.deadline_ms) && ticket_move(t))
+        if (!usable && (now_ms >= t->ask.deadline_ms ? !t->fixed : hopeless) && ticket_move(t))
             continue;
         if (!hopeless && now_ms < ticket_deadline(t))
             continue;
@@ -464,13 +464,12 @@ void route_sweep(struct route *r)
     if (n->has_state && health_tick(&n->health, &health_node_rule, now))
         node_changed(r, n);
     TAILQ_FOREACH(role, &r->cluster.roles, link)
-    {
-        TAILQ_FOREACH(h, &role->hosts, link)
-        health_tick(&h->health, &health_host_rule, now);
-        expire_role(role, now);
-    }
+    TAILQ_FOREACH(h, &role->hosts, link)
+    health_tick(&h->health, &health_host_rule, now);
+    serve_all(r); /* first: after a pause of our own, a free host is better than a deadline */
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    expire_role(role, now);
     cluster_sweep(&r->cluster);
-    serve_all(r);
 }
 
 static void route_on_sweep(uv_timer_t *timer)
@@ -658,9 +657,10 @@ void route_on_wanted(struct route *r, void (*on_wanted)(void *arg, const char *r
 
 void route_host_close(struct route *r, const char *role, const char *node, bool closed)
 {
-    struct cluster_host *h = host_find(r, role, node);
+    struct cluster_host *h =
+        closed ? cluster_host_get(&r->cluster, role, node, rm_now_ms()) : host_find(r, role, node);
 
-    if (h == NULL || h->closed == closed || h->facts.state == HOST_ABSENT)
+    if (h == NULL || h->closed == closed)
         return;
     clocks(r, rm_now_ms());
     h->closed = closed;

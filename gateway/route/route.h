@@ -144,7 +144,8 @@ void route_host_use_of(const struct route *r, const char *role, const char *node
 void route_on_wanted(struct route *r, void (*on_wanted)(void *arg, const char *role), void *arg);
 
 /* A closed host gets no new lease: it drains, what runs there goes on. Stays so, whatever the
- * states say, until it is opened or gone (absent, or its node is). Unknown hosts: nothing. */
+ * states say, until it is opened or a state says that it is gone, or its node is. Of a host that no
+ * state has named yet it is remembered. Roles and nodes that the map lacks: nothing. */
 void route_host_close(struct route *r, const char *role, const char *node, bool closed);
 
 /* What is being done for a role that is not there; stays until the next note. */
