@@ -283,6 +283,31 @@ static void test_whole_kept_alive(void **state)
     free(answer);
 }
 
+/* A load is nothing that a late whole answer could tell: blanks, then the answer or a cut. */
+static void test_whole_waits_for_a_load(void **state)
+{
+    (void)state;
+    for (int refused = 0; refused < 2; refused++) {
+        struct rig_worker w = {.type = "application/json", .parts = {"{\"choices\":[]}"}};
+        struct rig_conf conf = quick;
+        struct rig_tally tally;
+        char *answer, *body;
+        bool whole;
+
+        conf.lease_ms = 300;
+        conf.status = "ask is loading on n0, 43 %";
+        conf.refuse = refused ? RM_ERR_NO_HOST : 0;
+        answer = rig_ask(&w, &conf, NULL, RIG_WHOLE, &tally);
+        assert_int_equal(rig_status(answer), 200);
+        body = rig_unchunk(rig_body(answer), &whole);
+        assert_int_equal(whole, !refused);
+        assert_true(strspn(body, " ") >= 3);
+        assert_string_equal(body + strspn(body, " "), refused ? "" : "{\"choices\":[]}");
+        free(body);
+        free(answer);
+    }
+}
+
 static void test_no_early_200(void **state)
 {
     struct rig_worker w = {
@@ -507,6 +532,7 @@ int main(void)
         cmocka_unit_test(test_load_is_told),
         cmocka_unit_test(test_load_takes_too_long),
         cmocka_unit_test(test_whole_kept_alive),
+        cmocka_unit_test(test_whole_waits_for_a_load),
         cmocka_unit_test(test_no_early_200),
         cmocka_unit_test(test_late_refusal),
         cmocka_unit_test(test_gone_while_queued),

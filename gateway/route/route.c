@@ -376,12 +376,15 @@ static uint64_t ticket_deadline(const struct route_ticket *t)
 
 static void expire_role(struct cluster_role *role, uint64_t now_ms)
 {
-    bool hopeless = role->conf != NULL && coming_hopeless(role), left = role->conf == NULL;
-    bool usable = cluster_usable(role) > 0;
+    bool left = role->conf == NULL, hopeless, usable;
     struct route_ticket *t, *next;
     char why[NODE_TEXT_MAX];
 
     coming_clock(role, now_ms);
+    if (role->n_waiting == 0)
+        return;
+    hopeless = !left && coming_hopeless(role);
+    usable = cluster_usable(role) > 0;
     for (t = TAILQ_FIRST(&role->waiting); t != NULL; t = next) {
         next = TAILQ_NEXT(t, link);
         if (left) {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A scripted worker that speaks the node protocol: it stands in for rolemesh-worker only where a fault must come at an exact place.
-Every role it is asked to host is ready at once; what a request gets is a script: a function that is handed the connection."""
+Every role it is asked to host is ready at once, or after load_s seconds; what a request gets is a script: a function that is handed the connection."""
 import hashlib
 import json
 import re
@@ -79,6 +79,7 @@ class Connection:
 class FakeWorker:
     def __init__(self, name):
         self.name, self.hosts, self.requests = name, {}, []
+        self.load_s, self.asked_at = 0, {}
         self.script = lambda c: c.good("hello", " world")
         self.seq, self.closing = 0, False
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -87,14 +88,20 @@ class FakeWorker:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self):
+        if self.closing:
+            return
         self.closing = True
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
+    def loaded(self, role):
+        done = min(1, (time.monotonic() - self.asked_at[role]) / self.load_s) if self.load_s else 1
+        return {"state": "ready" if done == 1 else "loading", "progress": done}
+
     def state(self):
         self.seq += 1
-        hosts = [{"role": role, "model": d["model"], "engine": "attach", "revision": revision, "residency": d["residency"], "lane": d["lane"],
-                  "state": "ready", "progress": 1, "context": d["context"], "slots_total": 8} for role, (d, revision) in self.hosts.items()]
+        hosts = [{**self.loaded(role), "role": role, "model": d["model"], "engine": "attach", "revision": revision, "residency": d["residency"], "lane": d["lane"],
+                  "context": d["context"], "slots_total": 8} for role, (d, revision) in self.hosts.items()]
         return {"node": self.name, "boot_id": f"boot-{self.name}", "version": "0.1.0", "seq": self.seq, "hosts": hosts}
 
     def _accept(self):
@@ -140,10 +147,12 @@ class FakeWorker:
         if c.path.startswith("/node/v1/hosts/") and c.method == "PUT":
             same = re.sub(rb'"(epoch|queue_max|drain_ms)":\d+', rb'"\1":0', c.raw)
             same = re.sub(rb'"residency":"[a-z-]+","lane":"[a-z]+"', b'"residency":"resident","lane":"interactive"', same)
+            self.asked_at.setdefault(role, time.monotonic())
             self.hosts[role] = (c.body, hashlib.blake2b(same, digest_size=16).hexdigest())
             c.json(200, self.state())
         elif c.path.startswith("/node/v1/hosts/"):
             self.hosts.pop(role, None)
+            self.asked_at.pop(role, None)
             c.json(200, self.state())
         elif c.path == "/node/v1/forecast":
             c.json(200, {"known": False})
