@@ -79,6 +79,20 @@ static void room_guard(struct worker *w)
     worker_changed(w);
 }
 
+bool room_fits(struct worker *w, const struct host *h, uint64_t bytes, char *why, size_t size)
+{
+    uint64_t others = 0, room;
+
+    for (uint32_t i = 0; i < w->n_hosts; i++)
+        others += w->hosts[i] != h ? host_forecast_bytes(w->hosts[i]) : 0;
+    room = w->memory.budget > others ? w->memory.budget - others : 0;
+    if (bytes > room)
+        snprintf(why, size, "it needs %llu bytes, %llu of the budget of %llu are free",
+                 (unsigned long long)bytes, (unsigned long long)room,
+                 (unsigned long long)w->memory.budget);
+    return bytes <= room;
+}
+
 bool room_refuses(struct worker *w, uint64_t bytes, char *why, size_t size)
 {
     const struct room *room = &w->room;

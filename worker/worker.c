@@ -78,6 +78,11 @@ static bool worker_refuse_start(void *arg, uint64_t bytes, char *why, size_t siz
     return room_refuses(arg, bytes, why, size);
 }
 
+static bool worker_has_room(void *arg, const struct host *h, uint64_t bytes, char *why, size_t size)
+{
+    return room_fits(arg, h, bytes, why, size);
+}
+
 /* ---- the clock ---- */
 
 static void worker_on_tick(uv_timer_t *t)
@@ -450,6 +455,7 @@ static int start_parts(struct worker *w, char *why)
                                     .models_dir = w->opt.models_dir,
                                     .start_ms = w->start_ms,
                                     .refuse_start = worker_refuse_start,
+                                    .has_room = worker_has_room,
                                     .on_change = worker_on_change,
                                     .on_gone = worker_on_gone,
                                     .arg = w};

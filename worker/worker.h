@@ -79,6 +79,9 @@ void worker_changed(struct worker *w);
 RM_MUST_USE int room_open(struct worker *w);
 void room_tick(struct worker *w);
 void room_close(struct worker *w);
+/* Do so many bytes of a host fit the budget beside all others? As host_env's has_room. */
+bool room_fits(struct worker *w, const struct host *h, uint64_t bytes, char *why, size_t size);
+
 /* No engine may start now, for the reason in why; as host_env's refuse_start. */
 bool room_refuses(struct worker *w, uint64_t bytes, char *why, size_t size);
 

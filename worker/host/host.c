@@ -9,25 +9,13 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "worker/host/look.h"
 #include "worker/memory/forecast.h"
 #include "worker/memory/guard.h"
 #include "worker/memory/process.h"
-#include "worker/models/models.h"
+#include "worker/models/swap.h"
 
 enum { RETRY_LOOK_S = 10 }; /* how often a file that failed is looked at for a change */
-
-/* One look at the model, in the thread pool. */
-struct look {
-    uv_work_t work;
-    struct host *host; /* NULL: nobody waits for it any more */
-    int models_fd;
-    const char *models_dir;
-    char source[sizeof(((struct desired_host *)0)->source)];
-    bool want_hash;
-    int err;
-    struct model_file file;
-    char why[MODELS_WHY_MAX];
-};
 
 struct host {
     struct host_env *env;
@@ -35,8 +23,15 @@ struct host {
     struct desired_host wanted;
     struct desired_host serving; /* what the engine that lives was started for */
     char role[NODE_NAME_MAX];
-    struct look *look;      /* under way: for CHECKING, or for a changed file */
-    struct model_file file; /* as the last check found it, good or not */
+    struct host_look *look; /* under way; who asked for it is told */
+    struct model_file file; /* as the last look found it, good or not */
+    struct model_id loaded; /* what its engine has, or had last; files 0: none has been ready */
+    bool moving;            /* the file changed while it was loaded: it has to be still first */
+    bool condemned;         /* the engine goes for that; why is in `verdict` */
+    bool grown;             /* the file needs more than was planned for, and there is no room */
+    bool forecast_is_new;   /* forecast_bytes were made for `file` before a start */
+    struct node_error verdict;
+    char notice[NODE_NOTICE_MAX];
     uint64_t forecast_bytes;
     struct engine *engine;
     struct engine_measure measure;
@@ -98,114 +93,232 @@ static bool host_is_refused(struct host *h)
     return true;
 }
 
-static void look_run(uv_work_t *work)
+static int host_look(struct host *h, bool want_hash,
+                     void (*on_done)(void *arg, const struct look_result *r))
 {
-    struct look *l = work->data;
+    struct look_where where = {h->env->loop, h->env->models_fd, h->env->models_dir};
 
-    l->err =
-        model_look(l->models_fd, l->models_dir, l->source, l->want_hash, &l->file, NULL, l->why);
-}
-
-static void host_checked(struct host *h, const struct look *l)
-{
-    struct host_event ev = {.type = HOST_EV_REFUSED, .random = host_random()};
-    struct node_error e;
-
-    h->file = l->file;
-    if (l->err == 0 && host_is_refused(h))
-        return;
-    if (l->err == 0) {
-        ev.type = HOST_EV_CHECKED;
-    } else {
-        ev.cause = l->err == RM_ERR_CONF ? CAUSE_CONFIG : CAUSE_LOAD;
-        engine_error(&e, ev.cause, "%s", l->why[0] != '\0' ? l->why : rm_strerror(l->err));
-        host_note_error(h, &e);
-    }
-    host_step(h, &ev);
-}
-
-static bool same_file(const struct model_file *a, const struct model_file *b)
-{
-    return a->bytes == b->bytes && a->mtime_ns == b->mtime_ns && a->files == b->files;
-}
-
-/* A look made because the host had failed: is it another file now, and a good one? */
-static void host_looked_again(struct host *h, const struct look *l)
-{
-    struct host_event ev = {.type = HOST_EV_RETRY};
-
-    if (l->err == 0 && !same_file(&l->file, &h->file) && h->sm.phase == HOST_PH_FAILED) {
-        rm_info("host", "the model file has changed, trying again", RM_S("role", h->role));
-        host_step(h, &ev);
-    }
-}
-
-static void look_on_done(uv_work_t *work, int status)
-{
-    struct look *l = work->data;
-    struct host *h = l->host;
-
-    if (h != NULL) {
-        h->look = NULL;
-        if (status < 0) {
-            l->err = status;
-            l->why[0] = '\0';
-        }
-        if (l->want_hash)
-            host_checked(h, l);
-        else
-            host_looked_again(h, l);
-    }
-    free(l);
+    return host_look_start(&where, h->wanted.source, want_hash, on_done, h, &h->look);
 }
 
 static void host_drop_look(struct host *h)
 {
-    if (h->look != NULL)
-        h->look->host = NULL;
+    host_look_drop(h->look);
     h->look = NULL;
 }
 
-static int host_start_look(struct host *h, bool want_hash)
+static void host_refuse(struct host *h, const struct node_error *e)
 {
-    struct look *l = calloc(1, sizeof(*l));
-    int r;
+    struct host_event ev = {.type = HOST_EV_REFUSED, .cause = e->cause, .random = host_random()};
 
-    if (l == NULL)
-        return UV_ENOMEM;
-    l->work.data = l;
-    l->host = h;
-    l->models_fd = h->env->models_fd;
-    l->models_dir = h->env->models_dir;
-    l->want_hash = want_hash;
-    memcpy(l->source, h->wanted.source, sizeof(l->source));
-    if ((r = uv_queue_work(h->env->loop, &l->work, look_run, look_on_done)) < 0) {
-        free(l);
-        return r;
+    host_note_error(h, e);
+    host_step(h, &ev);
+}
+
+/* The file is good and its forecast is up to date. */
+static void host_go_on(struct host *h)
+{
+    char why[NODE_TEXT_MAX / 2];
+    struct node_error e;
+
+    h->grown = h->grown && !h->env->has_room(h->env->arg, h, h->forecast_bytes, why, sizeof(why));
+    if (h->grown) {
+        engine_error(&e, CAUSE_MEMORY, "not started: %.200s was replaced by a larger file: %s",
+                     h->wanted.source, why);
+        host_refuse(h, &e);
+        return;
     }
-    h->look = l;
-    return 0;
+    if (!host_is_refused(h))
+        host_step(h, &(struct host_event){.type = HOST_EV_CHECKED});
+}
+
+/* The forecast of a file that has taken another's place. */
+static void host_on_new_forecast(void *arg, const struct node_forecast *a)
+{
+    struct host *h = arg;
+    size_t n = strlen(h->notice);
+    uint64_t planned = h->forecast_bytes;
+    char ignored[NODE_TEXT_MAX];
+
+    if (h->sm.phase != HOST_PH_CHECKING)
+        return;
+    if (a->known) {
+        h->forecast_bytes = a->total;
+        h->forecast_is_new = true;
+        h->grown = a->total > planned &&
+                   h->env->has_room(h->env->arg, h, planned, ignored, sizeof(ignored));
+        snprintf(h->notice + n, sizeof(h->notice) - n, "; forecast %llu bytes, was %llu",
+                 (unsigned long long)a->total, (unsigned long long)planned);
+    }
+    rm_info("host", "forecast made anew", RM_S("role", h->role), RM_U("bytes", h->forecast_bytes),
+            RM_U("was", planned), RM_S("why", a->error));
+    h->env->on_change(h->env->arg);
+    host_go_on(h);
+}
+
+/* Is the file another one than its forecast was made for, or than the engine had loaded before?
+ * Tells it. *planned: what was forecast for the other one. Returns true when a new forecast is
+ * needed. */
+static bool host_notice_swap(struct host *h, uint64_t *planned)
+{
+    struct model_id now = model_id_of(&h->file), was = h->loaded;
+    bool stale = forecaster_made_for(h->env->forecaster, &h->wanted, &was, planned) &&
+                 !model_id_same(&was, &now);
+    char change[NODE_NOTICE_MAX - 64];
+
+    if (!stale)
+        was = h->loaded;
+    if (!stale && (was.files == 0 || model_id_same(&was, &now)))
+        return false;
+    model_id_change(&was, &now, change, sizeof(change));
+    snprintf(h->notice, sizeof(h->notice), "the model file was replaced: %s", change);
+    rm_warn("host", "the model file was replaced", RM_S("role", h->role),
+            RM_S("file", h->wanted.source), RM_S("change", change),
+            RM_S("since", stale ? "its forecast" : "it was loaded"));
+    h->env->on_change(h->env->arg);
+    return stale;
+}
+
+static void host_on_checked(void *arg, const struct look_result *r)
+{
+    struct host *h = arg;
+    uint64_t planned = 0;
+    struct node_error e;
+
+    h->look = NULL;
+    h->file = r->file;
+    if (r->err < 0) {
+        engine_error(&e, r->err == RM_ERR_CONF ? CAUSE_CONFIG : CAUSE_LOAD, "%s",
+                     r->why[0] != '\0' ? r->why : rm_strerror(r->err));
+        host_refuse(h, &e);
+        return;
+    }
+    if (host_notice_swap(h, &planned)) {
+        h->forecast_bytes = planned;
+        if (forecaster_ask(h->env->forecaster, &h->wanted, host_on_new_forecast, h) == 0)
+            return; /* goes on when it has come */
+    }
+    host_go_on(h);
+}
+
+/* A look made because the host had failed: is it another file now, and a good one? One that changed
+ * under a load must be the same twice before it is tried again. */
+static void host_on_looked_again(void *arg, const struct look_result *r)
+{
+    struct host *h = arg;
+    struct model_id was = model_id_of(&h->file), now = model_id_of(&r->file);
+    bool same = model_id_same(&was, &now), ripe = h->moving ? same : !same;
+
+    h->look = NULL;
+    if (h->sm.phase != HOST_PH_FAILED)
+        return;
+    if (h->moving) {
+        h->file = r->file;
+        h->moving = !same;
+    }
+    if (r->err < 0 || !ripe)
+        return;
+    rm_info("host", "the model file has changed, trying again", RM_S("role", h->role));
+    host_step(h, &(struct host_event){.type = HOST_EV_RETRY});
 }
 
 static void host_do_check(struct host *h)
 {
-    struct host_event ev = {.type = HOST_EV_CHECKED};
     struct node_error e;
     int r = 0;
 
     host_drop_look(h);
+    forecaster_drop(h->env->forecaster, h);
+    h->moving = h->condemned = h->forecast_is_new = false;
     if (host_is_refused(h))
         return;
-    if (h->wanted.engine == ENGINE_CORE && (r = host_start_look(h, true)) == 0)
+    if (h->wanted.engine != ENGINE_CORE) {
+        memset(&h->file, 0, sizeof(h->file));
+        host_step(h, &(struct host_event){.type = HOST_EV_CHECKED});
+        return;
+    }
+    if ((r = host_look(h, true, host_on_checked)) == 0)
         return;
     memset(&h->file, 0, sizeof(h->file));
-    if (h->wanted.engine == ENGINE_CORE) {
-        ev = (struct host_event){
-            .type = HOST_EV_REFUSED, .cause = CAUSE_EXIT, .random = host_random()};
-        engine_error(&e, CAUSE_EXIT, "the model could not be looked at: %s", rm_strerror(r));
-        host_note_error(h, &e);
+    engine_error(&e, CAUSE_EXIT, "the model could not be looked at: %s", rm_strerror(r));
+    host_refuse(h, &e);
+}
+
+/* ---- a file that changes while it is loaded ---- */
+
+/* Did the file stay as it was before the load? False: *e says how it changed. */
+static bool host_file_stood(struct host *h, const struct look_result *r, struct node_error *e)
+{
+    struct model_id was = model_id_of(&h->file), now = model_id_of(&r->file);
+    char change[NODE_TEXT_MAX / 2];
+
+    if (r->err == 0 && model_id_same(&was, &now))
+        return true;
+    if (r->err == 0)
+        model_id_change(&was, &now, change, sizeof(change));
+    else
+        snprintf(change, sizeof(change), "it had %llu bytes; now %.200s",
+                 (unsigned long long)was.bytes, r->why[0] != '\0' ? r->why : rm_strerror(r->err));
+    engine_error(e, CAUSE_LOAD, "%.160s changed while role '%s' loaded it: %s", h->serving.source,
+                 h->role, change);
+    h->file = r->file;
+    h->moving = true;
+    h->ticks = 0; /* looked at again with the next tick */
+    return false;
+}
+
+static void host_is_ready(struct host *h)
+{
+    h->evicted_bytes = 0;
+    if (h->serving.engine == ENGINE_CORE)
+        h->loaded = model_id_of(&h->file);
+    host_step(h, &(struct host_event){.type = HOST_EV_READY});
+    rm_info("host", "ready", RM_S("role", h->role), RM_I("pid", h->engine->pid),
+            RM_U("load_ms", rm_now_ms() - h->started_ms));
+    host_tick(h);
+}
+
+static bool host_is_loading(const struct host *h)
+{
+    return h->sm.phase == HOST_PH_LOADING || h->sm.phase == HOST_PH_WARMING;
+}
+
+/* The engine is ready: with which file? */
+static void host_on_looked_ready(void *arg, const struct look_result *r)
+{
+    struct host *h = arg;
+
+    h->look = NULL;
+    if (!host_is_loading(h) || h->engine == NULL)
+        return;
+    if (host_file_stood(h, r, &h->verdict)) {
+        host_is_ready(h);
+        return;
     }
-    host_step(h, &ev);
+    h->condemned = true;
+    h->engine->kind->stop(h->engine, true);
+}
+
+/* The engine ended while it loaded: did the file make it end? */
+static void host_on_looked_end(void *arg, const struct look_result *r)
+{
+    struct host *h = arg;
+    struct node_error e;
+
+    h->look = NULL;
+    if (!host_file_stood(h, r, &e)) {
+        memcpy(e.log, h->verdict.log, sizeof(e.log));
+        h->verdict = e;
+    }
+    host_note_error(h, &h->verdict);
+    host_step(h, &(struct host_event){
+                     .type = HOST_EV_ENDED, .cause = h->verdict.cause, .random = host_random()});
+}
+
+/* Ends that a changed file may be behind. */
+static bool is_file_like(enum node_cause c)
+{
+    return c == CAUSE_EXIT || c == CAUSE_SIGNAL || c == CAUSE_LOAD || c == CAUSE_CONFIG;
 }
 
 /* ---- the engine ---- */
@@ -224,11 +337,10 @@ static void host_on_ready(void *arg)
 {
     struct host *h = arg;
 
-    h->evicted_bytes = 0;
-    host_step(h, &(struct host_event){.type = HOST_EV_READY});
-    rm_info("host", "ready", RM_S("role", h->role), RM_I("pid", h->engine->pid),
-            RM_U("load_ms", rm_now_ms() - h->started_ms));
-    host_tick(h);
+    if (h->serving.engine == ENGINE_CORE && host_is_loading(h) &&
+        host_look(h, true, host_on_looked_ready) == 0)
+        return;
+    host_is_ready(h);
 }
 
 static void host_on_measure(void *arg, const struct engine_measure *m)
@@ -248,22 +360,35 @@ static void host_on_end(void *arg, const struct node_error *why)
     struct host_event ev = {.type = HOST_EV_ENDED, .cause = why->cause, .random = host_random()};
     bool expected = h->sm.phase == HOST_PH_STOPPING && !h->sm.stalled;
     struct node_error told = *why;
+    bool waits;
 
     if (h->sm.phase == HOST_PH_STOPPING && h->sm.stalled)
         engine_error(&told, CAUSE_TIMEOUT, "no progress for %d s while loading",
                      HOST_LOAD_STALL_MS / 1000);
+    if (h->condemned) {
+        memcpy(h->verdict.log, why->log, sizeof(h->verdict.log));
+        told = h->verdict;
+        ev.cause = told.cause;
+    }
+    waits = !h->condemned && h->serving.engine == ENGINE_CORE && host_is_loading(h) &&
+            is_file_like(told.cause);
+    h->condemned = false;
     h->engine = NULL;
     h->rss_bytes = 0;
     memset(&h->measure, 0, sizeof(h->measure));
+    host_drop_look(h);
+    h->verdict = told;
+    waits = waits && host_look(h, true, host_on_looked_end) == 0;
     if (expected)
         rm_info("host", "engine stopped", RM_S("role", h->role));
-    else
+    else if (!waits)
         host_note_error(h, &told);
     for (struct host_run *r = h->runs; r != NULL; r = r->next)
         r->host = NULL; /* they end by themselves: their engine closes its sockets */
     h->runs = NULL;
     h->n_runs = 0;
-    host_step(h, &ev);
+    if (!waits)
+        host_step(h, &ev);
     engine_unref(e);
 }
 
@@ -292,7 +417,8 @@ static void host_do_start(struct host *h)
     struct node_error why;
 
     h->serving = h->wanted;
-    h->forecast_bytes = 0;
+    if (!h->forecast_is_new)
+        h->forecast_bytes = 0;
     h->started_ms = rm_now_ms();
     rm_info("host", "starting", RM_S("role", h->role), RM_S("engine", kind->name),
             RM_S("model", h->wanted.model), RM_U("restarts", host_sm_restarts(&h->sm)));
@@ -407,9 +533,13 @@ void host_want(struct host *h, const struct desired_host *d)
 
     h->wanted = *d;
     desired_host_revision(d, revision);
-    if (strcmp(revision, h->sm.revision) != 0)
-        h->evicted_bytes = 0; /* it will take something else */
-    if (told)                 /* shown, though nothing is done about it now */
+    if (strcmp(revision, h->sm.revision) != 0) { /* it will take something else */
+        h->evicted_bytes = 0;
+        h->loaded = (struct model_id){.files = 0};
+        h->notice[0] = '\0';
+        h->grown = false;
+    }
+    if (told) /* shown, though nothing is done about it now */
         h->env->on_change(h->env->arg);
     host_step(h, &(struct host_event){
                      .type = HOST_EV_WANT, .revision = revision, .drain_ms = d->drain_ms});
@@ -507,6 +637,7 @@ void host_fill(const struct host *h, struct node_host *out)
     snprintf(out->engine, sizeof(out->engine), "%s", engine_kind_of(h->wanted.engine)->name);
     memcpy(out->revision, h->sm.revision, sizeof(out->revision));
     memcpy(out->model_hash, h->file.hash, sizeof(out->model_hash));
+    memcpy(out->notice, h->notice, sizeof(out->notice));
 }
 
 void host_tick(struct host *h)
@@ -518,7 +649,8 @@ void host_tick(struct host *h)
     }
     /* A file that could not be used may be replaced by a good one. */
     if (h->sm.phase == HOST_PH_FAILED && h->wanted.engine == ENGINE_CORE && h->look == NULL &&
-        h->ticks++ % RETRY_LOOK_S == 0 && host_start_look(h, false) < 0)
+        (h->ticks++ % RETRY_LOOK_S == 0 || h->moving) &&
+        host_look(h, false, host_on_looked_again) < 0)
         rm_debug("host", "no look", RM_S("role", h->role));
 }
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/host/host.h - what this folder answers for: one role hosted on this node, from wish to
- * running engine. host_sm.c decides, this file carries out: looks at the model (thread pool),
- * starts and stops the engine, keeps timers, counts requests, remembers the last error. Loop thread
+ * running engine. host_sm.c decides, this file carries out: looks at the model (look.c), notices
+ * that its file is another one than before (models/swap.h): than its forecast was made for, then a
+ * new one is made before the start; than it was before the load, then the engine goes. Starts and
+ * stops the engine, keeps timers, counts requests, remembers the last error. Loop thread
  * only.
  *
  *   api.c ──want, remove──► host ──actions──► engine (core, attach) ──► supervise.c
@@ -31,6 +33,9 @@ struct host_env {
     /* Too little memory is left to start an engine: true, with the reason for people in why. bytes:
      * what it had when it had to go for memory; 0: it had not. */
     bool (*refuse_start)(void *arg, uint64_t bytes, char *why, size_t size);
+    /* Do so many bytes of this host fit the budget beside all others? False: the numbers are in
+     * why. */
+    bool (*has_room)(void *arg, const struct host *h, uint64_t bytes, char *why, size_t size);
     void (*on_change)(void *arg);               /* what is shown has changed (not measurements) */
     void (*on_gone)(void *arg, struct host *h); /* nothing is left of it; h is freed afterwards */
     void *arg;

@@ -10,9 +10,9 @@
 #include "worker/host/cause.h"
 #include "worker/host/supervise.h"
 #include "worker/models/kv_formula.h"
-#include "worker/models/models.h"
+#include "worker/models/swap.h"
 
-enum { ANSWER_MAX = 65536, KEY_MAX = 80, CONTEXT_DEFAULT = 4096 /* of the core */ };
+enum { ANSWER_MAX = 65536, KEY_MAX = 160, CONTEXT_DEFAULT = 4096 /* of the core */ };
 
 static const uint64_t BYTES_MAX = (1ull << 53) - 1; /* of a message */
 
@@ -33,7 +33,9 @@ struct question {
 };
 
 struct kept {
-    char key[KEY_MAX];
+    char key[KEY_MAX]; /* begins with the wish's revision */
+    struct model_id file;
+    uint64_t told; /* rises with each answer that came from it or made it; 0: free */
     struct node_forecast answer;
 };
 
@@ -53,6 +55,7 @@ struct forecaster {
     struct run *running[FORECAST_CHILDREN];
     struct kept kept[FORECAST_KEPT];
     unsigned next_kept;
+    uint64_t told;
     int refs; /* self, and questions in the thread pool */
     bool closed;
 };
@@ -244,21 +247,53 @@ static void question_estimate(struct question *q, const char *why)
 static struct kept *forecaster_kept(struct forecaster *f, const char *key)
 {
     for (size_t i = 0; i < FORECAST_KEPT; i++)
-        if (strcmp(f->kept[i].key, key) == 0)
+        if (f->kept[i].told > 0 && strcmp(f->kept[i].key, key) == 0)
             return &f->kept[i];
     return NULL;
 }
 
-static void forecaster_keep(struct forecaster *f, const char *key, const struct node_forecast *a)
+static void forecaster_keep(struct forecaster *f, const struct question *q,
+                            const struct node_forecast *a)
 {
-    struct kept *k = forecaster_kept(f, key);
+    struct kept *k = forecaster_kept(f, q->key);
 
     if (k == NULL) {
         k = &f->kept[f->next_kept];
         f->next_kept = (f->next_kept + 1) % FORECAST_KEPT;
     }
-    memcpy(k->key, key, sizeof(k->key));
+    memcpy(k->key, q->key, sizeof(k->key));
+    k->file = model_id_of(&q->file);
+    k->told = ++f->told;
     k->answer = *a;
+}
+
+/* Who asks does not matter, nor what it is called, nor on how many threads it runs. */
+static void wish_revision(const struct desired_host *d, char out[33])
+{
+    struct desired_host same = *d;
+
+    same.threads = 0;
+    memset(same.role, 0, sizeof(same.role));
+    memset(same.model, 0, sizeof(same.model));
+    desired_host_revision(&same, out);
+}
+
+bool forecaster_made_for(const struct forecaster *f, const struct desired_host *d,
+                         struct model_id *file, uint64_t *bytes)
+{
+    const struct kept *last = NULL;
+    char revision[33];
+
+    wish_revision(d, revision);
+    for (size_t i = 0; i < FORECAST_KEPT; i++)
+        if (f->kept[i].told > (last != NULL ? last->told : 0) &&
+            strncmp(f->kept[i].key, revision, strlen(revision)) == 0)
+            last = &f->kept[i];
+    if (last == NULL)
+        return false;
+    *file = last->file;
+    *bytes = last->answer.total;
+    return true;
 }
 
 /* ---- the child ---- */
@@ -320,7 +355,7 @@ static void run_on_end(void *arg, const struct child_end *end)
         if (f->running[i] == run)
             f->running[i] = NULL;
     if (a.known && !a.estimated)
-        forecaster_keep(f, run->q->key, &a);
+        forecaster_keep(f, run->q, &a);
     question_answer(run->q, &a);
     uv_close((uv_handle_t *)&run->limit, run_on_closed);
     forecaster_go(f);
@@ -402,6 +437,7 @@ static void forecaster_go(struct forecaster *f)
         if ((k = forecaster_kept(f, q->key)) != NULL) {
             struct node_forecast a = k->answer;
 
+            k->told = ++f->told;
             question_answer(q, &a);
             continue;
         }
@@ -434,7 +470,6 @@ static void question_on_looked(uv_work_t *work, int status)
 {
     struct question *q = work->data;
     struct forecaster *f = q->owner;
-    struct desired_host same = q->d;
     char revision[33];
 
     q->looking = false;
@@ -443,12 +478,9 @@ static void question_on_looked(uv_work_t *work, int status)
         forecaster_unref(f);
         return;
     }
-    same.threads = 0;
-    memset(same.role, 0, sizeof(same.role)); /* who asks does not matter, nor what it is called */
-    memset(same.model, 0, sizeof(same.model));
-    desired_host_revision(&same, revision);
-    snprintf(q->key, sizeof(q->key), "%s/%llu/%lld", revision, (unsigned long long)q->file.bytes,
-             (long long)q->file.mtime_ns);
+    wish_revision(&q->d, revision);
+    snprintf(q->key, sizeof(q->key), "%s/%llu/%lld/%s", revision, (unsigned long long)q->file.bytes,
+             (long long)q->file.mtime_ns, q->file.hash);
     if (status < 0)
         question_fail(q, rm_strerror(status));
     else if (q->look_err < 0)

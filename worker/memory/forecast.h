@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/memory/forecast.h - the bytes a model will need, asked of `rolemesh-core --forecast` in a
  * throw-away child. The file is looked up first (in the thread pool); an answer is kept as long as
- * path, size, time and the flags that matter stay the same. At most two children run at once, the
- * others wait; a child has 30 s. Where the core is not there or dies over the question, weights and
- * KV are computed from the file's header (`estimated`). Loop thread only; answers come from the
- * loop. */
+ * path, size, time, content and the flags that matter stay the same. At most two children run at
+ * once, the others wait; a child has 30 s. Where the core is not there or dies over the question,
+ * weights and KV are computed from the file's header (`estimated`). Loop thread only; answers come
+ * from the loop. */
 #ifndef RM_MEMORY_FORECAST_H
 #define RM_MEMORY_FORECAST_H
 
@@ -15,6 +15,7 @@
 enum { FORECAST_CHILDREN = 2, FORECAST_WAITING = 64, FORECAST_KEPT = 64, FORECAST_MS = 30000 };
 
 struct gguf_head;
+struct model_id;
 struct supervisor;
 struct forecaster;
 
@@ -37,6 +38,11 @@ void forecaster_close(struct forecaster *f);
 RM_MUST_USE int forecaster_ask(struct forecaster *f, const struct desired_host *d,
                                void (*on_answer)(void *arg, const struct node_forecast *a),
                                void *arg);
+
+/* Which file was the last exact answer for this wish about? *bytes: its total. False: there has
+ * been none, or it is forgotten; then nothing is written. */
+bool forecaster_made_for(const struct forecaster *f, const struct desired_host *d,
+                         struct model_id *file, uint64_t *bytes);
 
 /* Forgets the questions of arg: no answer comes any more. */
 void forecaster_drop(struct forecaster *f, void *arg);
