@@ -101,14 +101,21 @@ void coming_of(const struct cluster_role *role, uint64_t now_ms, struct coming *
     out->is = now_ms < out->until_ms;
 }
 
-bool coming_hopeless(const struct cluster_role *role)
+/* Drive's "cannot" is believed for a while only: who is refused at once is no demand, and nobody
+ * would try again. */
+static bool note_cannot(const struct cluster_role *role, uint64_t now_ms)
+{
+    return role->note.state == ROUTE_NOTE_CANNOT && now_ms - role->note.since_ms < COMING_CANNOT_MS;
+}
+
+bool coming_hopeless(const struct cluster_role *role, uint64_t now_ms)
 {
     const struct cluster_host *h;
     uint32_t failed = 0, others = 0;
 
-    if (role->note.state == ROUTE_NOTE_CANNOT)
+    if (note_cannot(role, now_ms))
         return cluster_usable(role) == 0 && nearest(role) == NULL;
-    if (role->note.state != ROUTE_NOTE_NONE)
+    if (role->note.state == ROUTE_NOTE_LOADING || role->note.state == ROUTE_NOTE_WAITS)
         return false;
     TAILQ_FOREACH(h, &role->hosts, link)
     {
@@ -209,7 +216,7 @@ void coming_why(const struct cluster_role *role, uint64_t now_ms, char *out, siz
     if (c.host != NULL || role->note.state == ROUTE_NOTE_LOADING ||
         role->note.state == ROUTE_NOTE_WAITS)
         say_coming(role, &c, text, sizeof text);
-    else if (role->note.state == ROUTE_NOTE_CANNOT)
+    else if (note_cannot(role, now_ms))
         snprintf(text, sizeof text, "%s cannot be loaded: %s", role->name,
                  role->note.text[0] != '\0' ? role->note.text : "no reason was given");
     else

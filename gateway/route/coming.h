@@ -11,7 +11,8 @@
 enum {
     COMING_STALL_MS = 60 * 1000,    /* without progress for so long, a load is not believed in */
     COMING_CAP_MS = 30 * 60 * 1000, /* no request waits longer, however its role is loaded */
-    COMING_RETRY_S = 30,            /* advice where nothing is known */
+    COMING_CANNOT_MS = 60 * 1000, /* then a request waits again, so that drive sees it is wanted */
+    COMING_RETRY_S = 30,          /* advice where nothing is known */
     COMING_RETRY_MAX_S = 60
 };
 
@@ -37,8 +38,8 @@ const struct cluster_host *coming_best(const struct cluster_role *role, const st
                                        uint64_t *eta_ms);
 
 /* True when no host of the role can become ready by itself: all have failed for good, or drive said
- * that it cannot be loaded. */
-bool coming_hopeless(const struct cluster_role *role);
+ * within the last COMING_CANNOT_MS that it cannot be loaded. */
+bool coming_hopeless(const struct cluster_role *role, uint64_t now_ms);
 
 /* One line on why there is no host ("architect is loading on reasoning, 43 %, about 12 s left").
  * out: NUL-terminated, no control bytes. */

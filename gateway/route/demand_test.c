@@ -185,6 +185,28 @@ static void what_cannot_be_loaded_is_refused_with_the_reason(void **state)
         route_close(q[i].t, ROUTE_DONE, NULL);
 }
 
+/* Else nobody would ever try again. */
+static void what_could_not_be_loaded_is_wanted_again(void **state)
+{
+    struct rig *g = *state;
+    struct route_demand d;
+    struct asked q;
+
+    note(g, ROUTE_NOTE_CANNOT, NULL, 0, "no room");
+    rig_pass_ms(g, 40000);
+    note(g, ROUTE_NOTE_CANNOT, NULL, 0, "no room"); /* said again */
+    rig_pass_ms(g, 59000);
+    rig_ask(g, &q, "think");
+    assert_int_equal(q.err, RM_ERR_NO_HOST);
+    route_close(q.t, ROUTE_UNUSED, NULL);
+    rig_pass_ms(g, 1000);
+    rig_ask(g, &q, "think");
+    assert_int_equal(q.refusals, 0);
+    route_demand_of(g->route, "think", &d);
+    assert_int_equal(d.waiting, 1);
+    route_close(q.t, ROUTE_UNUSED, NULL);
+}
+
 static void loading_stops_the_clock_of_who_waits(void **state)
 {
     struct told loading = {"think", HOST_LOADING, "", 0, 0, 0};
@@ -396,6 +418,7 @@ int main(void)
         ROW(the_note_is_told_to_who_waits),
         ROW(a_note_with_control_bytes_is_made_one_line),
         ROW(what_cannot_be_loaded_is_refused_with_the_reason),
+        ROW(what_could_not_be_loaded_is_wanted_again),
         ROW(loading_stops_the_clock_of_who_waits),
         ROW(nobody_waits_for_ever),
         ROW(an_own_deadline_holds_while_it_loads),

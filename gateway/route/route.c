@@ -297,7 +297,7 @@ static void take_one(struct route_ticket *t)
         return;
     }
     role->last_ask_ms = t->opened_us / 1000;
-    if (coming_hopeless(role)) {
+    if (coming_hopeless(role, rm_now_ms())) {
         if ((other = fallback_of(r, role)) == NULL) {
             coming_why(role, rm_now_ms(), why, sizeof why);
             role->refused++;
@@ -383,7 +383,7 @@ static void expire_role(struct cluster_role *role, uint64_t now_ms)
     coming_clock(role, now_ms);
     if (role->n_waiting == 0)
         return;
-    hopeless = !left && coming_hopeless(role);
+    hopeless = !left && coming_hopeless(role, now_ms);
     usable = cluster_usable(role) > 0;
     for (t = TAILQ_FIRST(&role->waiting); t != NULL; t = next) {
         next = TAILQ_NEXT(t, link);
@@ -680,7 +680,7 @@ void route_role_note(struct route *r, const char *name, const struct route_note 
     if (role == NULL)
         return;
     coming_clock(role, now);
-    if (role->note.state != note->state)
+    if (role->note.state != note->state || note->state == ROUTE_NOTE_CANNOT)
         role->note.since_ms = now;
     role->note.state = note->state;
     coming_text(role->note.node, sizeof role->note.node, note->node != NULL ? note->node : "");

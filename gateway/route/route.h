@@ -154,7 +154,8 @@ enum route_note_state {
     ROUTE_NOTE_LOADING, /* being loaded on `node` */
     ROUTE_NOTE_WAITS,   /* will be loaded, but not now: text says what for ("code to finish") */
     ROUTE_NOTE_CANNOT   /* cannot be loaded: text says why. Requests are refused, or go to a
-                           fallback, until there is another note or a host is ready all the same */
+                           fallback, for a minute, or until there is another note or a host is ready
+                           all the same; after the minute they wait again and are demand */
 };
 struct route_note {
     enum route_note_state state;
