@@ -9,12 +9,18 @@
 #include "proto/base/json_write.h"
 #include "proto/base/log.h"
 #include "worker/memory/forecast.h"
+#include "worker/memory/ledger.h"
 #include "worker/models/models.h"
 #include "worker/worker.h"
 
-enum { ERROR_MAX = 4096, MODELS_TEXT_MAX = 4 * 1024 * 1024 };
+enum {
+    ERROR_MAX = 4096,
+    MODELS_TEXT_MAX = 4 * 1024 * 1024,
+    LEDGER_TEXT_MAX = 512 * 1024,
+    LEDGER_PAGE_DEFAULT = 50
+};
 
-enum route { R_HEALTH, R_STATE, R_HOST, R_FORECAST, R_MODELS };
+enum route { R_HEALTH, R_STATE, R_HOST, R_FORECAST, R_MODELS, R_LEDGER };
 
 /* One request that is answered here. */
 struct ask {
@@ -207,6 +213,72 @@ static void post_forecast(struct ask *a)
     }
 }
 
+/* ---- ledger ---- */
+
+/* Digits only, 1 to 16 of them. */
+static bool query_number(struct rm_slice text, uint64_t *out)
+{
+    *out = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '9')
+            return false;
+        *out = *out * 10 + (uint64_t)(text.p[i] - '0');
+    }
+    return text.n >= 1 && text.n <= 16;
+}
+
+/* "after=ID&limit=N", either, in any order, once. */
+static bool query_page(struct rm_slice query, uint64_t *after, uint64_t *limit)
+{
+    struct {
+        const char *name;
+        uint64_t *value;
+        bool seen;
+    } known[] = {{"after=", after, false}, {"limit=", limit, false}};
+
+    while (query.n > 0) {
+        const char *amp = memchr(query.p, '&', query.n);
+        struct rm_slice part = {query.p, amp != NULL ? (size_t)(amp - query.p) : query.n};
+        size_t i = 0;
+
+        while (i < RM_COUNT(known) && (known[i].seen || part.n < strlen(known[i].name) ||
+                                       memcmp(part.p, known[i].name, strlen(known[i].name)) != 0))
+            i++;
+        if (i == RM_COUNT(known))
+            return false;
+        known[i].seen = true;
+        query.p += part.n + (amp != NULL);
+        query.n -= part.n + (amp != NULL);
+        part.p += strlen(known[i].name);
+        part.n -= strlen(known[i].name);
+        if (!query_number(part, known[i].value))
+            return false;
+    }
+    return *limit >= 1 && *limit <= LEDGER_PAGE_MAX;
+}
+
+static void get_ledger(struct ask *a)
+{
+    uint64_t after = 0, limit = LEDGER_PAGE_DEFAULT;
+    struct node_ledger page;
+    struct rm_buf body;
+    int r;
+
+    if (!query_page(http_req_head(a->q)->query, &after, &limit)) {
+        api_reply_error(a->q, RM_ERR_FIELD, 0, 0,
+                        "query: expected after=ID, limit=N with 1 to 100");
+        return;
+    }
+    rm_buf_init(&body, LEDGER_TEXT_MAX);
+    ledger_page(a->w->ledger, after, (uint32_t)limit, &page);
+    rm_text_copy(page.node, sizeof(page.node), a->w->opt.node);
+    if ((r = node_ledger_encode(&page, &body)) < 0)
+        api_reply_error(a->q, r, 0, 0, rm_strerror(r));
+    else
+        reply_json(a->q, &body);
+    rm_buf_clear(&body);
+}
+
 /* ---- inventory ---- */
 
 static void models_run(uv_work_t *work)
@@ -303,6 +375,9 @@ static void ask_on_end(struct http_req *q)
         break;
     case R_MODELS:
         get_models(a);
+        break;
+    case R_LEDGER:
+        get_ledger(a);
         break;
     }
 }
@@ -412,6 +487,7 @@ static const struct {
     {"/healthz", HTTP_GET, R_HEALTH, "GET, HEAD"},
     {"/node/v1/state", HTTP_GET, R_STATE, "GET, HEAD"},
     {"/node/v1/models", HTTP_GET, R_MODELS, "GET, HEAD"},
+    {"/node/v1/ledger", HTTP_GET, R_LEDGER, "GET, HEAD"},
     {"/node/v1/forecast", HTTP_POST, R_FORECAST, "POST"},
 };
 

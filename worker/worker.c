@@ -18,6 +18,8 @@
 #include "proto/base/log.h"
 #include "worker/host/supervise.h"
 #include "worker/memory/forecast.h"
+#include "worker/memory/ledger.h"
+#include "worker/memory/measure_host.h"
 #include "worker/memory/process.h"
 #include "worker/memory/sysread.h"
 #include "worker/models/models.h"
@@ -90,6 +92,7 @@ static void worker_on_tick(uv_timer_t *t)
     struct worker *w = t->data;
 
     supervisor_tick(w->supervisor);
+    ledger_poll(w->ledger);
     room_tick(w);
     for (uint32_t i = 0; i < w->n_hosts; i++)
         host_tick(w->hosts[i]);
@@ -244,6 +247,10 @@ static void worker_on_server_closed(void *arg)
 
     forecaster_close(w->forecaster);
     supervisor_close(w->supervisor);
+    meters_close(w->meters);
+    ledger_close(w->ledger);
+    w->meters = NULL;
+    w->ledger = NULL;
     w->forecaster = NULL;
     w->supervisor = NULL;
     remove_run_dir(w->run_dir);
@@ -433,6 +440,20 @@ static int start_server(struct worker *w, char *why)
     return 0;
 }
 
+/* A file that cannot be used is said and costs nothing but the history. */
+static int open_ledger(struct worker *w)
+{
+    struct ledger_conf conf = {.core_path = w->opt.core};
+    char path[1100];
+    int r;
+
+    snprintf(path, sizeof(path), "%s/ledger.db", w->opt.state_dir);
+    conf.path = path;
+    if ((r = ledger_open(&conf, &w->ledger)) < 0)
+        return r;
+    return meters_new(w->loop, w->ledger, &w->meters);
+}
+
 static int start_parts(struct worker *w, char *why)
 {
     struct forecaster_conf fc;
@@ -440,8 +461,10 @@ static int start_parts(struct worker *w, char *why)
 
     if ((r = supervisor_open(w->loop, &w->supervisor)) < 0)
         return start_wrong(why, "supervisor", "", r);
-    fc = (struct forecaster_conf){w->loop, w->supervisor, w->opt.core, w->models_fd,
-                                  w->opt.models_dir};
+    if ((r = open_ledger(w)) < 0)
+        return start_wrong(why, "ledger", "", r);
+    fc = (struct forecaster_conf){w->loop,      w->supervisor,     w->opt.core,
+                                  w->models_fd, w->opt.models_dir, w->ledger};
     w->engines = (struct engine_env){.loop = w->loop,
                                      .supervisor = w->supervisor,
                                      .core_path = w->opt.core,
@@ -451,6 +474,7 @@ static int start_parts(struct worker *w, char *why)
     w->host_env = (struct host_env){.loop = w->loop,
                                     .engines = &w->engines,
                                     .forecaster = w->forecaster,
+                                    .meters = w->meters,
                                     .models_fd = w->models_fd,
                                     .models_dir = w->opt.models_dir,
                                     .start_ms = w->start_ms,

@@ -18,6 +18,8 @@
 enum { WORKER_STATE_MAX = 2 * 1024 * 1024, WORKER_BODY_MAX = 64 * 1024, WORKER_TICK_MS = 1000 };
 
 struct forecaster;
+struct ledger;
+struct meters;
 struct supervisor;
 struct watch;
 
@@ -36,6 +38,8 @@ struct worker {
     struct worker_options opt;
     struct supervisor *supervisor;
     struct forecaster *forecaster;
+    struct ledger *ledger;
+    struct meters *meters;
     struct engine_env engines;
     struct host_env host_env;
     struct host *hosts[NODE_HOSTS_MAX];

@@ -109,6 +109,35 @@ static double get_rate(const json_t *o, const char *name)
     return isfinite(v) && v > 0 ? v : 0;
 }
 
+/* Buckets that we do not have are skipped. */
+static void get_speeds(const json_t *o, struct engine_measure *out)
+{
+    const json_t *depth = json_object_get(o, "depth"), *d;
+    size_t i;
+
+    json_array_foreach(depth, i, d) for (int k = 0; k < LEDGER_DEPTHS; k++)
+    {
+        if (!json_is_integer(json_object_get(d, "from")) || get_u64(d, "from") != ledger_depths[k])
+            continue;
+        out->speed[k] =
+            (struct ledger_speed){get_u64(d, "prefill_tokens"), get_u64(d, "prefill_us"),
+                                  get_u64(d, "decode_tokens"), get_u64(d, "decode_us")};
+    }
+}
+
+static void get_build(const json_t *o, char out[LEDGER_BUILD_MAX])
+{
+    const char *version = json_string_value(json_object_get(o, "version"));
+    const char *llama = json_string_value(json_object_get(o, "llama"));
+    char text[LEDGER_BUILD_MAX];
+
+    out[0] = '\0';
+    if (version == NULL || llama == NULL)
+        return;
+    snprintf(text, sizeof(text), "%.20s/%.24s", version, llama);
+    cause_copy_text(out, LEDGER_BUILD_MAX, rm_slice_of(text), false);
+}
+
 int engine_measure_decode(struct rm_slice json, struct engine_measure *out)
 {
     json_error_t err;
@@ -117,9 +146,9 @@ int engine_measure_decode(struct rm_slice json, struct engine_measure *out)
 
     if (o == NULL)
         return RM_ERR_JSON;
-    if (!json_is_integer(json_object_get(o, "slots")))
+    if (!json_is_integer(json_object_get(o, "slots"))) {
         r = RM_ERR_FIELD;
-    else
+    } else {
         *out = (struct engine_measure){
             .context = get_u32(o, "context"),
             .slots_total = get_u32(o, "slots"),
@@ -129,10 +158,14 @@ int engine_measure_decode(struct rm_slice json, struct engine_measure *out)
             .decode_tps = get_rate(o, "decode_tps"),
             .kv_used = get_u64(o, "kv_used"),
             .kv_total = get_u64(o, "kv_total"),
+            .kv_deepest = get_u64(o, "kv_deepest"),
             .prompt_tokens = get_u64(o, "prompt_tokens"),
             .cached_tokens = get_u64(o, "cached_tokens"),
             .generated_tokens = get_u64(o, "generated_tokens"),
         };
+        get_speeds(o, out);
+        get_build(o, out->build);
+    }
     json_decref(o);
     return r;
 }

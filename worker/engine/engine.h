@@ -16,6 +16,7 @@
 
 #include "proto/http/client.h"
 #include "proto/node/desired.h"
+#include "proto/node/ledger.h"
 
 struct supervisor;
 struct engine;
@@ -34,6 +35,9 @@ struct engine_measure {
     uint32_t context, slots_total, slots_busy, queue;
     double prefill_tps, decode_tps; /* 0: not measured yet */
     uint64_t kv_used, kv_total;
+    uint64_t kv_deepest;                      /* tokens of the longest sequence */
+    struct ledger_speed speed[LEDGER_DEPTHS]; /* since its start; see proto/node/ledger.h */
+    char build[LEDGER_BUILD_MAX];             /* "VERSION/LLAMA"; "": an engine that is not ours */
     uint64_t prompt_tokens, cached_tokens, generated_tokens;
 };
 

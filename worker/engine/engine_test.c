@@ -93,6 +93,39 @@ static void core_state(void **state)
     assert_true(m.slots_total == UINT32_MAX);
 }
 
+/* What the ledger keeps: speeds by depth, the longest sequence, the build. */
+static void core_state_for_the_ledger(void **state)
+{
+    struct engine_measure m;
+
+    (void)state;
+    assert_int_equal(
+        engine_measure_decode(
+            RM_LIT("{\"slots\":1,\"version\":\"0.1.0\",\"llama\":\"0.5\\u001b0\",\"kv_deepest\":77,"
+                   "\"depth\":[{\"from\":1024,\"prefill_tokens\":1,\"prefill_us\":2,"
+                   "\"decode_tokens\":3,\"decode_us\":4},{\"from\":1000,\"decode_us\":9},"
+                   "{\"prefill_us\":9},7,{\"from\":0,\"decode_us\":5},{\"from\":4096,"
+                   "\"decode_us\":-5}]}"),
+            &m),
+        0);
+    assert_int_equal(m.kv_deepest, 77);
+    assert_string_equal(m.build, "0.1.0/0.5?0");
+    assert_int_equal(m.speed[0].decode_us, 5);
+    assert_int_equal(m.speed[0].prefill_us, 0);
+    assert_int_equal(m.speed[1].prefill_tokens + 10 * m.speed[1].prefill_us +
+                         100 * m.speed[1].decode_tokens + 1000 * m.speed[1].decode_us,
+                     4321);
+    assert_int_equal(m.speed[2].decode_us, 0);
+    assert_int_equal(engine_measure_decode(RM_LIT("{\"slots\":1,\"version\":\"0.1.0\"}"), &m), 0);
+    assert_string_equal(m.build, "");
+    assert_int_equal(engine_measure_decode(RM_LIT("{\"slots\":1,\"version\":\"012345678901234567890"
+                                                  "1234\",\"llama\":\"0123456789012345678901234567"
+                                                  "\"}"),
+                                           &m),
+                     0);
+    assert_string_equal(m.build, "01234567890123456789/012345678901234567890123");
+}
+
 static const struct line_row {
     const char *line;
     int what;
@@ -133,7 +166,8 @@ static void ready_lines(void **state)
 int main(void)
 {
     static const struct CMUnitTest fixed[] = {
-        cmocka_unit_test(long_urls), cmocka_unit_test(core_state), cmocka_unit_test(ready_lines)};
+        cmocka_unit_test(long_urls), cmocka_unit_test(core_state),
+        cmocka_unit_test(core_state_for_the_ledger), cmocka_unit_test(ready_lines)};
     struct CMUnitTest tests[RM_COUNT(fixed) + RM_COUNT(urls)];
 
     memcpy(tests, fixed, sizeof(fixed));

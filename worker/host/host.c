@@ -11,6 +11,7 @@
 #include "proto/base/log.h"
 #include "worker/host/look.h"
 #include "worker/memory/forecast.h"
+#include "worker/memory/measure_host.h"
 #include "worker/memory/guard.h"
 #include "worker/memory/process.h"
 #include "worker/models/swap.h"
@@ -35,6 +36,7 @@ struct host {
     uint64_t forecast_bytes;
     struct engine *engine;
     struct engine_measure measure;
+    struct meter *meter; /* of the engine; NULL: it is not measured */
     uint64_t rss_bytes;
     uint64_t evicted_bytes; /* what its engine had when it had to go for memory; 0: it is back */
     struct node_error last_error;
@@ -275,6 +277,7 @@ static void host_is_ready(struct host *h)
     host_step(h, &(struct host_event){.type = HOST_EV_READY});
     rm_info("host", "ready", RM_S("role", h->role), RM_I("pid", h->engine->pid),
             RM_U("load_ms", rm_now_ms() - h->started_ms));
+    meter_ready(h->meter, h->engine->pid, rm_now_ms() - h->started_ms);
     host_tick(h);
 }
 
@@ -343,13 +346,25 @@ static void host_on_ready(void *arg)
     host_is_ready(h);
 }
 
+/* What was measured by now is what counts as taken. Returns whether that is news. */
+static bool host_take_measured(struct host *h)
+{
+    uint64_t measured = meter_measured(h->meter);
+
+    if (measured == 0 || measured == h->forecast_bytes)
+        return false;
+    h->forecast_bytes = measured;
+    return true;
+}
+
 static void host_on_measure(void *arg, const struct engine_measure *m)
 {
     struct host *h = arg;
     bool was = host_is_busy(h);
 
     h->measure = *m;
-    if (was != host_is_busy(h))
+    meter_note(h->meter, m, h->rss_bytes, rm_now_ms());
+    if (host_take_measured(h) || was != host_is_busy(h))
         h->env->on_change(h->env->arg);
 }
 
@@ -374,6 +389,8 @@ static void host_on_end(void *arg, const struct node_error *why)
             is_file_like(told.cause);
     h->condemned = false;
     h->engine = NULL;
+    meter_end(h->meter);
+    h->meter = NULL;
     h->rss_bytes = 0;
     memset(&h->measure, 0, sizeof(h->measure));
     host_drop_look(h);
@@ -404,6 +421,7 @@ static void host_on_forecast(void *arg, const struct node_forecast *a)
 {
     struct host *h = arg;
 
+    meter_predicted(h->meter, a);
     if (a->known && a->total != h->forecast_bytes && strcmp(a->model_hash, h->file.hash) == 0) {
         h->forecast_bytes = a->total;
         h->env->on_change(h->env->arg);
@@ -422,8 +440,13 @@ static void host_do_start(struct host *h)
     h->started_ms = rm_now_ms();
     rm_info("host", "starting", RM_S("role", h->role), RM_S("engine", kind->name),
             RM_S("model", h->wanted.model), RM_U("restarts", host_sm_restarts(&h->sm)));
+    if (h->env->meters != NULL && h->wanted.engine == ENGINE_CORE &&
+        meter_begin(h->env->meters, &h->serving, h->file.hash, h->file.cached, &h->meter) < 0)
+        rm_debug("host", "not measured", RM_S("role", h->role));
     if (kind->start(h->env->engines, &h->serving, h->file.path, &host_engine_events, h, &h->engine,
                     &why) < 0) {
+        meter_end(h->meter);
+        h->meter = NULL;
         host_note_error(h, &why);
         ev.cause = why.cause;
         host_step(h, &ev);

@@ -21,12 +21,14 @@
 struct host;
 struct host_run;
 struct forecaster;
+struct meters;
 struct guard_host;
 
 struct host_env {
     uv_loop_t *loop;
     struct engine_env *engines;
     struct forecaster *forecaster;
+    struct meters *meters; /* NULL: nothing is measured */
     int models_fd;
     const char *models_dir;
     uint64_t start_ms; /* rm_now_ms() at the worker's start */

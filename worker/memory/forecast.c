@@ -9,6 +9,7 @@
 
 #include "worker/host/cause.h"
 #include "worker/host/supervise.h"
+#include "worker/memory/ledger.h"
 #include "worker/models/kv_formula.h"
 #include "worker/models/swap.h"
 
@@ -224,6 +225,8 @@ static void question_answer(struct question *q, struct node_forecast *a)
 {
     snprintf(a->model_hash, sizeof(a->model_hash), "%s", q->file.hash);
     a->model_bytes = q->file.bytes;
+    if (q->owner->conf.ledger != NULL)
+        ledger_apply(q->owner->conf.ledger, &q->d, a);
     question_unlink(q);
     question_end(q, a);
 }

@@ -16,6 +16,7 @@ enum { FORECAST_CHILDREN = 2, FORECAST_WAITING = 64, FORECAST_KEPT = 64, FORECAS
 
 struct gguf_head;
 struct model_id;
+struct ledger;
 struct supervisor;
 struct forecaster;
 
@@ -25,6 +26,7 @@ struct forecaster_conf {
     const char *core_path;
     int models_fd; /* as for model_look */
     const char *models_dir;
+    const struct ledger *ledger; /* what was measured beats what is said; NULL: nothing was */
 }; /* all of it borrowed */
 
 RM_MUST_USE int forecaster_new(const struct forecaster_conf *conf, struct forecaster **out);

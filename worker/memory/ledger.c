@@ -274,6 +274,31 @@ const struct node_ledger_row *ledger_find(const struct ledger *l, const struct l
     return row_of(l, key);
 }
 
+static uint64_t load_ms_of(const struct node_ledger_row *row)
+{
+    return row->cold_ms > 0 ? row->cold_ms : row->warm_ms;
+}
+
+void ledger_apply(const struct ledger *l, const struct desired_host *d, struct node_forecast *f)
+{
+    const struct node_ledger_row *row, *newest = NULL;
+    struct ledger_key key;
+
+    if (!f->known || f->model_hash[0] == '\0')
+        return;
+    ledger_key_of(d, f->model_hash, l->build, &key);
+    if ((row = row_of(l, &key)) != NULL)
+        f->total = ledger_expect(row, f->total, f->estimated, &f->measured);
+    for (uint32_t i = 0; i < l->n; i++)
+        if (strcmp(l->rows[i].key.model_hash, f->model_hash) == 0 && load_ms_of(&l->rows[i]) > 0 &&
+            (newest == NULL || l->rows[i].last_s >= newest->last_s))
+            newest = &l->rows[i];
+    if (row != NULL && load_ms_of(row) > 0)
+        newest = row;
+    if (newest != NULL)
+        f->load_ms = load_ms_of(newest);
+}
+
 void ledger_put(struct ledger *l, const struct node_ledger_row *from)
 {
     uint64_t now = (uint64_t)rm_wall_s(), id, first;

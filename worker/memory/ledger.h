@@ -83,6 +83,10 @@ uint64_t ledger_average_ms(uint64_t before, uint64_t ms);
 enum { LEDGER_SPEED_TOKENS = 1000000 };
 void ledger_add_speed(struct ledger_speed *sum, const struct ledger_speed *more);
 
+/* Applies the rule to a forecast for d whose model_hash and parts are known: total, measured, and
+ * load_ms: of a cold load, else of a warm one; of this key, else of the newest row of that file. */
+void ledger_apply(const struct ledger *l, const struct desired_host *d, struct node_forecast *f);
+
 /* The page after row id `after`: rows of *out point into the ledger (do not clear). limit: 1..
  * LEDGER_PAGE_MAX. */
 void ledger_page(const struct ledger *l, uint64_t after, uint32_t limit, struct node_ledger *out);

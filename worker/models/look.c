@@ -14,6 +14,7 @@
 #include <uv.h>
 
 #include "worker/models/models.h"
+#include "worker/models/page_cache.h"
 
 enum { HASH_EDGE = 1 << 20, HASH_SAMPLE = 64 << 10, HASH_SAMPLES = 14 };
 
@@ -191,6 +192,18 @@ struct looking {
     char *why;
 };
 
+/* Before anything is read of the file. The sum of parts is weighed by bytes. */
+static void look_cached(struct looking *l, int fd)
+{
+    struct stat st;
+    double part;
+
+    if (l->out->cached < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return;
+    part = page_cache_part(fd, (uint64_t)st.st_size);
+    l->out->cached = part < 0 ? -1 : l->out->cached + part * (double)st.st_size;
+}
+
 /* One file of the model: opened, checked, added to sums and hash. */
 static int look_file(struct looking *l, const char *rel, const char *source, uint32_t parts)
 {
@@ -200,6 +213,7 @@ static int look_file(struct looking *l, const char *rel, const char *source, uin
 
     if (fd < 0)
         return open_wrong(-fd, source, l->why);
+    look_cached(l, fd);
     if ((r = check_head(fd, source, parts, l->head, &st, l->why)) == 0 && l->hash != NULL &&
         (r = hash_file(l->hash, fd, (uint64_t)st.st_size)) < 0)
         snprintf(l->why, MODELS_WHY_MAX, "\"%.200s\": changed or unreadable while it was read",
@@ -287,6 +301,8 @@ int model_look(int dir_fd, const char *dir, const char *source, bool want_hash,
     if ((r = gguf_end(l.head, source, why)) < 0)
         goto out;
     snprintf(out->path, sizeof(out->path), "%s", source);
+    if (out->cached > 0)
+        out->cached /= (double)out->bytes;
     if (want_hash) {
         crypto_generichash_final(&h, id, sizeof(id));
         sodium_bin2hex(out->hash, sizeof(out->hash), id, sizeof(id));

@@ -24,6 +24,8 @@ struct model_file {
     uint64_t bytes;             /* of all files */
     int64_t mtime_ns;           /* the newest */
     uint32_t files;
+    double cached; /* part of the bytes, 0..1, that the kernel held in memory before we looked; -1:
+                      not told. See page_cache.h */
     char hash[65]; /* hex; see model_look. "" when not wanted */
 };
 
