@@ -202,7 +202,8 @@ static void this_process_grows_by_what_it_touches(void **state)
     assert_int_equal(measure_process(root, getpid(), false, &after), 0);
     munmap(p, SIZE);
     close(root);
-    assert_in_range(after.system - before.system, SIZE, SIZE + SIZE / 4);
+    /* Our part of libraries falls and rises as others who use them come and go. */
+    assert_in_range(after.system - before.system, SIZE - SIZE / 8, SIZE + SIZE / 8);
 }
 
 /* ---- when ---- */
