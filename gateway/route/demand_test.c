@@ -308,6 +308,42 @@ static void a_failed_load_sends_them_to_the_fallback(void **state)
     route_close(q.t, ROUTE_DONE, NULL);
 }
 
+static void a_fallback_that_is_not_loaded_is_wanted_then(void **state)
+{
+    struct rig *g = rig_open("version: 1\ngateway: { listen: [\"127.0.0.1:0\"] }\n"
+                             "nodes: { a: { address: \"127.0.0.1:1\" } }\n"
+                             "models: { m: { source: /m.gguf } }\nroles:\n"
+                             "  code: { model: m, queue_deadline: 30s, fallback: [fim, ask] }\n"
+                             "  fim: { model: m }\n"
+                             "  ask: { model: m, residency: on-demand, fallback: [last] }\n"
+                             "  last: { model: m, residency: on-demand }\n");
+    const struct told last_ready = {"last", HOST_READY, "x", 1, 0, 0};
+    char heard[64] = "";
+    struct asked q;
+
+    (void)state;
+    assert_non_null(g);
+    route_on_wanted(g->route, on_wanted, heard);
+    rig_ask(g, &q, "code");
+    rig_pass_ms(g, 30000);
+    route_sweep(g->route); /* a deadline is no reason to load another */
+    assert_int_equal(q.err, RM_ERR_NO_HOST);
+    route_close(q.t, ROUTE_UNUSED, NULL);
+    rig_ask(g, &q, "code");
+    assert_string_equal(heard, "code");
+    route_role_fail(g->route, "code", RM_ERR_NO_HOST, "code cannot be loaded: half a file");
+    rig_turn(g);
+    assert_int_equal(q.refusals, 0);
+    assert_string_equal(heard, "ask"); /* fim is resident: nobody would load it for this */
+    route_role_fail(g->route, "ask", RM_ERR_NO_HOST, "ask cannot be loaded: half a file");
+    rig_turn(g);
+    assert_string_equal(heard, "last");
+    rig_tell(g, "a", &last_ready, 1);
+    assert_string_equal(q.role, "last");
+    route_close(q.t, ROUTE_DONE, NULL);
+    assert_int_equal(rig_close(g), 0);
+}
+
 static void b_is_loading(struct rig *g)
 {
     const struct told slow = {"code", HOST_READY, "x", 1, 0, 100},
@@ -424,6 +460,7 @@ int main(void)
         ROW(an_own_deadline_holds_while_it_loads),
         ROW(a_load_that_takes_too_long_leaves_for_the_fallback),
         ROW(a_failed_load_sends_them_to_the_fallback),
+        cmocka_unit_test(a_fallback_that_is_not_loaded_is_wanted_then),
         ROW(a_long_prompt_waits_for_the_faster_host),
         ROW(a_load_that_is_late_is_not_waited_for),
         ROW(roles_are_told_with_their_loads),

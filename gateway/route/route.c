@@ -13,7 +13,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
-enum { SWEEP_MS = 250, SERVICE_MIX = 8, HOLD_MORE_MS = 1000 };
+enum { SWEEP_MS = 250, SERVICE_MIX = 8, HOLD_MORE_MS = 1000, MOVES_MAX = 8 };
 
 /* RT_NEW   opened, not looked at yet      RT_WAITING  in its role's queue
  * RT_LEASED has a host                    RT_REFUSED  told so; only the close is still to come */
@@ -35,7 +35,7 @@ struct route_ticket {
     uint64_t hold_ms; /* WAITING: for a host that is being loaded, until then at most; 0: has not */
     bool first_byte;
     bool fixed;                     /* the deadline came with the ask: it holds as it is */
-    bool moved;                     /* waits for a fallback: there is no other */
+    uint8_t moved;                  /* how often it went to a fallback */
     TAILQ_ENTRY(route_ticket) link; /* WAITING: the role's queue; else one of the route's lists */
 };
 
@@ -219,17 +219,33 @@ void route_ticket_status(const struct route_ticket *t, char *out, size_t n)
 
 /* ---- the queues ---- */
 
-/* The first fallback that could take a request now; NULL: none. */
-static struct cluster_role *fallback_of(struct route *r, const struct cluster_role *role)
+/* Will the role be loaded when somebody waits for it? */
+static bool role_may_come(const struct cluster_role *role)
 {
+    const uint64_t now = rm_now_ms();
+    struct coming c;
+
+    coming_of(role, now, &c);
+    return c.is || (role->conf->residency == MAP_ON_DEMAND && !coming_hopeless(role, now));
+}
+
+/* The first fallback that could take a request now. cold: when there is none, the first that may
+ * come. NULL: none. */
+static struct cluster_role *fallback_of(struct route *r, const struct cluster_role *role, bool cold)
+{
+    struct cluster_role *maybe = NULL;
+
     for (size_t i = 0; i < role->conf->fallback.n; i++) {
         struct cluster_role *other = cluster_role_find(&r->cluster, role->conf->fallback.item[i]);
 
-        if (other != NULL && other->conf != NULL && cluster_usable(other) > 0 &&
-            other->n_waiting < other->conf->queue_max)
+        if (other == NULL || other->conf == NULL || other->n_waiting >= other->conf->queue_max)
+            continue;
+        if (cluster_usable(other) > 0)
             return other;
+        if (cold && maybe == NULL && role_may_come(other))
+            maybe = other;
     }
-    return NULL;
+    return maybe;
 }
 
 static uint32_t retry_after(const struct cluster_role *role)
@@ -256,7 +272,8 @@ static void ticket_wait(struct route_ticket *t, struct cluster_role *role)
 
     coming_clock(role, now);
     if (!t->fixed)
-        t->ask.deadline_ms = (t->moved ? now : t->opened_us / 1000) + role->conf->queue_deadline_ms;
+        t->ask.deadline_ms =
+            (t->moved > 0 ? now : t->opened_us / 1000) + role->conf->queue_deadline_ms;
     TAILQ_INSERT_TAIL(&role->waiting, t, link);
     role->n_waiting++;
     t->role = role;
@@ -265,16 +282,18 @@ static void ticket_wait(struct route_ticket *t, struct cluster_role *role)
     role->wanted = true;
 }
 
-/* A waiting ticket's role will not serve it: to a fallback, if there is one. */
-static bool ticket_move(struct route_ticket *t)
+/* A waiting ticket's role will not serve it (cold: never): to a fallback, if there is one. The map
+ * has no loops of fallbacks, but a ticket may see several maps. */
+static bool ticket_move(struct route_ticket *t, bool cold)
 {
     struct cluster_role *role = t->role, *other;
 
-    if (t->moved || role->conf == NULL || (other = fallback_of(t->route, role)) == NULL)
+    if (t->moved == MOVES_MAX || role->conf == NULL ||
+        (other = fallback_of(t->route, role, cold)) == NULL)
         return false;
     TAILQ_REMOVE(&role->waiting, t, link);
     role->n_waiting--;
-    t->moved = true;
+    t->moved++;
     role->moved++;
     ticket_wait(t, other);
     route_wake(t->route);
@@ -298,7 +317,7 @@ static void take_one(struct route_ticket *t)
     }
     role->last_ask_ms = t->opened_us / 1000;
     if (coming_hopeless(role, rm_now_ms())) {
-        if ((other = fallback_of(r, role)) == NULL) {
+        if ((other = fallback_of(r, role, true)) == NULL) {
             coming_why(role, rm_now_ms(), why, sizeof why);
             role->refused++;
             ticket_refuse(t, RM_ERR_NO_HOST, why, COMING_RETRY_S);
@@ -306,7 +325,7 @@ static void take_one(struct route_ticket *t)
         }
         role->moved++;
         role = other;
-        t->moved = true;
+        t->moved++;
     }
     if (role->n_waiting >= role->conf->queue_max) {
         snprintf(why, sizeof why, "%u requests wait for %s already", role->n_waiting, role->name);
@@ -391,7 +410,8 @@ static void expire_role(struct cluster_role *role, uint64_t now_ms)
             ticket_refuse(t, RM_ERR_MODEL, "the role is not in the role map any more", 0);
             continue;
         }
-        if (!usable && (now_ms >= t->ask.deadline_ms ? !t->fixed : hopeless) && ticket_move(t))
+        if (!usable && (now_ms >= t->ask.deadline_ms ? !t->fixed : hopeless) &&
+            ticket_move(t, hopeless))
             continue;
         if (!hopeless && now_ms < ticket_deadline(t))
             continue;
@@ -701,7 +721,7 @@ void route_role_fail(struct route *r, const char *name, int err, const char *tex
     for (left = role->n_waiting; left > 0; left--) { /* those that come meanwhile are later ones */
         struct route_ticket *t = TAILQ_FIRST(&role->waiting);
 
-        if (!ticket_move(t))
+        if (!ticket_move(t, true))
             ticket_refuse(t, err, why, coming_retry_after(role, rm_now_ms()));
     }
 }

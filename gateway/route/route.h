@@ -30,8 +30,10 @@ struct route_ask {
 };
 
 /* Waiting. A request waits for a host until its role's queue_deadline. Then, and at once when the
- * role cannot be loaded, it goes to the first fallback that has a ready host, for that one's
- * queue_deadline. Without such a fallback, time in which no host of the role can serve but one is
+ * role cannot be loaded, it goes to the first fallback that has a ready host (when the role cannot
+ * be loaded and none has: the first that is on demand or being loaded), for that one's
+ * queue_deadline.
+ * Without such a fallback, time in which no host of the role can serve but one is
  * being loaded, or is said to come (route_role_note), does not count: the clock stands as long as
  * the load makes progress (its figure has risen within the last minute, or its announced end has
  * not passed), for 30 minutes from the request at most. After that it is refused. A deadline of its
@@ -166,7 +168,8 @@ struct route_note {
 void route_role_note(struct route *r, const char *role, const struct route_note *note); /* copied */
 
 /* Refuses all that wait for the role now, inside this call: on_refused with err and text ("cannot
- * be loaded: ..."). Those whose role has a fallback with a ready host go there instead. */
+ * be loaded: ..."). Those whose role has a fallback that is ready, on demand or being
+ * loaded go there instead. */
 void route_role_fail(struct route *r, const char *role, int err, const char *text);
 
 /* For /api/v1 and /metrics: JSON members and counters of the present; see ops. */
