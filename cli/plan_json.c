@@ -44,7 +44,7 @@ static void json_nodes(const struct plan_answer *a, struct rm_jw *w)
         rm_jw_u64(w, "total", a->facts->nodes[n]->total_bytes);
         rm_jw_u64(w, "reserve", a->facts->nodes[n]->total_bytes - budget);
         rm_jw_u64(w, "used", a->plan.used_bytes[n]);
-        rm_jw_u64(w, "free", budget - a->plan.used_bytes[n]);
+        rm_jw_u64(w, "free", budget > a->plan.used_bytes[n] ? budget - a->plan.used_bytes[n] : 0);
         rm_jw_arr(w, "hosts");
         for (size_t r = 0; r < a->problem.in.n_roles; r++)
             json_host(a, w, r, n);

@@ -32,17 +32,18 @@ static bool hosted_on(const struct plan_answer *a, size_t role, size_t node)
 
 static uint64_t free_bytes(const struct plan_answer *a, size_t node)
 {
-    return a->problem.nodes[node].budget_bytes - a->plan.used_bytes[node];
+    uint64_t budget = a->problem.nodes[node].budget_bytes, used = a->plan.used_bytes[node];
+
+    return budget > used ? budget - used : 0;
 }
 
 size_t plan_home_of(const struct plan_answer *a, size_t role)
 {
     for (size_t n = 0; n < a->problem.in.n_nodes; n++) {
-        const struct plan_pair *p = pair_of(a, role, n);
-        uint64_t largest = a->problem.nodes[n].largest_bytes;
+        struct plan_node left = plan_node_left(&a->problem.in, &a->plan, n);
 
-        if (p->allowed && p->bytes <= free_bytes(a, n) &&
-            (largest == 0 || p->largest_bytes <= largest))
+        if (pair_of(a, role, n)->allowed &&
+            plan_node_has_room(&left, &a->problem.roles[role], pair_of(a, role, n)))
             return n;
     }
     return SIZE_MAX;

@@ -37,7 +37,8 @@ static bool in_conflict(struct part *p, const uint16_t *set, size_t n, bool *fit
                          .steps_max = p->steps < CONFLICT_ALL_STEPS ? CONFLICT_STEPS : 1};
 
     for (size_t i = 0; i < n; i++) {
-        p->roles[i] = (struct plan_role){.wish = PLAN_PINNED, .replicas = 1};
+        p->roles[i] = (struct plan_role){
+            .wish = PLAN_PINNED, .replicas = 1, .swap = p->in->roles[set[i]].swap};
         memcpy(&p->pairs[i * n_nodes], &p->in->pairs[set[i] * n_nodes], n_nodes * sizeof *p->pairs);
         for (size_t k = 0; k < n_nodes; k++)
             p->pairs[i * n_nodes + k].standing = p->pairs[i * n_nodes + k].file = false;
@@ -140,11 +141,14 @@ static void look_smaller(struct part *p, const uint16_t *all, size_t m, struct p
 
 static bool fits_with(struct part *p, struct plan_conflict *c, size_t node, uint64_t more)
 {
+    struct plan_node *n = &p->nodes[node], before = *n;
     bool fits, not_so;
 
-    p->nodes[node].budget_bytes += more;
+    n->budget_bytes += more;
+    n->main_bytes += more;
+    n->device_bytes += more;
     not_so = in_conflict(p, c->roles, c->n_roles, &fits);
-    p->nodes[node].budget_bytes -= more;
+    *n = before;
     c->least = c->least && (fits || not_so);
     return fits;
 }

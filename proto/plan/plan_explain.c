@@ -9,11 +9,15 @@ static const struct plan_pair *pair_of(const struct plan_in *in, size_t role, si
 
 static bool possible(const struct plan_in *in, size_t role, size_t node)
 {
-    const struct plan_pair *p = pair_of(in, role, node);
-    const struct plan_node *n = &in->nodes[node];
+    return pair_of(in, role, node)->allowed &&
+           plan_node_has_room(&in->nodes[node], &in->roles[role], pair_of(in, role, node));
+}
 
-    return p->allowed && n->usable && p->bytes <= n->budget_bytes &&
-           (n->largest_bytes == 0 || p->largest_bytes <= n->largest_bytes);
+static bool has_room(const struct plan_in *in, const struct plan_out *out, size_t role, size_t node)
+{
+    struct plan_node left = plan_node_left(in, out, node);
+
+    return plan_node_has_room(&left, &in->roles[role], pair_of(in, role, node));
 }
 
 enum plan_reason plan_reason_of(const struct plan_in *in, const struct plan_out *out, size_t role,
@@ -27,8 +31,7 @@ enum plan_reason plan_reason_of(const struct plan_in *in, const struct plan_out 
         bool other = n != node && (out->hosts[role] >> n & 1) == 0 && possible(in, role, n);
 
         nodes += possible(in, role, n);
-        if (other &&
-            pair_of(in, role, n)->bytes <= in->nodes[n].budget_bytes - out->used_bytes[n]) {
+        if (other && has_room(in, out, role, n)) {
             with_room++;
             with_file += pair_of(in, role, n)->file;
         }

@@ -60,12 +60,62 @@ static const struct plan_pair *cpair(const struct plan_in *in, size_t role, size
 /* --- what a plan is worth, written a second time ------------------------------------------------
  */
 
-static bool possible(const struct plan_in *in, size_t r, size_t n)
+/* What lies on a node. */
+struct load {
+    uint64_t all, device, all_unswapped, main_unswapped;
+};
+
+static void load_add(struct load *l, const struct plan_in *in, size_t r, size_t n)
 {
     const struct plan_pair *p = cpair(in, r, n);
 
-    return p->allowed && in->nodes[n].usable && p->bytes <= in->nodes[n].budget_bytes &&
+    l->all += p->bytes;
+    l->device += p->device_bytes;
+    l->all_unswapped += in->roles[r].swap ? 0 : p->bytes;
+    l->main_unswapped += in->roles[r].swap ? 0 : p->bytes - p->device_bytes;
+}
+
+static bool load_fits(const struct load *l, const struct plan_node *n)
+{
+    if (l->all > n->budget_bytes + n->swap_bytes || l->all_unswapped > n->budget_bytes)
+        return false;
+    return !n->split || (l->device <= n->device_bytes && l->main_unswapped <= n->main_bytes &&
+                         l->all - l->device <= n->main_bytes + n->swap_bytes);
+}
+
+static uint64_t load_swap(const struct load *l, const struct plan_node *n)
+{
+    uint64_t all = l->all > n->budget_bytes ? l->all - n->budget_bytes : 0, main = 0;
+
+    if (n->split && l->all - l->device > n->main_bytes)
+        main = l->all - l->device - n->main_bytes;
+    return all > main ? all : main;
+}
+
+static bool fits_beside(const struct plan_in *in, const struct load *l, size_t r, size_t n)
+{
+    const struct plan_pair *p = cpair(in, r, n);
+    struct load with = *l;
+
+    load_add(&with, in, r, n);
+    return p->allowed && in->nodes[n].usable && load_fits(&with, &in->nodes[n]) &&
            (in->nodes[n].largest_bytes == 0 || p->largest_bytes <= in->nodes[n].largest_bytes);
+}
+
+static bool possible(const struct plan_in *in, size_t r, size_t n)
+{
+    const struct load nothing = {0, 0, 0, 0};
+
+    return fits_beside(in, &nothing, r, n);
+}
+
+static void load_all(const struct plan_in *in, const uint64_t *hosts, struct load *load)
+{
+    memset(load, 0, in->n_nodes * sizeof *load);
+    for (size_t r = 0; r < in->n_roles; r++)
+        for (size_t n = 0; n < in->n_nodes; n++)
+            if ((hosts[r] >> n & 1) != 0)
+                load_add(&load[n], in, r, n);
 }
 
 static void count_role(const struct plan_in *in, size_t r, uint64_t hosts, uint32_t *count)
@@ -92,14 +142,12 @@ static void count_role(const struct plan_in *in, size_t r, uint64_t hosts, uint3
 
 static void count_plan(const struct plan_in *in, const uint64_t *hosts, uint32_t *count)
 {
-    uint64_t left[PLAN_NODES_MAX];
+    struct load load[PLAN_NODES_MAX];
 
     memset(count, 0, PLAN_COUNTS * sizeof *count);
-    for (size_t n = 0; n < in->n_nodes; n++) {
-        left[n] = in->nodes[n].budget_bytes;
-        for (size_t r = 0; r < in->n_roles; r++)
-            left[n] -= (hosts[r] >> n & 1) != 0 ? cpair(in, r, n)->bytes : 0;
-    }
+    load_all(in, hosts, load);
+    for (size_t n = 0; n < in->n_nodes; n++)
+        count[PLAN_SWAPPED] += (uint32_t)((load_swap(&load[n], &in->nodes[n]) + GIB - 1) / GIB);
     for (size_t r = 0; r < in->n_roles; r++) {
         bool room = false;
 
@@ -108,22 +156,21 @@ static void count_plan(const struct plan_in *in, const uint64_t *hosts, uint32_t
             continue;
         }
         for (size_t n = 0; n < in->n_nodes; n++)
-            room = room || (possible(in, r, n) && cpair(in, r, n)->bytes <= left[n]);
+            room = room || fits_beside(in, &load[n], r, n);
         count[PLAN_NO_HEADROOM] += !room;
     }
 }
 
 static void check_plan(const struct plan_in *in, const struct plan_out *out)
 {
+    struct load load[PLAN_NODES_MAX];
     uint32_t count[PLAN_COUNTS];
 
+    load_all(in, out->hosts, load);
     for (size_t n = 0; n < in->n_nodes; n++) {
-        uint64_t used = 0;
-
-        for (size_t r = 0; r < in->n_roles; r++)
-            used += (out->hosts[r] >> n & 1) != 0 ? cpair(in, r, n)->bytes : 0;
-        assert_true(used == out->used_bytes[n]);
-        assert_true(used <= in->nodes[n].budget_bytes);
+        assert_true(load[n].all == out->used_bytes[n]);
+        assert_true(!in->nodes[n].usable || load_fits(&load[n], &in->nodes[n]));
+        assert_true(load_swap(&load[n], &in->nodes[n]) == out->swap_bytes[n]);
     }
     for (size_t r = 0; r < in->n_roles; r++) {
         uint32_t hosted = 0;
@@ -146,12 +193,14 @@ static void check_plan(const struct plan_in *in, const struct plan_out *out)
 
 struct brute {
     const struct plan_in *in;
-    uint64_t hosts[SMALL_ROLES], left[SMALL_NODES];
+    uint64_t hosts[SMALL_ROLES];
+    struct load load[SMALL_NODES];
     uint32_t best[PLAN_COUNTS];
 };
 
 static void brute_role(struct brute *b, size_t r)
 {
+    struct load before[SMALL_NODES];
     uint32_t count[PLAN_COUNTS];
 
     if (r == b->in->n_roles) {
@@ -160,47 +209,69 @@ static void brute_role(struct brute *b, size_t r)
             memcpy(b->best, count, sizeof count);
         return;
     }
+    memcpy(before, b->load, sizeof before);
     for (uint64_t mask = 0; mask < UINT64_C(1) << b->in->n_nodes; mask++) {
         bool fits = b->in->roles[r].wish != PLAN_IF_ASKED || mask == 0;
 
         if ((uint32_t)__builtin_popcountll(mask) > b->in->roles[r].replicas)
             continue;
         for (size_t n = 0; n < b->in->n_nodes && fits; n++)
-            fits = (mask >> n & 1) == 0 ||
-                   (possible(b->in, r, n) && cpair(b->in, r, n)->bytes <= b->left[n]);
+            fits = (mask >> n & 1) == 0 || fits_beside(b->in, &b->load[n], r, n);
         if (!fits)
             continue;
         for (size_t n = 0; n < b->in->n_nodes; n++)
-            b->left[n] -= (mask >> n & 1) != 0 ? cpair(b->in, r, n)->bytes : 0;
+            if ((mask >> n & 1) != 0)
+                load_add(&b->load[n], b->in, r, n);
         b->hosts[r] = mask;
         brute_role(b, r + 1);
-        for (size_t n = 0; n < b->in->n_nodes; n++)
-            b->left[n] += (mask >> n & 1) != 0 ? cpair(b->in, r, n)->bytes : 0;
+        memcpy(b->load, before, sizeof before);
     }
     b->hosts[r] = 0;
 }
 
-/* Small numbers make ties and exact fits frequent. */
+/* Small numbers make ties and exact fits frequent. Of three maps one has swap, of three one has
+ * devices; `unit` makes them count in bytes or in halves of what swap is counted in. */
+static void small_node(struct plan_node *n, uint64_t size, uint64_t unit, bool swap, bool devices)
+{
+    *n = (struct plan_node){.usable = draw(10) > 0,
+                            .budget_bytes = size * unit,
+                            .swap_bytes = swap ? draw(7) * unit : 0,
+                            .largest_bytes = draw(8) == 0 ? 3 * unit : 0,
+                            .split = devices && draw(3) > 0};
+    if (n->split) { /* two pools, or one of which devices reach a part */
+        uint64_t device = 1 + draw(size);
+        bool unified = draw(3) == 0;
+
+        n->device_bytes = device * unit;
+        n->main_bytes = (unified ? size : size - device / 2) * unit;
+    }
+}
+
 static struct map *small_map(void)
 {
     struct map *m = map_new(1 + draw(SMALL_NODES), 1 + draw(SMALL_ROLES));
-    uint64_t alike = draw(3), size = 3 + draw(10);
+    uint64_t alike = draw(3), size = 3 + draw(10), unit = draw(2) == 0 ? 1 : GIB / 2;
+    bool swap = draw(3) == 0, devices = draw(3) == 0;
 
     for (size_t n = 0; n < m->in.n_nodes; n++)
-        m->nodes[n] = (struct plan_node){.usable = draw(10) > 0,
-                                         .budget_bytes = alike > 0 ? size : 3 + draw(10),
-                                         .largest_bytes = draw(8) == 0 ? 3 : 0};
+        small_node(&m->nodes[n], alike > 0 ? size : 3 + draw(10), unit, swap, devices);
     for (size_t r = 0; r < m->in.n_roles; r++) {
         uint64_t bytes = 1 + draw(7);
 
         m->roles[r] = (struct plan_role){.wish = (enum plan_wish)draw(PLAN_IF_ASKED + 1),
-                                         .replicas = draw(3) > 0 ? 1 : 1 + (uint32_t)draw(4)};
-        for (size_t n = 0; n < m->in.n_nodes; n++)
-            *pair(m, r, n) = (struct plan_pair){.allowed = draw(6) > 0,
-                                                .standing = draw(4) == 0,
-                                                .file = alike == 2 || draw(2) == 0,
-                                                .bytes = draw(5) > 0 ? bytes : 1 + draw(7),
-                                                .largest_bytes = bytes};
+                                         .replicas = draw(3) > 0 ? 1 : 1 + (uint32_t)draw(4),
+                                         .swap = swap && draw(2) == 0};
+        for (size_t n = 0; n < m->in.n_nodes; n++) {
+            struct plan_pair *p = pair(m, r, n);
+
+            *p = (struct plan_pair){.allowed = draw(6) > 0,
+                                    .standing = draw(4) == 0,
+                                    .file = alike == 2 || draw(2) == 0,
+                                    .bytes = (draw(5) > 0 ? bytes : 1 + draw(7)) * unit,
+                                    .largest_bytes = bytes * unit};
+            if (devices && draw(3) > 0)
+                p->device_bytes = draw(3) > 0 ? p->bytes : draw(p->bytes / unit + 1) * unit;
+        }
     }
     return m;
 }
@@ -209,7 +280,7 @@ static void test_never_worse(void **state)
 {
     const char *given = getenv("PLAN_SEED");
     uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL), steps = 0;
-    unsigned feasible = 0, searched = 0;
+    unsigned feasible = 0, searched = 0, swapped = 0;
 
     (void)state;
     rng = seed;
@@ -219,8 +290,6 @@ static void test_never_worse(void **state)
         struct brute b = {.in = &m->in};
         struct plan_out out, again;
 
-        for (size_t n = 0; n < m->in.n_nodes; n++)
-            b.left[n] = m->nodes[n].budget_bytes;
         memset(b.best, 0xff, sizeof b.best);
         brute_role(&b, 0);
         assert_int_equal(plan_solve(&m->in, &out), 0);
@@ -231,12 +300,13 @@ static void test_never_worse(void **state)
             fail_msg("seed %" PRIu64 ", map %u: another plan is better", seed, i);
         feasible += plan_is_feasible(&out);
         searched += out.steps > 0;
+        swapped += out.count[PLAN_SWAPPED] > 0;
         steps += out.steps;
         free(m);
     }
-    printf("%u maps, %u feasible, %u searched in %" PRIu64 " steps\n", (unsigned)SMALL_MAPS,
-           feasible, searched, steps);
-    assert_true(feasible > 100 && feasible < SMALL_MAPS && searched > 100); /* maps of all kinds */
+    printf("%u maps, %u feasible, %u swap, %u searched in %" PRIu64 " steps\n",
+           (unsigned)SMALL_MAPS, feasible, swapped, searched, steps);
+    assert_true(feasible > 100 && feasible < SMALL_MAPS && searched > 100 && swapped > 100);
 }
 
 /* --- nothing changed: nothing moves -------------------------------------------------------------

@@ -23,14 +23,12 @@ static bool loadable(const struct ways *w, size_t role)
 
     for (size_t n = 0; n < in->n_nodes; n++) {
         const struct plan_pair *p = &in->pairs[role * in->n_nodes + n];
-        const struct plan_node *node = &in->nodes[n];
-        uint64_t pinned = 0;
+        struct plan_node left = in->nodes[n];
 
         for (size_t r = 0; r < in->n_roles; r++)
             if (in->roles[r].wish == PLAN_PINNED && (w->plan.hosts[r] >> n & 1) != 0)
-                pinned += in->pairs[r * in->n_nodes + n].bytes;
-        if (p->allowed && p->bytes <= node->budget_bytes - pinned &&
-            (node->largest_bytes == 0 || p->largest_bytes <= node->largest_bytes))
+                plan_node_take(&left, &in->roles[r], &in->pairs[r * in->n_nodes + n]);
+        if (p->allowed && plan_node_has_room(&left, &in->roles[role], p))
             return true;
     }
     return false;
