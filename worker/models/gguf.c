@@ -312,8 +312,13 @@ static int check_split(struct gguf_reading *g, uint32_t parts)
     if (count->v != parts)
         return gguf_fail(g, count->at, "split.count %llu, the file's name says %u parts",
                          (unsigned long long)count->v, parts);
-    if (g->split_tensors.present && g->split_tensors.v <= GGUF_TENSORS_MAX)
+    if (g->split_tensors.v > GGUF_TENSORS_MAX)
+        return gguf_fail(g, g->split_tensors.at, "split.tensors.count %llu: more than %d",
+                         (unsigned long long)g->split_tensors.v, GGUF_TENSORS_MAX);
+    if (h->files == 0) { /* gguf_end compares; it names the first file */
         h->split_tensors = (uint32_t)g->split_tensors.v;
+        g->split_tensors_at = g->split_tensors.at;
+    }
     return 0;
 }
 
@@ -595,8 +600,9 @@ int gguf_end(struct gguf_reading *g, const char *file, char *why)
     if (g->failed)
         r = RM_ERR_MODEL_FILE;
     else if (h->split_tensors != 0 && h->split_tensors != h->tensors) {
-        snprintf(why, GGUF_WHY_MAX, "%s: %u tensors in all files, split.tensors.count says %u",
-                 shown, h->tensors, h->split_tensors);
+        snprintf(why, GGUF_WHY_MAX,
+                 "%s: offset %llu: split.tensors.count says %u, there are %u in all files", shown,
+                 (unsigned long long)g->split_tensors_at, h->split_tensors, h->tensors);
         r = RM_ERR_MODEL_FILE;
     } else if (h->tensors == 0) {
         snprintf(why, GGUF_WHY_MAX, "%s: offset 8: no tensors", shown);

@@ -75,6 +75,7 @@ struct gguf_reading {
     struct gguf_extent *extents; /* owned; of this file */
     uint32_t n_extents, cap_extents;
     struct gguf_own split_no, split_count, split_tensors, alignment; /* of this file */
+    uint64_t split_tensors_at;                                       /* in the first file */
 };
 
 /* Both print `at`, the file and the text; fail returns RM_ERR_MODEL_FILE. */

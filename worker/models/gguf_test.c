@@ -223,7 +223,7 @@ static const struct split_row {
     {"a tensor is missing",
      {"head:1,8 BASE" SPLIT(0, 2, 3) "tensor:a,64,0,0 pad fill:256",
       "head:1,3" SPLIT(1, 2, 3) "tensor:b,32,0,0 pad fill:128"},
-     "m.gguf: 2 tensors in all files, split.tensors.count says 3"},
+     "m.gguf: offset 296: split.tensors.count says 3, there are 2 in all files"},
     {"of another split",
      {"head:1,8 BASE" SPLIT(0, 3, 2) "tensor:a,64,0,0 pad fill:256", ""},
      "split.count 3, the file's name says 2 parts"},
