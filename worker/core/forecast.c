@@ -12,19 +12,15 @@
 #include "worker/core/loader.h"
 #include "worker/core/shim.h"
 
-/* Private memory of this process, bytes: resident minus shared of /proc/self/statm. 0: not known.
- */
-static uint64_t private_bytes(void)
+uint64_t forecast_resident(void)
 {
-    unsigned long long size, resident, shared;
+    unsigned long long size, resident;
     FILE *f = fopen("/proc/self/statm", "r");
-    int n = f != NULL ? fscanf(f, "%llu %llu %llu", &size, &resident, &shared) : 0;
+    int n = f != NULL ? fscanf(f, "%llu %llu", &size, &resident) : 0;
 
     if (f != NULL)
         fclose(f);
-    if (n != 3 || resident < shared)
-        return 0;
-    return (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+    return n == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 static uint64_t larger(uint64_t a, uint64_t b)
@@ -60,14 +56,11 @@ int forecast_sum(const struct loaded *l, struct node_forecast *out)
 /* What does not stand in the breakdown. */
 static void add_others(const struct loaded *l, struct node_forecast *f)
 {
-    uint64_t held = private_bytes(), tokens = (uint64_t)l->context * l->slots;
+    uint64_t vocabulary = (uint64_t)llama_vocab_n_tokens(llama_model_get_vocab(l->model));
 
-    /* a recurrent state is really allocated by the dry run, and is in the rows already */
-    if (llama_model_is_recurrent(l->model) || llama_model_is_hybrid(l->model))
-        held = held > f->kv ? held - f->kv : 0;
-    f->process = held + tokens * sizeof(int32_t); /* kvcache.c notes what every cell holds */
-    f->output =
-        (uint64_t)llama_vocab_n_tokens(llama_model_get_vocab(l->model)) * l->slots * sizeof(float);
+    f->output = vocabulary * l->slots * sizeof(float);
+    f->process = forecast_resident() + vocabulary * sizeof(llama_token_data); /* sampling, once */
+    f->process += (uint64_t)l->context * l->slots * sizeof(int32_t); /* kvcache.c's notes */
     if (kv_kind_of(l->model) != PREFIX_ATTENTION)
         f->checkpoints = KV_CHECKPOINT_BYTES_MAX;
 }

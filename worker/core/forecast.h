@@ -28,8 +28,12 @@ RM_MUST_USE int forecast_run(const struct decoder_conf *conf, bool costs, struct
  * Returns 0 or RM_ERR_NOT_SUPPORTED. */
 RM_MUST_USE int forecast_sum(const struct loaded *l, struct node_forecast *out);
 
+/* Pages of this process that are in memory, libraries with them; bytes. 0: not known. */
+uint64_t forecast_resident(void);
+
 /* For forecast.c: f->costs of a model that was opened dry and whose asked context is summed up in
- * f. Replaces the context of l several times; what cannot be tried stays unknown. */
+ * f, and process and checkpoints as they follow. Replaces the context of l several times; what
+ * cannot be tried stays unknown. */
 void forecast_costs(const struct decoder_conf *conf, struct loaded *l, struct node_forecast *f);
 
 /* One dry run, as the solver sees it. */

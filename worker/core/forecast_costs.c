@@ -245,11 +245,41 @@ static bool try_kv(const struct decoder_conf *asked, enum decoder_kv kv, struct 
     return forecast_solve(p, n, out, state_slot);
 }
 
+/* What context and graph take of main memory beside the buffers: the process with the context less
+ * the process without. */
+static uint64_t without_context(struct loaded *l)
+{
+    uint64_t with = forecast_resident(), without;
+
+    loader_drop_context(l);
+    malloc_trim(0);
+    without = forecast_resident();
+    return with > without ? with - without : 0;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+/* The dry run measures itself. A recurrent state is really allocated by it, and stands under kv
+ * already; of the description of a graph there are two as soon as the model decodes, the one that
+ * was reserved for and the one that is computed. */
+static void process_costs(struct node_forecast *f, uint64_t context_bytes, uint64_t heap_cell)
+{
+    struct node_costs *c = &f->costs;
+    uint64_t cells = pad((uint64_t)f->context * f->slots), state = c->state_slot * f->slots;
+
+    f->process = less(f->process, state) + less(context_bytes, state + heap_cell * cells);
+    c->process_cell = heap_cell + TOKEN_BYTES;
+    c->process = less(f->process, c->process_cell * cells);
+}
+
 void forecast_costs(const struct decoder_conf *conf, struct loaded *l, struct node_forecast *f)
 {
     struct node_costs *c = &f->costs;
     struct node_bytes same;
-    uint64_t cell = 0, ignored = 0, state, cells;
+    uint64_t cell = 0, ignored = 0, state, context_bytes = without_context(l);
     int32_t window = llama_model_n_swa(l->model);
 
     c->batch = l->batch;
@@ -262,9 +292,7 @@ void forecast_costs(const struct decoder_conf *conf, struct loaded *l, struct no
     if (try_kv(conf, DECODER_KV_F16, l, f, &c->f16, &c->state_slot, &cell) &&
         try_kv(conf, DECODER_KV_Q8_0, l, f, &c->q8_0, &state, &ignored) && state != c->state_slot)
         c->q8_0 = (struct node_kv_costs){0};
-    cells = pad((uint64_t)f->context * f->slots);
-    c->process_cell = cell + TOKEN_BYTES;
-    c->process = f->process > c->process_cell * cells ? f->process - c->process_cell * cells : 0;
+    process_costs(f, context_bytes, cell);
     /* The states for prefix reuse follow from the costs; without them the limit stands. */
     if (node_forecast_at(f, f->context, f->slots, conf->kv == DECODER_KV_Q8_0, &same) == 0)
         f->checkpoints = same.checkpoints;

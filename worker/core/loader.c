@@ -3,6 +3,7 @@
 #include "loader.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -133,13 +134,18 @@ static int new_context(const struct decoder_conf *conf, struct loaded *l, char *
     return UV_ENOMEM;
 }
 
+void loader_drop_context(struct loaded *l)
+{
+    if (l->ctx != NULL)
+        llama_free(l->ctx);
+    l->ctx = NULL;
+}
+
 int loader_again(struct loaded *l, const struct decoder_conf *conf, char *why, size_t n_why)
 {
     int r;
 
-    if (l->ctx != NULL)
-        llama_free(l->ctx);
-    l->ctx = NULL;
+    loader_drop_context(l);
     why[0] = '\0';
     llama_env_reset_error();
     return (r = check_conf(conf, why, n_why)) < 0 ? r : new_context(conf, l, why, n_why);
@@ -159,6 +165,7 @@ int loader_open(const struct decoder_conf *conf, bool dry, struct loaded *out, c
         (r = new_context(conf, &l, why, n_why)) < 0)
         goto out;
     if (!dry) {
+        malloc_trim(0); /* weights that were repacked were read into buffers as large as a tensor */
         l.pool = llama_env_pool_new(l.ctx, l.threads);
         rm_info("core", "model is loaded", RM_U("ms", rm_now_ms() - began),
                 RM_U("context", l.context), RM_U("slots", l.slots), RM_U("threads", l.threads),
@@ -173,8 +180,7 @@ out:
 
 void loader_close(struct loaded *l)
 {
-    if (l->ctx != NULL)
-        llama_free(l->ctx);
+    loader_drop_context(l);
     llama_env_pool_free(l->pool);
     if (l->model != NULL)
         llama_model_free(l->model);

@@ -36,6 +36,7 @@ RM_MUST_USE int loader_open(const struct decoder_conf *conf, bool dry, struct lo
  * of conf must be as it was. l->ctx is NULL after an error. Returns and says as loader_open. */
 RM_MUST_USE int loader_again(struct loaded *l, const struct decoder_conf *conf, char *why,
                              size_t n_why);
+void loader_drop_context(struct loaded *l);
 void loader_close(struct loaded *l); /* frees; a zeroed struct is fine */
 
 #endif

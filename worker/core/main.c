@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <llama.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@
 #include "worker/core/options.h"
 #include "worker/core/ready.h"
 
-enum { WHY = 512, OOM_SCORE = 800, STOP_S = 1 };
+enum { WHY = 512, OOM_SCORE = 800, STOP_S = 1, MAPPED_FROM = 4 << 20 };
 
 struct core {
     struct core_options options;
@@ -295,6 +296,10 @@ int main(int argc, char **argv)
     int r = core_options_parse(argc, argv, &c.options, why, sizeof(why)), pipe_err;
 
     c.started_ms = rm_now_ms();
+    /* Without this glibc raises its threshold when a large buffer is freed, and puts the next ones,
+     * which may never be touched in full, on heap pages that were touched: the process would hold
+     * more than its forecast. */
+    mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
     pipe_err = ready_open(&c.pipe, c.options.ready_fd);
     if (r == 0 && pipe_err < 0) {
         r = RM_ERR_FIELD;
