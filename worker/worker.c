@@ -533,7 +533,6 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
     w->lock_fd = w->models_fd = w->room.sys_root = -1;
     w->start_ms = rm_now_ms();
     raise_file_limit();
-    shield_from_the_kernel();
     if ((r = w->models_fd = models_open_dir(w->opt.models_dir)) < 0) {
         start_wrong(why, "models directory", w->opt.models_dir, r);
         goto out;
@@ -549,6 +548,7 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
     if ((r = start_parts(w, why)) < 0 || (r = start_server(w, why)) < 0)
         goto out;
     start_clocks(w);
+    shield_from_the_kernel(); /* not before: a start that fails says one line, why */
     if (access(w->opt.core, X_OK) != 0)
         rm_warn("worker", "no inference core: only attached engines can be hosted",
                 RM_S("core", w->opt.core));
