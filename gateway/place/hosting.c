@@ -27,12 +27,14 @@ uint64_t hosting_held_bytes(const struct hosting *h, size_t role, size_t node)
     const struct hosting_cell *c = hosting_cell(h, role, node);
     uint64_t bytes = 0;
 
-    if (p->seen != HOSTING_ABSENT && !(p->seen == HOSTING_FAILED && p->for_good)) {
+    if (p->seen != HOSTING_ABSENT) { /* a failed one may be started again by its worker */
         bytes = p->held_bytes;
         if ((p->current || bytes == 0) && p->forecast == HOSTING_FITS)
             bytes = larger(bytes, p->bytes);
     }
-    return c->asked || c->unloading ? larger(bytes, c->asked_bytes) : bytes;
+    return c->asked || c->unloading || (p->seen != HOSTING_ABSENT && !p->current)
+               ? larger(bytes, c->asked_bytes)
+               : bytes;
 }
 
 uint64_t hosting_need_bytes(const struct hosting *h, size_t role, size_t node)
@@ -45,6 +47,16 @@ uint64_t hosting_need_bytes(const struct hosting *h, size_t role, size_t node)
     return runs && p->current ? larger(p->bytes, p->held_bytes) : p->bytes;
 }
 
+bool hosting_stays_on(const struct hosting *h, size_t role, size_t node)
+{
+    const struct hosting_cell *c = hosting_cell(h, role, node);
+    const struct hosting_pair *p = hosting_pair(h, role, node);
+
+    return !h->f->roles[role].leaving && !h->f->roles[role].on_demand &&
+           h->lines[role].target == 0 && p->allowed && p->seen == HOSTING_READY && !c->unloading &&
+           !c->closed;
+}
+
 uint64_t hosting_future_bytes(const struct hosting *h, size_t node)
 {
     uint64_t sum = h->f->nodes[node].other_bytes;
@@ -52,6 +64,8 @@ uint64_t hosting_future_bytes(const struct hosting *h, size_t node)
     for (size_t r = 0; r < h->n_roles; r++)
         if (hosting_is_target(h, r, node))
             sum += hosting_need_bytes(h, r, node);
+        else if (hosting_stays_on(h, r, node))
+            sum += hosting_held_bytes(h, r, node);
     return sum;
 }
 
@@ -91,7 +105,8 @@ void hosting_note_failure(struct hosting *h, size_t role, size_t node, bool for_
     if (line->fails < UINT32_MAX)
         line->fails++;
     line->for_good = for_good;
-    c->blocked_until_ms = h->now_ms + doubled(HOSTING_RETRY_MIN_MS, HOSTING_RETRY_MAX_MS, c->fails);
+    c->blocked_until_ms = h->now_ms + doubled(HOSTING_RETRY_MIN_MS, HOSTING_RETRY_MAX_MS,
+                                              c->fails + (for_good ? 2 : 0));
 }
 
 static void set_closed(struct hosting *h, size_t role, size_t node, bool closed,
@@ -103,6 +118,8 @@ static void set_closed(struct hosting *h, size_t role, size_t node, bool closed,
         return;
     c->closed = closed;
     c->closed_ms = h->now_ms;
+    if (closed)
+        h->lines[role].bare_ms = h->now_ms;
     hosting_emit(h, &(struct hosting_action){.what = closed ? HOSTING_CLOSE : HOSTING_OPEN,
                                              .why = why,
                                              .role = role,
@@ -135,7 +152,7 @@ static void see_loading(struct hosting *h, size_t role, size_t node)
     c->ready_ms = 0;
     if (c->started_ms == 0)
         c->started_ms = h->now_ms;
-    if (c->moved_ms == 0 || p->progress > c->progress) {
+    if (c->moved_ms == 0 || p->progress > c->progress || !h->f->nodes[node].reachable) {
         c->moved_ms = h->now_ms;
         c->progress = p->progress;
     }
@@ -156,6 +173,8 @@ static void see(struct hosting *h, size_t role, size_t node)
     }
     if (c->asked && (p->current || (!c->load_owed && h->now_ms >= c->doubt_until_ms)))
         c->asked = false;
+    if (!c->asked && !c->unloading && p->current && p->forecast == HOSTING_FITS)
+        c->asked_bytes = p->bytes; /* what was forecast for it, when its settings have changed */
     c->failed = c->failed && p->seen == HOSTING_FAILED;
     if (p->seen == HOSTING_LOADING) {
         see_loading(h, role, node);
@@ -163,6 +182,7 @@ static void see(struct hosting *h, size_t role, size_t node)
         c->started_ms = c->moved_ms = 0;
         c->progress = 0;
         c->fails = c->refused = 0;
+        c->blocked_until_ms = 0;
         c->hung = false;
         h->lines[role].fails = 0;
         if (c->ready_ms == 0)
@@ -176,13 +196,21 @@ static void see(struct hosting *h, size_t role, size_t node)
 
 /* ---- what goes ---- */
 
-/* A target of the node waits for room. */
+/* A target of the node waits for room: to be loaded, or to be loaded with other settings. */
 static bool room_needed(const struct hosting *h, size_t node)
 {
-    for (size_t r = 0; r < h->n_roles; r++)
-        if (hosting_is_target(h, r, node) && !hosting_holds(h, r, node) &&
-            used_bytes(h, node) + hosting_need_bytes(h, r, node) > h->f->nodes[node].budget_bytes)
+    uint64_t used = used_bytes(h, node), budget = h->f->nodes[node].budget_bytes;
+
+    for (size_t r = 0; r < h->n_roles; r++) {
+        const struct hosting_pair *p = hosting_pair(h, r, node);
+        bool holds = hosting_holds(h, r, node);
+        bool stale = holds && p->seen != HOSTING_ABSENT && !p->current &&
+                     p->forecast == HOSTING_FITS && !hosting_cell(h, r, node)->asked;
+
+        if (hosting_is_target(h, r, node) && (!holds || stale) &&
+            used - hosting_held_bytes(h, r, node) + hosting_need_bytes(h, r, node) > budget)
             return true;
+    }
     return false;
 }
 
@@ -229,6 +257,8 @@ static bool base_goes(const struct hosting *h, size_t role, size_t node, enum ho
         *why = HOSTING_ROOM;
         return true;
     }
+    if (hosting_stays_on(h, role, node)) /* nowhere else: it goes when somebody needs its room */
+        return room_needed(h, node);
     for (; target != 0; target &= target - 1)
         all = all && serves(h, role, (size_t)__builtin_ctzll(target));
     if (all)
@@ -258,6 +288,15 @@ static bool is_replaced(const struct hosting *h, size_t role, size_t node)
     return true;
 }
 
+/* Its worker gave it up, but it would fit: taken away, so that it can be asked for anew. */
+static bool is_tried_again(const struct hosting *h, size_t role, size_t node)
+{
+    const struct hosting_pair *p = hosting_pair(h, role, node);
+
+    return p->seen == HOSTING_FAILED && p->for_good && p->current && p->forecast == HOSTING_FITS &&
+           h->now_ms >= hosting_cell(h, role, node)->blocked_until_ms;
+}
+
 static bool goes(const struct hosting *h, size_t role, size_t node, enum hosting_why *why)
 {
     const struct hosting_role *r = &h->f->roles[role];
@@ -267,12 +306,12 @@ static bool goes(const struct hosting *h, size_t role, size_t node, enum hosting
     if (r->leaving || h->f->nodes[node].leaving)
         return true;
     *why = HOSTING_BROKEN;
-    if (c->hung)
+    if (c->hung || is_tried_again(h, role, node))
         return true;
     if (hosting_is_target(h, role, node))
         return false;
     if (!r->on_demand)
-        return h->planned && base_goes(h, role, node, why);
+        return h->fresh && h->f->nodes[node].usable && base_goes(h, role, node, why);
     *why = c->dropped ? c->why : HOSTING_MOVED;
     return true;
 }
@@ -311,6 +350,9 @@ static void let_go(struct hosting *h, size_t role, size_t node)
         unload(h, role, node, c->why); /* said again, if need be */
         return;
     }
+    if (c->asked && c->closed && c->why == HOSTING_CHANGED &&
+        hosting_pair(h, role, node)->seen == HOSTING_READY)
+        return; /* the old engine stands until its worker has heard */
     if (goes(h, role, node, &why)) {
         c->why = why;
         set_closed(h, role, node, true, why);
@@ -330,18 +372,19 @@ static void let_go(struct hosting *h, size_t role, size_t node)
 static void load(struct hosting *h, size_t role, size_t node, enum hosting_why why)
 {
     struct hosting_cell *c = hosting_cell(h, role, node);
+    uint64_t need = hosting_need_bytes(h, role, node);
+    bool seen = hosting_pair(h, role, node)->seen != HOSTING_ABSENT;
 
     c->asked = c->load_owed = true;
-    c->asked_bytes = hosting_need_bytes(h, role, node);
+    c->asked_bytes = larger(need, seen ? c->asked_bytes : 0); /* of the two, while either may be */
     c->doubt_until_ms = 0;
     c->started_ms = c->moved_ms = h->now_ms;
     c->progress = 0;
     c->ready_ms = 0;
     c->hung = c->failed = false;
-    hosting_emit(
-        h,
-        &(struct hosting_action){
-            .what = HOSTING_LOAD, .why = why, .role = role, .node = node, .bytes = c->asked_bytes});
+    hosting_emit(h,
+                 &(struct hosting_action){
+                     .what = HOSTING_LOAD, .why = why, .role = role, .node = node, .bytes = need});
 }
 
 static void load_if_room(struct hosting *h, size_t role, size_t node)
@@ -414,6 +457,8 @@ void hosting_answer(struct hosting *h, size_t role, size_t node, enum hosting_do
 
     if (what == HOSTING_UNLOAD) {
         c->unload_owed = false;
+        if (how == HOSTING_REFUSED)
+            c->unloading = false; /* thought over */
         return;
     }
     c->load_owed = false;
@@ -529,6 +574,24 @@ int hosting_reshape(struct hosting *h, size_t n_roles, size_t n_nodes, const siz
     h->asked_digest = 0;
     h->n_plan_roles = 0;
     return 0;
+}
+
+bool hosting_is_closed(const struct hosting *h, size_t role, size_t node)
+{
+    return hosting_cell(h, role, node)->closed;
+}
+
+bool hosting_is_clear(const struct hosting *h, size_t role, size_t node)
+{
+    for (size_t r = 0; r < h->n_roles; r++)
+        for (size_t n = 0; n < h->n_nodes; n++) {
+            const struct hosting_cell *c = hosting_cell(h, r, n);
+
+            if ((role == SIZE_MAX || r == role) && (node == SIZE_MAX || n == node) &&
+                (c->asked || c->load_owed || c->unloading || c->unload_owed))
+                return false;
+        }
+    return true;
 }
 
 bool hosting_wants(const struct hosting *h, size_t role, size_t node)

@@ -17,6 +17,8 @@
  *  - Targets of one node fit into its budget together. A load starts when what stands there, with
  *    hosts that are still draining, and the new forecast are within the budget: never a moment over
  *    it. A node that refuses, or cannot be asked, gets no load.
+ *    What stands does not go because its numbers grew a little (HOSTING_DRIFT): its worker's guard
+ *    sees to that.
  *  - A host goes only after CLOSE and when nothing is in flight there: no request is cut.
  *  - Pinned and resident roles stand where replan says; it never lets a host go for a wish that is
  *    not more important. A host that moves goes after its successor is ready; before, only when
@@ -27,13 +29,15 @@
  *    oldest waiting request has waited for the bound of its lane and the host had its turn: as long
  *    as it takes to load, HOSTING_TURN_MIN_MS..HOSTING_TURN_MAX_MS. So alternating requests are
  *    served in batches, and at least half of the time is served rather than loaded. Of several
- *    waiting roles the one that has waited longest, in units of its lane's bound, goes first.
+ *    waiting roles the one goes first whose bound is over first; what waited through the end of its
+ *    role's turn counts from there. While it waits for the ends of turns, no other takes the room.
  *  - No starvation: with k roles in one room, a request waits at most
  *      bound + k x (turn + longest running request + longest load + HOSTING_SLACK_MS)
  *    unless loads fail.
  *  - A load that fails, or does not move for twice its estimate (HOSTING_HANG_MS at least), is
- *    taken back, and tried elsewhere, or again after a pause that doubles. When nothing is left to
- *    be tried, what waits for an on-demand role is told so (FAIL).
+ *    taken back, and tried elsewhere, or again after a pause that doubles. A node whose forecast
+ *    is bad is not tried, unless no other can host a pinned or resident role: its worker says why.
+ * When nothing is left to be tried, what waits for an on-demand role is told so (FAIL).
  *  - What leaves the map (roles and nodes) is drained and given up. */
 #ifndef RM_PLACE_HOSTING_H
 #define RM_PLACE_HOSTING_H
@@ -54,6 +58,7 @@ enum {
     HOSTING_DOUBT_MS = 10 * 1000, /* a PUT without an answer may have been heard for so long */
     HOSTING_AGAIN_MS = 2 * 1000,  /* between two tries of the same question; doubled up to */
     HOSTING_AGAIN_MAX_MS = 60 * 1000,
+    HOSTING_DRIFT = 32, /* what stands may grow this part over the budget before hosts go for it */
     HOSTING_SLACK_MS = 10 * 1000, /* messages on their way, ticks; for the bound above */
     HOSTING_LEAVING_MAX = 64      /* roles that left the map, over what replan takes */
 };
@@ -210,6 +215,14 @@ void hosting_role_view(const struct hosting *h, const struct hosting_facts *f, s
                        uint64_t now_ms, struct hosting_view *out);
 
 bool hosting_wants(const struct hosting *h, size_t role, size_t node); /* a target */
+
+/* Closed by the last CLOSE. route forgets that when a host is gone, or never knew it: drive says it
+ * again after each state. */
+bool hosting_is_closed(const struct hosting *h, size_t role, size_t node);
+
+/* Nothing is owed or in doubt for the role (SIZE_MAX: any) on the node (SIZE_MAX: any). What left
+ * the map and shows no host may be forgotten then, not before: a load may be on its way. */
+bool hosting_is_clear(const struct hosting *h, size_t role, size_t node);
 
 /* The bound of a lane; wish: PLAN_PINNED..PLAN_BATCH. */
 uint64_t hosting_bound_ms(enum plan_wish wish);

@@ -32,9 +32,10 @@ struct hosting_cell {
 };
 
 struct hosting_line {
-    uint64_t target; /* bit n: shall stand on node n */
-    uint32_t fails;  /* loads in a row, anywhere */
-    bool for_good;   /* the last one: nothing will change by itself */
+    uint64_t target;  /* bit n: shall stand on node n */
+    uint32_t fails;   /* loads in a row, anywhere */
+    bool for_good;    /* the last one: nothing will change by itself */
+    uint64_t bare_ms; /* on demand: when a host of it was closed last; its turn was then */
     struct replan_verdict verdict;
 };
 
@@ -44,6 +45,7 @@ struct hosting {
     struct hosting_cell *cells; /* [role * n_nodes + node] */
     /* the question to replan */
     struct plan_node *plan_nodes;
+    uint64_t plan_keep[PLAN_NODES_MAX];
     struct replan_role *plan_roles;
     struct replan_pair *plan_pairs;
     size_t n_plan_roles;
@@ -51,6 +53,7 @@ struct hosting {
     bool solving;           /* its answer is to come */
     uint64_t asked_digest;  /* of the last question */
     uint64_t plan_again_ms; /* after an answer that was none */
+    bool fresh;             /* this round: the answer is to the present question */
     bool planned;           /* there was an answer since the map changed */
     /* the round */
     const struct hosting_facts *f;
@@ -86,7 +89,9 @@ bool hosting_holds(const struct hosting *h, size_t role, size_t node);
 uint64_t hosting_held_bytes(const struct hosting *h, size_t role, size_t node);
 /* Bytes that it uses, or would use, as a target. */
 uint64_t hosting_need_bytes(const struct hosting *h, size_t role, size_t node);
-/* All targets of the node and what is not ours. */
+/* A pinned or resident host that serves, of a role that the plan has no place for now. */
+bool hosting_stays_on(const struct hosting *h, size_t role, size_t node);
+/* All targets of the node, what stays on and what is not ours. */
 uint64_t hosting_future_bytes(const struct hosting *h, size_t node);
 
 void hosting_emit(struct hosting *h, const struct hosting_action *a);

@@ -62,15 +62,17 @@ static struct replan_pair question_of(const struct hosting *h, size_t role, size
     const struct hosting_node *n = &h->f->nodes[node];
     uint8_t stands = standing_of(h, role, node);
     bool there = p->allowed && n->usable && !n->leaving, known = p->forecast == HOSTING_FITS;
-    bool fails = p->seen == HOSTING_FAILED || c->hung || h->now_ms < c->blocked_until_ms;
+    bool fails = c->hung || h->now_ms < c->blocked_until_ms;
 
-    known = known || (p->forecast == HOSTING_UNASKED && stands > 1);
+    known = known || (p->forecast == HOSTING_UNASKED && stands > 1) ||
+            (p->seen == HOSTING_READY && p->current && stands > 1); /* what runs, runs */
     return (struct replan_pair){
         .may = there && known && !fails && (stands > 1 || (n->reachable && !n->refusing)),
-        .bad = there && (p->forecast == HOSTING_BAD || fails),
+        .bad = there && ((p->forecast == HOSTING_BAD && !known) || fails),
         .waits = there && !known && p->forecast == HOSTING_UNASKED && !fails,
         .file = p->file,
         .stands = stands,
+        .loads = stands == 1 || (stands > 1 && !p->current && p->forecast == HOSTING_FITS),
         .bytes = hosting_need_bytes(h, role, node),
         .largest_bytes = p->largest_bytes,
     };
@@ -88,6 +90,7 @@ static void fill_question(struct hosting *h)
                 from->budget_bytes > from->other_bytes ? from->budget_bytes - from->other_bytes : 0,
             .largest_bytes = from->largest_bytes,
         };
+        h->plan_keep[n] = h->plan_nodes[n].budget_bytes + from->budget_bytes / HOSTING_DRIFT;
     }
     for (size_t r = 0; r < h->n_roles && r < PLAN_ROLES_MAX && !h->f->roles[r].leaving; r++) {
         const struct hosting_role *from = &h->f->roles[r];
@@ -137,10 +140,12 @@ void hosting_ask_plan(struct hosting *h)
 {
     uint64_t d;
 
+    h->fresh = false;
     if (h->solving || h->now_ms < h->plan_again_ms)
         return;
     fill_question(h);
     d = digest(h);
+    h->fresh = h->planned && d == h->asked_digest;
     if (d == h->asked_digest)
         return;
     h->asked_digest = d;
@@ -155,6 +160,7 @@ void hosting_plan_in(const struct hosting *h, struct replan_in *in, uint64_t *ti
     *in = (struct replan_in){.nodes = h->plan_nodes,
                              .roles = h->plan_roles,
                              .pairs = h->plan_pairs,
+                             .keep_bytes = h->plan_keep,
                              .n_nodes = h->n_nodes,
                              .n_roles = h->n_plan_roles};
     *ticket = h->ticket;

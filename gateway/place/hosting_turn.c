@@ -59,6 +59,21 @@ static uint64_t idle_ms(const struct hosting *h, size_t role, size_t node)
     return h->now_ms > used ? h->now_ms - used : 0;
 }
 
+/* How long the role has waited for a turn: its oldest request, but not from before the end of its
+ * last turn. */
+static uint64_t age_ms(const struct hosting *h, size_t role)
+{
+    uint64_t bare = h->now_ms - h->lines[role].bare_ms, oldest = h->f->roles[role].oldest_ms;
+
+    return oldest < bare ? oldest : bare;
+}
+
+/* When it may end others' turns: later than now, as a difference. */
+static int64_t due_in_ms(const struct hosting *h, size_t role)
+{
+    return (int64_t)hosting_bound_ms(h->f->roles[role].wish) - (int64_t)age_ms(h, role);
+}
+
 /* ---- what no longer counts ---- */
 
 /* The node can take a load now. */
@@ -170,7 +185,7 @@ static uint64_t turn_ms(const struct hosting *h, size_t role, size_t node)
 }
 
 /* May the host go for a request that has waited so long? */
-static bool may_go(const struct hosting *h, size_t role, size_t node, uint64_t age_ms,
+static bool may_go(const struct hosting *h, size_t role, size_t node, uint64_t age,
                    uint64_t bound_ms)
 {
     const struct hosting_cell *c = hosting_cell(h, role, node);
@@ -179,9 +194,8 @@ static bool may_go(const struct hosting *h, size_t role, size_t node, uint64_t a
     if (hosting_pair(h, role, node)->seen != HOSTING_READY)
         return h->f->roles[role].waiting == 0; /* it loads for nobody */
     if (!is_busy(h, role, node))
-        return idle_ms(h, role, node) >= (linger < bound_ms ? linger : bound_ms) ||
-               age_ms >= bound_ms;
-    return age_ms >= bound_ms && h->now_ms - c->ready_ms >= linger;
+        return idle_ms(h, role, node) >= (linger < bound_ms ? linger : bound_ms);
+    return age >= bound_ms && h->now_ms - c->ready_ms >= linger;
 }
 
 /* What must go for a load on a node. */
@@ -200,7 +214,14 @@ static bool is_victim(const struct room *r, size_t role)
 static bool goes_first(const struct hosting *h, size_t a, size_t b, size_t node)
 {
     bool busy_a = is_busy(h, a, node), busy_b = is_busy(h, b, node);
+    bool holds_a = hosting_holds(h, a, node), holds_b = hosting_holds(h, b, node);
+    bool current_a = hosting_pair(h, a, node)->current,
+         current_b = hosting_pair(h, b, node)->current;
 
+    if (holds_a != holds_b)
+        return holds_b; /* nothing stands yet */
+    if (holds_a && current_a != current_b)
+        return current_b; /* it was to be replaced anyway */
     if (busy_a != busy_b)
         return busy_b;
     if (busy_a && h->f->roles[a].wish != h->f->roles[b].wish)
@@ -217,7 +238,7 @@ static size_t next_victim(const struct hosting *h, const struct room *room, size
 
     if (!force) {
         bound = hosting_bound_ms(h->f->roles[role].wish);
-        age = h->f->roles[role].oldest_ms;
+        age = age_ms(h, role);
     }
     for (size_t r = 0; r < h->n_roles; r++) {
         if (r == role || !on_demand(h, r) || !hosting_is_target(h, r, node) || is_victim(room, r))
@@ -269,9 +290,14 @@ static void clear_room(struct hosting *h, size_t node, const struct room *room)
 /* Pinned and resident targets come first: on-demand ones that do not fit beside them go. */
 static void trim_node(struct hosting *h, size_t node)
 {
+    uint64_t budget = h->f->nodes[node].budget_bytes;
+    bool loads = false;
     struct room room;
 
-    if (hosting_future_bytes(h, node) <= h->f->nodes[node].budget_bytes)
+    for (size_t r = 0; r < h->n_roles; r++)
+        loads = loads || (hosting_is_target(h, r, node) &&
+                          (!hosting_holds(h, r, node) || !hosting_pair(h, r, node)->current));
+    if (hosting_future_bytes(h, node) <= budget + (loads ? 0 : budget / HOSTING_DRIFT))
         return;
     if (find_room(h, SIZE_MAX, node, 0, true, &room)) {
         clear_room(h, node, &room);
@@ -305,13 +331,14 @@ static bool is_better(const struct hosting *h, size_t role, const struct room *a
     return a->left_bytes > b->left_bytes;
 }
 
-static bool take_turn(struct hosting *h, size_t role, bool may_evict)
+static bool take_turn(struct hosting *h, size_t role, uint64_t not_on, bool may_evict)
 {
     struct room best, room;
     size_t node = SIZE_MAX;
 
     for (size_t n = 0; n < h->n_nodes; n++) {
-        if (hosting_is_target(h, role, n) || !can_load(h, role, n) ||
+        if ((not_on & hosting_bit(n)) != 0 || hosting_is_target(h, role, n) ||
+            !can_load(h, role, n) ||
             !find_room(h, role, n, hosting_need_bytes(h, role, n), false, &room) ||
             (!may_evict && room.n > 0))
             continue;
@@ -348,6 +375,8 @@ static uint64_t base_bytes(const struct hosting *h, size_t node)
     for (size_t r = 0; r < h->n_roles; r++)
         if (!on_demand(h, r) && hosting_is_target(h, r, node))
             sum += hosting_need_bytes(h, r, node);
+        else if (hosting_stays_on(h, r, node))
+            sum += hosting_held_bytes(h, r, node);
     return sum;
 }
 
@@ -356,15 +385,19 @@ static void fail_waiting(struct hosting *h, size_t role)
 {
     struct hosting_action a = {
         .what = HOSTING_FAIL, .role = role, .node = SIZE_MAX, .count = h->lines[role].fails};
-    bool small = false, bad = false, fails = false;
+    bool small = false, bad = false, fails = false, absent = false;
 
     for (size_t n = 0; n < h->n_nodes; n++) {
         const struct hosting_pair *p = hosting_pair(h, role, n);
         const struct hosting_node *node = &h->f->nodes[n];
         uint64_t sum = base_bytes(h, n) + p->bytes;
 
-        if (!p->allowed || !node->usable || node->leaving)
+        if (!p->allowed || node->leaving)
             continue;
+        if (!node->usable) {
+            absent = true;
+            continue;
+        }
         if (p->forecast == HOSTING_UNASKED)
             return;
         if (p->forecast == HOSTING_BAD) {
@@ -383,36 +416,42 @@ static void fail_waiting(struct hosting *h, size_t role)
     }
     if (fails && !h->lines[role].for_good && h->lines[role].fails < HOSTING_TRIES)
         return;
-    if (!fails && !small && !bad)
-        return; /* no node is there: its queue's deadline says so */
+    if (!fails && !small && !bad && absent)
+        return; /* its node may come back: its queue's deadline ends the wait */
     a.why = fails ? HOSTING_LOAD_FAILS : small ? HOSTING_NO_ROOM : HOSTING_NO_NODE;
     hosting_emit(h, &a);
 }
 
-/* The waiting role that is the most overdue, by its own lane's measure; not one of `seen`. */
-static size_t most_overdue(const struct hosting *h, const struct room *seen)
+/* The waiting role whose turn is due first; not one of `seen`. */
+static size_t first_due(const struct hosting *h, const struct room *seen)
 {
     size_t best = SIZE_MAX;
 
-    for (size_t r = 0; r < h->n_roles; r++) {
-        const struct hosting_role *a = &h->f->roles[r], *b;
-
-        if (!on_demand(h, r) || a->waiting == 0 || is_victim(seen, r))
-            continue;
-        if (best == SIZE_MAX) {
+    for (size_t r = 0; r < h->n_roles; r++)
+        if (on_demand(h, r) && h->f->roles[r].waiting > 0 && !is_victim(seen, r) &&
+            (best == SIZE_MAX || due_in_ms(h, r) < due_in_ms(h, best)))
             best = r;
-            continue;
-        }
-        b = &h->f->roles[best];
-        if (a->oldest_ms * hosting_bound_ms(b->wish) > b->oldest_ms * hosting_bound_ms(a->wish))
-            best = r;
-    }
     return best;
+}
+
+/* The nodes on which an overdue role waits for the ends of turns: others must not take the room
+ * that it is given bit by bit. */
+static uint64_t nodes_for(const struct hosting *h, size_t role)
+{
+    struct room room;
+    uint64_t nodes = 0;
+
+    for (size_t n = 0; n < h->n_nodes; n++)
+        if (can_load(h, role, n) &&
+            find_room(h, role, n, hosting_need_bytes(h, role, n), true, &room))
+            nodes |= hosting_bit(n);
+    return nodes;
 }
 
 void hosting_turns(struct hosting *h)
 {
     struct room seen = {.n = 0};
+    uint64_t kept_free = 0;
     size_t role;
 
     for (size_t r = 0; r < h->n_roles; r++)
@@ -427,13 +466,19 @@ void hosting_turns(struct hosting *h)
             take_up(h, r);
     if (!h->planned)
         return; /* where pinned and resident roles go is not known yet */
-    while ((role = most_overdue(h, &seen)) != SIZE_MAX) {
+    for (size_t r = 0; r < h->n_roles && !h->solving; r++) /* pinned and resident, without room */
+        if (!h->f->roles[r].on_demand && !h->f->roles[r].leaving && h->f->roles[r].waiting > 0 &&
+            h->lines[r].target == 0)
+            fail_waiting(h, r);
+    while ((role = first_due(h, &seen)) != SIZE_MAX) {
         seen.victims[role / 64] |= hosting_bit(role % 64);
-        if (h->lines[role].target == 0) {
-            if (!take_turn(h, role, true))
-                fail_waiting(h, role);
-        } else if (wants_more(h, role)) {
-            take_turn(h, role, false);
+        if (h->lines[role].target != 0) {
+            if (wants_more(h, role))
+                take_turn(h, role, kept_free, false);
+        } else if (!take_turn(h, role, kept_free, true)) {
+            fail_waiting(h, role);
+            if (due_in_ms(h, role) <= 0)
+                kept_free |= nodes_for(h, role);
         }
     }
 }

@@ -52,28 +52,44 @@ static uint64_t used_on(const struct replan *s, const uint64_t *masks, size_t no
     return used;
 }
 
-static bool may_stand(const struct replan *s, size_t role, size_t node)
+static uint64_t keep_bytes(const struct replan *s, size_t node)
+{
+    return s->in->keep_bytes != NULL ? s->in->keep_bytes[node] : s->in->nodes[node].budget_bytes;
+}
+
+/* Among what is kept on the node is a load to come: that needs its room now. */
+static bool loads_on(const struct replan *s, size_t node)
+{
+    for (size_t r = 0; r < s->in->n_roles; r++)
+        if ((s->kept[r] & bit(node)) != 0 && pair_of(s, r, node)->loads)
+            return true;
+    return false;
+}
+
+static bool may_stay(const struct replan *s, size_t role, size_t node)
 {
     const struct replan_pair *p = pair_of(s, role, node);
     const struct plan_node *n = &s->in->nodes[node];
+    uint64_t most = p->loads || loads_on(s, node) ? n->budget_bytes : keep_bytes(s, node);
 
-    return p->may && n->usable && p->bytes <= n->budget_bytes &&
+    return p->may && n->usable && used_on(s, s->kept, node) + p->bytes <= most &&
            (n->largest_bytes == 0 || p->largest_bytes <= n->largest_bytes);
 }
 
 /* ---- what stands ---- */
 
-/* Keeps the best standing host of the role that is not kept yet. False: there is none that fits. */
-static bool keep_one(struct replan *s, size_t role)
+/* Keeps the best standing host of the role that is not kept yet; loads: one that is still to be
+ * loaded. False: there is none that fits. */
+static bool keep_one(struct replan *s, size_t role, bool loads)
 {
     size_t best = SIZE_MAX;
 
     for (size_t n = 0; n < s->in->n_nodes; n++) {
         const struct replan_pair *p = pair_of(s, role, n);
 
-        if (p->stands == 0 || (s->kept[role] & bit(n)) != 0 || !may_stand(s, role, n) ||
-            (best != SIZE_MAX && p->stands <= pair_of(s, role, best)->stands) ||
-            used_on(s, s->kept, n) + p->bytes > s->in->nodes[n].budget_bytes)
+        if (p->stands == 0 || p->loads != loads || (s->kept[role] & bit(n)) != 0 ||
+            !may_stay(s, role, n) ||
+            (best != SIZE_MAX && p->stands <= pair_of(s, role, best)->stands))
             continue;
         best = n;
     }
@@ -83,17 +99,25 @@ static bool keep_one(struct replan *s, size_t role)
     return true;
 }
 
-static void keep_standing(struct replan *s)
+/* Of all roles with the wish, at most so many hosts each. What changed, and may have grown, comes
+ * after what did not. */
+static void keep_wish(struct replan *s, int wish, uint32_t most)
 {
-    for (int wish = PLAN_PINNED; wish <= PLAN_BATCH; wish++)
+    for (int loads = 0; loads < 2; loads++)
         for (size_t r = 0; r < s->in->n_roles; r++)
             if ((int)s->in->roles[r].wish == wish)
-                keep_one(s, r);
-    for (int wish = PLAN_PINNED; wish <= PLAN_BATCH; wish++)
-        for (size_t r = 0; r < s->in->n_roles; r++)
-            if ((int)s->in->roles[r].wish == wish && s->kept[r] != 0)
-                while (ones(s->kept[r]) < s->in->roles[r].replicas && keep_one(s, r))
+                while (ones(s->kept[r]) < s->in->roles[r].replicas && ones(s->kept[r]) < most &&
+                       keep_one(s, r, loads != 0))
                     ;
+}
+
+static void keep_standing(struct replan *s)
+{
+    keep_wish(s, PLAN_PINNED, PLAN_NODES_MAX);
+    for (int wish = PLAN_AUTOCOMPLETE; wish <= PLAN_BATCH; wish++)
+        keep_wish(s, wish, 1);
+    for (int wish = PLAN_AUTOCOMPLETE; wish <= PLAN_BATCH; wish++)
+        keep_wish(s, wish, PLAN_NODES_MAX);
 }
 
 /* The best of the kept ones, as a mask. */
@@ -174,7 +198,9 @@ static void part_for(struct replan *s, enum plan_wish wish)
 {
     s->n_roles = 0;
     for (size_t r = 0; r < s->in->n_roles; r++)
-        s->fixed[r] = s->in->roles[r].wish <= wish ? best_kept(s, r) : 0;
+        s->fixed[r] = s->in->roles[r].wish == PLAN_PINNED ? s->kept[r]
+                      : s->in->roles[r].wish <= wish      ? best_kept(s, r)
+                                                          : 0;
     part_nodes(s, false);
     for (size_t r = 0; r < s->in->n_roles; r++) {
         const struct replan_role *role = &s->in->roles[r];
@@ -270,7 +296,8 @@ static int add_missing(struct replan *s, uint32_t *count)
 static bool can_yield(const struct replan *s, int wish)
 {
     for (size_t r = 0; r < s->in->n_roles; r++)
-        if (is_base(s, r) && ones(s->kept[r]) > ((int)s->in->roles[r].wish <= wish ? 1u : 0u))
+        if (is_base(s, r) && s->in->roles[r].wish != PLAN_PINNED &&
+            ones(s->kept[r]) > ((int)s->in->roles[r].wish <= wish ? 1u : 0u))
             return true;
     return false;
 }

@@ -4,7 +4,8 @@
  * host whenever that serves a wish more; a running cluster must not stop a host for a wish that is
  * not more important than the host is. So the question is put in parts:
  *
- *   1. What stands and may stay is kept, as far as it fits, the important first.
+ *   1. What stands and may stay is kept, as far as it fits, the important first;
+ *      of pinned roles all hosts that are wanted.
  *   2. What is missing is solved together in what is left: once around on-demand hosts that stand,
  *      and when that leaves more wishes open, as if they were not there (they make room).
  *   3. For each kind of wish that is still open, the important first: solved again with the hosts
@@ -30,6 +31,7 @@ struct replan_pair {
     bool waits; /* allowed, and a forecast is still to come */
     bool file;  /* the model's file is there */
     uint8_t stands; /* 0: no; else the higher, the better to keep it (ready, wanted before) */
+    bool loads;     /* stands, but is still to be loaded, or again: kept within the budget only */
     uint64_t bytes, largest_bytes; /* as plan_pair; valid with may or stands */
 };
 
@@ -37,6 +39,9 @@ struct replan_in {
     const struct plan_node *nodes;
     const struct replan_role *roles; /* n_roles <= PLAN_ROLES_MAX */
     const struct replan_pair *pairs; /* [role * n_nodes + node] */
+    /* [node]: what stands is kept up to this many bytes; new hosts up to the budget. NULL: the
+     * budget for both. For numbers that grew a little under hosts that stand. */
+    const uint64_t *keep_bytes;
     size_t n_nodes, n_roles;
     uint64_t steps_max; /* of each solve; 0: PLAN_STEPS */
 };
