@@ -602,6 +602,19 @@ def test_forecast(directory):
     assert bad.returncode == 3
 
 
+def test_a_forecast_that_wants_too_much_memory_ends(directory):
+    """Recurrent state is really allocated by a dry run: 75 MB here, and 64 MiB are allowed."""
+    if os.environ.get("ROLEMESH_PRESET") in ("asan", "tsan"):
+        pytest.skip("a sanitizer's shadow memory is beyond any limit")
+    model = make_model(directory / "fat.gguf", "mamba", embd=1024, layers=8)
+    args = [BIN / "rolemesh-core", "--model", model, "--forecast", "--slots", "64"]
+    free = subprocess.run([*args, "--json"], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(free.stdout)["kv"] > 64 << 20
+    bound = subprocess.run([*args, "--memory-max", str(64 << 20)], capture_output=True, text=True, timeout=60)
+    assert bound.returncode == 5 and bound.stdout == ""
+    assert "insufficient memory" in bound.stderr
+
+
 def test_socket_in_use(core, directory):
     second = Core(directory, directory / "script.gguf")
     try:

@@ -320,6 +320,41 @@ def test_without_a_core(tmp_path, make_model):
         assert not forecast["known"] and not forecast["estimated"] and forecast["total"] == 0
 
 
+def test_forecasts_are_kept_by_content_flags_and_build(tmp_path, tiny):
+    count = tmp_path / "runs"
+    core = tmp_path / "core.sh"
+    core.write_text(f'#!/bin/sh\necho run >>{count}\nexec {program("rolemesh-core")} "$@"\n')
+    core.chmod(0o755)
+
+    def runs():
+        return len(count.read_text().splitlines())
+
+    with Worker(tmp_path, core=core) as worker:
+        worker.add_model("code", tiny)
+        worker.add_model("copy", tiny)
+
+        def forecast(role, **more):
+            answer = worker.call("POST", "/node/v1/forecast", worker.desired(role, **more)).json()
+            assert answer["known"] and answer["error"] == ""
+            return answer
+
+        first = forecast("code", context=1024)
+        assert runs() == 1
+        assert forecast("code", context=1024) == first
+        assert forecast("copy", context=1024, threads=3) == first
+        os.utime(worker.models / "code.gguf")
+        assert forecast("code", context=1024) == first
+        assert runs() == 1  # another name, another time, other threads: the same content and flags
+        assert forecast("code", context=2048)["kv"] > first["kv"]
+        assert runs() == 2
+        os.utime(core)  # as an upgrade does
+        again = forecast("code", context=1024)
+        assert runs() == 3
+        assert [again[part] for part in ("weights", "kv", "compute")] == [
+            first[part] for part in ("weights", "kv", "compute")
+        ]
+
+
 def test_the_header_tells_weights_and_kv_when_the_core_does_not(tmp_path, tiny):
     asked = ("POST", "/node/v1/forecast")
     aborts = tmp_path / "core.sh"

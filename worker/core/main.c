@@ -29,6 +29,7 @@
 #include "worker/core/ready.h"
 
 enum { WHY = 512, OOM_SCORE = 800, STOP_S = 1, MAPPED_FROM = 4 << 20 };
+enum { FORECAST_S = 40, FORECAST_MEMORY_LEAST = 64 << 20 };
 
 struct core {
     struct core_options options;
@@ -147,13 +148,54 @@ static void print_forecast(const struct node_forecast *f)
            f->output, f->process, f->checkpoints, f->total, f->slots, f->context);
 }
 
+/* MemAvailable of /proc/meminfo, bytes; 0: not known. */
+static uint64_t memory_available(void)
+{
+    char line[128];
+    uint64_t kb = 0;
+    FILE *f = fopen("/proc/meminfo", "r");
+
+    while (f != NULL && kb == 0 && fgets(line, sizeof(line), f) != NULL)
+        if (sscanf(line, "MemAvailable: %" SCNu64, &kb) != 1)
+            kb = 0;
+    if (f != NULL)
+        fclose(f);
+    return kb * 1024;
+}
+
+/* A file made to hurt shall not take the machine along: memory and time of a forecast are bounded,
+ * and going over is an answer (exit code 5, or SIGALRM). The limit is RLIMIT_DATA, not RLIMIT_AS:
+ * drivers of GPUs reserve terabytes of addresses without the right to write, which only the latter
+ * counts, while every allocation of this process counts for both. */
+static void forecast_limit(uint64_t bytes)
+{
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* shadows count as well */
+    struct rlimit limit;
+
+    if (bytes == 0)
+        bytes = memory_available() / 4;
+    if (bytes > 0 && bytes < FORECAST_MEMORY_LEAST)
+        bytes = FORECAST_MEMORY_LEAST;
+    limit.rlim_cur = limit.rlim_max = bytes;
+    if (bytes > 0)
+        setrlimit(RLIMIT_DATA, &limit);
+#else
+    (void)bytes;
+    (void)memory_available;
+#endif
+    alarm(FORECAST_S);
+}
+
 static enum core_exit core_forecast(struct core *c)
 {
     struct decoder_conf conf = core_options_decoder(&c->options);
     static struct node_forecast f;
     struct rm_buf text;
     char why[WHY] = "";
-    int r = forecast_run(&conf, true, &f, why, sizeof(why));
+    int r;
+
+    forecast_limit(c->options.memory_max);
+    r = forecast_run(&conf, true, &f, why, sizeof(why));
 
     if (r < 0)
         return core_fail(c, r, why);

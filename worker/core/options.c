@@ -31,6 +31,7 @@ static const char help[] =
     "  --parent-pid N     end when this process is not the parent any more\n"
     "  --forecast         print the bytes this model needs with these flags; nothing is loaded\n"
     "  --json             the forecast as JSON\n"
+    "  --memory-max BYTES the forecast itself uses at most (a quarter of what is available)\n"
     "  --version, --help\n"
     "\n"
     "Exit codes: 0 ended as told, 1 other (socket in use), 2 arguments, 3 the model file\n"
@@ -138,6 +139,16 @@ static bool set_kv_file_max(struct core_options *o, const char *v)
     return true;
 }
 
+static bool set_memory_max(struct core_options *o, const char *v)
+{
+    long long n;
+
+    if (!read_number(v, 1, LLONG_MAX, &n))
+        return false;
+    o->memory_max = (uint64_t)n;
+    return true;
+}
+
 static bool set_model_hash(struct core_options *o, const char *v)
 {
     o->model_hash = v;
@@ -206,6 +217,7 @@ static const struct flag {
     {"--kv", "f16 or q8_0", set_kv},
     {"--kv-file", "an absolute path of at most 1023 bytes", set_kv_file},
     {"--kv-file-max", "bytes, 1 or more", set_kv_file_max},
+    {"--memory-max", "bytes, 1 or more", set_memory_max},
     {"--model", "a file", set_model},
     {"--model-hash", "64 hex digits", set_model_hash},
     {"--parent-pid", "a process id", set_parent_pid},

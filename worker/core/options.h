@@ -16,8 +16,9 @@ struct core_options {
     const char *model, *socket, *alias; /* point into argv; NULL when not given */
     const char *kv_file, *model_hash;   /* the same; both or none */
     uint64_t kv_file_max;
-    int ready_fd;    /* -1 */
-    long parent_pid; /* 0: nobody in particular */
+    uint64_t memory_max; /* bytes, of a forecast's own process; 0: a quarter of what is available */
+    int ready_fd;        /* -1 */
+    long parent_pid;     /* 0: nobody in particular */
     uint32_t context, slots, batch, threads, queue_max;
     int32_t gpu_layers;
     enum decoder_kv kv;

@@ -52,6 +52,7 @@ static const struct row {
     {"kv file alone", {"core", "--model=m", "--socket=s", "--kv-file=/k"}, "wants --model-hash"},
     {"relative kv file", {"core", "--kv-file", "k"}, "--kv-file: expected an absolute path"},
     {"no kv bytes", {"core", "--kv-file-max", "0"}, "--kv-file-max: expected bytes"},
+    {"no memory at all", {"core", "--memory-max", "0"}, "--memory-max: expected bytes"},
     {"short hash", {"core", "--model-hash", "abc"}, "--model-hash: expected 64 hex digits"},
     {"parent", {"core", "--parent-pid", "0"}, "--parent-pid"},
     {"the first mistake is told", {"core", "--kv", "x", "--slots", "0"}, "--kv"},

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,7 +14,7 @@
 #include "worker/models/kv_formula.h"
 #include "worker/models/swap.h"
 
-enum { ANSWER_MAX = 65536, KEY_MAX = 160, CONTEXT_DEFAULT = 4096 /* of the core */ };
+enum { ANSWER_MAX = 65536, KEY_MAX = 288, CONTEXT_DEFAULT = 4096 /* of the core */ };
 
 static const uint64_t BYTES_MAX = (1ull << 53) - 1; /* of a message */
 
@@ -34,10 +35,15 @@ struct question {
 };
 
 struct kept {
-    char key[KEY_MAX]; /* begins with the wish's revision */
-    struct model_id file;
-    uint64_t told; /* rises with each answer that came from it or made it; 0: free */
+    char key[KEY_MAX]; /* "": free */
     struct node_forecast answer;
+};
+
+/* Which file a wish was answered for last. */
+struct made {
+    char wish[33]; /* its revision; "": free */
+    struct model_id file;
+    uint64_t bytes;
 };
 
 struct run {
@@ -55,9 +61,9 @@ struct forecaster {
     unsigned n_questions;
     struct run *running[FORECAST_CHILDREN];
     struct kept kept[FORECAST_KEPT];
-    unsigned next_kept;
-    uint64_t told;
-    int refs; /* self, and questions in the thread pool */
+    struct made made[FORECAST_KEPT];
+    unsigned next_kept, next_made; /* the oldest */
+    int refs;                      /* self, and questions in the thread pool */
     bool closed;
 };
 
@@ -250,7 +256,7 @@ static void question_estimate(struct question *q, const char *why)
 static struct kept *forecaster_kept(struct forecaster *f, const char *key)
 {
     for (size_t i = 0; i < FORECAST_KEPT; i++)
-        if (f->kept[i].told > 0 && strcmp(f->kept[i].key, key) == 0)
+        if (strcmp(f->kept[i].key, key) == 0)
             return &f->kept[i];
     return NULL;
 }
@@ -265,37 +271,73 @@ static void forecaster_keep(struct forecaster *f, const struct question *q,
         f->next_kept = (f->next_kept + 1) % FORECAST_KEPT;
     }
     memcpy(k->key, q->key, sizeof(k->key));
-    k->file = model_id_of(&q->file);
-    k->told = ++f->told;
     k->answer = *a;
 }
 
 /* Who asks does not matter, nor what it is called, nor on how many threads it runs. */
-static void wish_revision(const struct desired_host *d, char out[33])
+static void wish_revision(const struct desired_host *d, bool whose_file, char out[33])
 {
     struct desired_host same = *d;
 
     same.threads = 0;
     memset(same.role, 0, sizeof(same.role));
     memset(same.model, 0, sizeof(same.model));
+    if (!whose_file)
+        memset(same.source, 0, sizeof(same.source));
     desired_host_revision(&same, out);
 }
 
-bool forecaster_made_for(const struct forecaster *f, const struct desired_host *d,
-                         struct model_id *file, uint64_t *bytes)
+/* What an answer depends on: the model's content, by its hash; the flags; the engine's build. That
+ * is its program's file, and what the last engine that ran said of itself: libraries change without
+ * the program. */
+static void question_key(struct question *q)
 {
-    const struct kept *last = NULL;
-    char revision[33];
+    const struct forecaster_conf *conf = &q->owner->conf;
+    struct stat st = {.st_size = 0};
+    char flags[33];
 
-    wish_revision(d, revision);
+    wish_revision(&q->d, false, flags);
+    if (stat(conf->core_path, &st) < 0)
+        st.st_size = 0; /* told when it is started */
+    snprintf(q->key, sizeof(q->key), "%s/%s/%lld/%lld.%09ld/%.80s", flags, q->file.hash,
+             (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+             conf->ledger != NULL ? ledger_build(conf->ledger) : "");
+}
+
+static struct made *forecaster_made(struct forecaster *f, const char *wish)
+{
     for (size_t i = 0; i < FORECAST_KEPT; i++)
-        if (f->kept[i].told > (last != NULL ? last->told : 0) &&
-            strncmp(f->kept[i].key, revision, strlen(revision)) == 0)
-            last = &f->kept[i];
-    if (last == NULL)
+        if (strcmp(f->made[i].wish, wish) == 0)
+            return &f->made[i];
+    return NULL;
+}
+
+static void forecaster_note_made(struct forecaster *f, const struct question *q, uint64_t bytes)
+{
+    struct made *m;
+    char wish[33];
+
+    wish_revision(&q->d, true, wish);
+    if ((m = forecaster_made(f, wish)) == NULL) {
+        m = &f->made[f->next_made];
+        f->next_made = (f->next_made + 1) % FORECAST_KEPT;
+    }
+    memcpy(m->wish, wish, sizeof(m->wish));
+    m->file = model_id_of(&q->file);
+    m->bytes = bytes;
+}
+
+bool forecaster_made_for(struct forecaster *f, const struct desired_host *d, struct model_id *file,
+                         uint64_t *bytes)
+{
+    const struct made *m;
+    char wish[33];
+
+    wish_revision(d, true, wish);
+    if ((m = forecaster_made(f, wish)) == NULL)
         return false;
-    *file = last->file;
-    *bytes = last->answer.total;
+    *file = m->file;
+    *bytes = m->bytes;
     return true;
 }
 
@@ -357,8 +399,10 @@ static void run_on_end(void *arg, const struct child_end *end)
     for (size_t i = 0; i < FORECAST_CHILDREN; i++)
         if (f->running[i] == run)
             f->running[i] = NULL;
-    if (a.known && !a.estimated)
+    if (a.known && !a.estimated) {
         forecaster_keep(f, run->q, &a);
+        forecaster_note_made(f, run->q, a.total);
+    }
     question_answer(run->q, &a);
     uv_close((uv_handle_t *)&run->limit, run_on_closed);
     forecaster_go(f);
@@ -440,7 +484,7 @@ static void forecaster_go(struct forecaster *f)
         if ((k = forecaster_kept(f, q->key)) != NULL) {
             struct node_forecast a = k->answer;
 
-            k->told = ++f->told;
+            forecaster_note_made(f, q, a.total);
             question_answer(q, &a);
             continue;
         }
@@ -473,7 +517,6 @@ static void question_on_looked(uv_work_t *work, int status)
 {
     struct question *q = work->data;
     struct forecaster *f = q->owner;
-    char revision[33];
 
     q->looking = false;
     if (f->closed) {
@@ -481,9 +524,7 @@ static void question_on_looked(uv_work_t *work, int status)
         forecaster_unref(f);
         return;
     }
-    wish_revision(&q->d, revision);
-    snprintf(q->key, sizeof(q->key), "%s/%llu/%lld/%s", revision, (unsigned long long)q->file.bytes,
-             (long long)q->file.mtime_ns, q->file.hash);
+    question_key(q);
     if (status < 0)
         question_fail(q, rm_strerror(status));
     else if (q->look_err < 0)

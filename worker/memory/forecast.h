@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/memory/forecast.h - the bytes a model will need, asked of `rolemesh-core --forecast` in a
- * throw-away child. The file is looked up first (in the thread pool); an answer is kept as long as
- * path, size, time, content and the flags that matter stay the same. At most two children run at
- * once, the others wait; a child has 30 s. Where the core is not there or dies over the question,
- * weights and KV are computed from the file's header (`estimated`). Loop thread only; answers come
- * from the loop. */
+ * throw-away child. The file is looked up first (in the thread pool); an answer is kept for the
+ * same content (model_look's hash), the same flags and the same build of the engine, whatever the
+ * file is called and wherever it lies. At most two children run at once, the others wait; a child
+ * has 30 s, and gives itself no more memory than its --memory-max. Its end is an answer: where it
+ * cannot use the model, the reason; where it dies over the question or is not there, weights and KV
+ * computed from the file's header (`estimated`). Loop thread only; answers come from the loop. */
 #ifndef RM_MEMORY_FORECAST_H
 #define RM_MEMORY_FORECAST_H
 
@@ -27,7 +28,7 @@ struct forecaster_conf {
     int models_fd; /* as for model_look */
     const char *models_dir;
     const struct ledger *ledger; /* what was measured beats what is said; NULL: nothing was */
-}; /* all of it borrowed */
+};                               /* all of it borrowed */
 
 RM_MUST_USE int forecaster_new(const struct forecaster_conf *conf, struct forecaster **out);
 
@@ -43,8 +44,8 @@ RM_MUST_USE int forecaster_ask(struct forecaster *f, const struct desired_host *
 
 /* Which file was the last exact answer for this wish about? *bytes: its total. False: there has
  * been none, or it is forgotten; then nothing is written. */
-bool forecaster_made_for(const struct forecaster *f, const struct desired_host *d,
-                         struct model_id *file, uint64_t *bytes);
+bool forecaster_made_for(struct forecaster *f, const struct desired_host *d, struct model_id *file,
+                         uint64_t *bytes);
 
 /* Forgets the questions of arg: no answer comes any more. */
 void forecaster_drop(struct forecaster *f, void *arg);
