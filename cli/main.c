@@ -24,6 +24,8 @@ static const struct command {
     {"keys", "--config [--worker | --nodes]",
      "the reference of all keys of a role map (--worker: a worker's file; --nodes: plan's)",
      cli_keys},
+    {"ledger", "[--role-map FILE | --gateway URL] [--node NAME] [--json]",
+     "what the nodes forecast for models, and what they then measured", cli_ledger},
     {"plan", "--role-map FILE --nodes FILE [--json]",
      "which role would go where on described machines", cli_plan},
     {"status", "[--gateway URL] [--json]", "nodes and roles as a gateway sees them", cli_status},
