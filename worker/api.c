@@ -10,6 +10,7 @@
 #include "proto/base/log.h"
 #include "worker/memory/forecast.h"
 #include "worker/memory/ledger.h"
+#include "worker/metrics.h"
 #include "worker/models/models.h"
 #include "worker/worker.h"
 
@@ -20,7 +21,7 @@ enum {
     LEDGER_PAGE_DEFAULT = 50
 };
 
-enum route { R_HEALTH, R_STATE, R_HOST, R_FORECAST, R_MODELS, R_LEDGER };
+enum route { R_HEALTH, R_STATE, R_HOST, R_FORECAST, R_MODELS, R_LEDGER, R_METRICS };
 
 /* One request that is answered here. */
 struct ask {
@@ -279,6 +280,21 @@ static void get_ledger(struct ask *a)
     rm_buf_clear(&body);
 }
 
+static void get_metrics(struct ask *a)
+{
+    struct rm_buf body;
+    int r;
+
+    rm_buf_init(&body, METRICS_TEXT_MAX);
+    if ((r = worker_put_metrics(a->w, &body)) < 0)
+        api_reply_error(a->q, r, 0, 0, rm_strerror(r));
+    else
+        http_reply_full(a->q, 200, NULL, 0,
+                        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                        (struct rm_slice){body.data, body.len});
+    rm_buf_clear(&body);
+}
+
 /* ---- inventory ---- */
 
 static void models_run(uv_work_t *work)
@@ -378,6 +394,9 @@ static void ask_on_end(struct http_req *q)
         break;
     case R_LEDGER:
         get_ledger(a);
+        break;
+    case R_METRICS:
+        get_metrics(a);
         break;
     }
 }
@@ -487,6 +506,7 @@ static const struct {
     {"/healthz", HTTP_GET, R_HEALTH, "GET, HEAD"},
     {"/node/v1/state", HTTP_GET, R_STATE, "GET, HEAD"},
     {"/node/v1/models", HTTP_GET, R_MODELS, "GET, HEAD"},
+    {"/metrics", HTTP_GET, R_METRICS, "GET, HEAD"},
     {"/node/v1/ledger", HTTP_GET, R_LEDGER, "GET, HEAD"},
     {"/node/v1/forecast", HTTP_POST, R_FORECAST, "POST"},
 };

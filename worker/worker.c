@@ -22,6 +22,7 @@
 #include "worker/memory/measure_host.h"
 #include "worker/memory/process.h"
 #include "worker/memory/sysread.h"
+#include "worker/metrics.h"
 #include "worker/models/models.h"
 
 enum {
@@ -38,9 +39,10 @@ enum {
 
 /* ---- state ---- */
 
-int worker_encode_state(struct worker *w, struct rm_buf *out)
+/* To be cleared by the caller. Returns 0 or UV_ENOMEM. */
+static int worker_fill_state(struct worker *w, struct node_state *s)
 {
-    struct node_state s = {
+    *s = (struct node_state){
         .seq = w->seq,
         .epoch = w->epoch,
         .uptime_ms = rm_now_ms() - w->start_ms,
@@ -48,18 +50,43 @@ int worker_encode_state(struct worker *w, struct rm_buf *out)
         .memory = w->memory,
         .n_hosts = w->n_hosts,
     };
-    int r;
-
-    snprintf(s.node, sizeof(s.node), "%s", w->opt.node);
-    snprintf(s.version, sizeof(s.version), "%s", RM_VERSION);
-    memcpy(s.boot_id, w->boot_id, sizeof(s.boot_id));
-    if (w->n_hosts > 0 && (s.hosts = calloc(w->n_hosts, sizeof(*s.hosts))) == NULL)
+    snprintf(s->node, sizeof(s->node), "%s", w->opt.node);
+    snprintf(s->version, sizeof(s->version), "%s", RM_VERSION);
+    memcpy(s->boot_id, w->boot_id, sizeof(s->boot_id));
+    if (w->n_hosts > 0 && (s->hosts = calloc(w->n_hosts, sizeof(*s->hosts))) == NULL)
         return UV_ENOMEM;
     for (uint32_t i = 0; i < w->n_hosts; i++) {
-        host_fill(w->hosts[i], &s.hosts[i]);
-        s.memory.committed += host_forecast_bytes(w->hosts[i]);
+        host_fill(w->hosts[i], &s->hosts[i]);
+        s->memory.committed += host_forecast_bytes(w->hosts[i]);
     }
-    r = node_state_encode(&s, out);
+    return 0;
+}
+
+int worker_encode_state(struct worker *w, struct rm_buf *out)
+{
+    struct node_state s;
+    int r = worker_fill_state(w, &s);
+
+    if (r == 0)
+        r = node_state_encode(&s, out);
+    node_state_clear(&s);
+    return r;
+}
+
+int worker_put_metrics(struct worker *w, struct rm_buf *out)
+{
+    struct worker_figures f = {.loads = meters_loads(w->meters)};
+    struct node_ledger page;
+    struct node_state s;
+    int r = worker_fill_state(w, &s);
+
+    ledger_page(w->ledger, 0, 1, &page);
+    f.state = &s;
+    f.rows = ledger_rows(w->ledger, &f.n_rows);
+    f.ledger_usable = page.usable;
+    f.ledger_lost = page.lost;
+    if (r == 0)
+        r = metrics_put(&f, out);
     node_state_clear(&s);
     return r;
 }

@@ -67,6 +67,9 @@ RM_MUST_USE int worker_start(struct worker *w, uv_loop_t *loop, const struct wor
 /* What the state endpoint shows, from memory only. Returns as node_state_encode. */
 int worker_encode_state(struct worker *w, struct rm_buf *out);
 
+/* GET /metrics, from memory only. Returns as metrics_put. */
+int worker_put_metrics(struct worker *w, struct rm_buf *out);
+
 struct host *worker_find(struct worker *w, struct rm_slice role);
 
 /* The wish of a gateway with that epoch. Return 0, RM_ERR_STALE, RM_ERR_DRAINING, RM_ERR_OVERLOAD,

@@ -2,14 +2,16 @@
 """What a worker measures of its engines, what it keeps over restarts, and what becomes of its history file when things go
 wrong: the real core on small models, the kernel's own figures read beside the worker."""
 import contextlib
+import json
 import os
 import pathlib
 import re
 import sqlite3
+import subprocess
 import threading
 
 import pytest
-from rig import wait_for
+from rig import SLOW, free_port, program, wait_for
 from worker_rig import ANSWER, SCRIPT, Worker, text_in
 
 MIB = 1 << 20
@@ -111,7 +113,7 @@ def test_the_first_load_writes_a_row_and_the_next_start_says_measured(worker, mi
     assert abs(row["full"]["system"] - now) <= now * 0.02 + 2 * MIB
     assert total(row["peak"]) >= max(total(row["full"]), total(row["loaded"]))
     assert row["measured"] and row["expected"] >= total(row["peak"]) > 0
-    assert worker.host("code")["forecast_bytes"] == row["expected"]
+    wait_for("it counts as taken", lambda: worker.host("code")["forecast_bytes"] == row["expected"])
     assert worker.state()["memory"]["committed"] == row["expected"]
 
     restart(worker)
@@ -239,6 +241,64 @@ def test_without_a_file_everything_else_works(tmp_path, tiny):
         assert row["loads"] == 1 and not ledger(worker)["usable"]
         wait_for("the loss is counted", lambda: ledger(worker)["lost"] > 0)
         assert worker.process.log().count("history cannot be kept") == 1
+
+
+# ---- what people and collectors see ----
+
+
+def ledger_command(*args):
+    argv = [str(program("rolemesh")), "ledger", *map(str, args)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30 * SLOW, check=False)
+
+
+def role_map(tmp_path, nodes):
+    path = tmp_path / "map.yaml"
+    lines = [f'  {name}: {{ address: "{host}:{port}" }}' for name, (host, port) in nodes.items()]
+    roles = '  ask: { modes: [ask], model: m, context: 1Ki, slots: 1 }'
+    path.write_text("\n".join(["version: 1", "nodes:", *lines, "models:", '  m: { source: "/m.gguf" }', "roles:", roles, ""]))
+    return path
+
+
+def test_command_and_metrics(worker, middling, tmp_path):
+    here = role_map(tmp_path, {"speed": worker.address})
+    done = ledger_command("--role-map", here)
+    assert done.returncode == 0 and "NODE speed: nothing measured yet" in done.stdout, done
+    worker.add_model("code", middling)
+    worker.host_ready("code", context=256, slots=1)
+    fill_a_slot(worker, "code")
+    row = wait_row(worker, "code", "full")
+    wait_for("the prediction is in the row", lambda: row_of(worker, "code")["predicted"])
+    row = row_of(worker, "code")
+    assert row["all_full"] and row["expected"] == total(row["peak"])  # its only slot
+    done = ledger_command("--role-map", here, "--node", "speed")
+    assert done.returncode == 0, done
+    line = next(x for x in done.stdout.splitlines() if x.startswith("code "))
+    error = row["predicted"] / total(row["peak"]) - 1
+    assert f"{error * 100:+.1f}%" in line and f"{total(row['peak']) / MIB:.1f}MiB*" in line
+    assert "tokens/s at 0:" in done.stdout or row["speed"][0]["decode_tokens"] == 0
+    assert "forecast errors over 1 rows" in done.stdout
+    said = json.loads(ledger_command("--role-map", here, "--json").stdout)
+    assert said["nodes"][0]["rows"][0]["peak"] == row["peak"] and said["errors"]["count"] == 1
+    assert abs(said["errors"]["worst"] - abs(error)) < 1e-6
+
+    answer = worker.call("GET", "/metrics")
+    assert answer.status == 200 and answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    text = answer.body.decode()
+    assert text.endswith("# EOF\n")
+    assert 'rolemesh_host_state{role="code",state="ready"} 1\n' in text
+    assert "rolemesh_forecast_ratio_gcount 1\n" in text and "rolemesh_ledger_usable 1\n" in text
+    counted = re.findall(r'rolemesh_load_seconds_count\{kind="\w+"\} (\d+)', text)
+    assert sorted(counted) == ["0", "1"]
+
+
+def test_a_node_that_does_not_answer_hides_no_other(worker, tiny, tmp_path):
+    worker.host_ready("code", tiny)
+    wait_row(worker, "code")
+    both = role_map(tmp_path, {"gone": ("127.0.0.1", free_port()), "speed": worker.address})
+    done = ledger_command("--role-map", both)
+    assert done.returncode == 1
+    assert "node 'gone'" in done.stderr and "refused" in done.stderr
+    assert "NODE speed\n" in done.stdout and "\ncode " in done.stdout
 
 
 # ---- the endpoint ----

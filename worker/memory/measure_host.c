@@ -43,6 +43,7 @@ struct meters {
     struct ledger *ledger;
     struct meter *first;
     struct sample sample;
+    struct meters_loads loads;
     bool busy, closed;
     int root;
 };
@@ -116,9 +117,12 @@ static bool is_cold(const struct meter *x)
 
 static void put_load(struct meter *x, struct node_ledger_row *row)
 {
+    struct meters_loads *loads = &x->owner->loads;
     bool cold = is_cold(x);
     uint64_t *ms = cold ? &row->cold_ms : &row->warm_ms;
 
+    *(cold ? &loads->cold : &loads->warm) += 1;
+    *(cold ? &loads->cold_ms : &loads->warm_ms) += x->load_ms;
     *ms = ledger_average_ms(*ms, x->load_ms);
     row->loads++;
     x->load_told = true;
@@ -279,6 +283,11 @@ void meters_close(struct meters *m)
     m->closed = true;
     if (!m->busy)
         meters_free(m);
+}
+
+struct meters_loads meters_loads(const struct meters *m)
+{
+    return m->loads;
 }
 
 int meter_begin(struct meters *m, const struct desired_host *d, const char *hash, double cached,

@@ -54,6 +54,11 @@ void meter_take(struct meter_state *s, const struct meter_facts *f, enum meter_w
 struct meters; /* one per worker */
 struct meter;  /* one per engine */
 
+struct meters_loads { /* since the start: loads that became ready, and what they took together */
+    uint64_t cold, warm, cold_ms, warm_ms;
+};
+struct meters_loads meters_loads(const struct meters *m);
+
 /* ledger is borrowed until meters_close. Returns 0 or a libuv code. */
 RM_MUST_USE int meters_new(uv_loop_t *loop, struct ledger *ledger, struct meters **out);
 

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* worker/metrics.h - what a worker tells a metrics collector: GET /metrics, OpenMetrics 1.0.
+ * Labels are names of the role map and words of ours: at most 64 hosts, so their number is bounded.
+ * Every figure is from memory. Pure. */
+#ifndef RM_WORKER_METRICS_H
+#define RM_WORKER_METRICS_H
+
+#include "proto/node/ledger.h"
+#include "worker/memory/measure_host.h"
+
+enum { METRICS_TEXT_MAX = 1024 * 1024, METRICS_RATIOS = 10 };
+
+struct worker_figures {
+    const struct node_state *state;
+    const struct node_ledger_row *rows; /* of the ledger; n_rows of them */
+    uint32_t n_rows;
+    bool ledger_usable;
+    uint64_t ledger_lost;
+    struct meters_loads loads;
+};
+
+/* Appends the whole text, "# EOF" included. Returns as rm_buf_put. */
+int metrics_put(const struct worker_figures *f, struct rm_buf *out);
+
+#endif
