@@ -62,6 +62,10 @@ static const struct row {
      CLI_FAILED,
      "\"conflict\":{\"roles\":[\"architect\"],\"smallest\":true,\"node\":\"box\","
      "\"missing\":31754181632,\"least\":true}"},
+    {"plan with overcommit",
+     "plan --role-map configs/plans/overcommit-480b.yaml --nodes "
+     "configs/plans/overcommit-480b.nodes.yaml",
+     CLI_OK, "warning: 31754181632 bytes (29.6 GiB) of this do not fit into memory"},
     {"plan of another map", "plan --role-map configs/demo.yaml --nodes configs/worker.yaml",
      CLI_BAD, "configs/worker.yaml:5:1: error: unknown key 'node'"},
     {"plan without nodes", "plan --role-map configs/demo.yaml", CLI_BAD, "which --nodes FILE?"},

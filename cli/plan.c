@@ -4,6 +4,7 @@
  * role has a host, 1 when one has none. */
 #include "cli/cli.h"
 #include "cli/plan_show.h"
+#include "proto/plan/plan_facts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,28 +53,28 @@ static int plan_complain(const struct conf_report *report, int error, bool json)
     return error == RM_ERR_CONF ? CLI_BAD : CLI_FAILED;
 }
 
-static int plan_make(const struct plan_facts *facts, struct plan_answer *a)
+static int plan_make(const struct plan_live *live, struct plan_answer *a)
 {
     int r;
 
-    a->facts = facts;
-    if ((r = plan_case_of(facts, NULL, &a->problem)) < 0)
+    a->live = live;
+    if ((r = plan_live_case(live, NULL, &a->problem)) < 0)
         return r;
     r = plan_solve(&a->problem.in, &a->plan);
     if (r == 0 && !plan_is_feasible(&a->plan)) {
         r = plan_find_conflict(&a->problem.in, &a->conflict);
         if (r == 0)
-            r = plan_find_ways(facts, &a->conflict, a->ways, &a->n_ways);
+            r = plan_find_ways(live, &a->conflict, a->ways, &a->n_ways);
     }
     if (r < 0)
         plan_case_clear(&a->problem);
     return r;
 }
 
-static int plan_answer(const struct plan_facts *facts, bool json)
+static int plan_answer(const struct plan_live *live, bool json)
 {
     struct plan_answer *a = calloc(1, sizeof *a);
-    int r = a != NULL ? plan_make(facts, a) : UV_ENOMEM, code;
+    int r = a != NULL ? plan_make(live, a) : UV_ENOMEM, code;
 
     if (r == 0) {
         if (json)
@@ -105,7 +106,7 @@ int cli_plan(int argc, char **argv)
         conf_report_clear(&report);
         r = plan_facts_load(args.nodes, map, &report, &facts);
     }
-    code = r < 0 ? plan_complain(&report, r, args.json) : plan_answer(facts, args.json);
+    code = r < 0 ? plan_complain(&report, r, args.json) : plan_answer(&facts->live, args.json);
     plan_facts_free(facts);
     role_map_unref(map);
     conf_report_clear(&report);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cli/plan_json.c - `rolemesh plan --json`: one object on one line. All sizes are bytes. */
+/* cli/plan_json.c - `rolemesh plan --json`: one object on one line, the schema Plan of
+ * proto/openapi.yaml. All sizes are bytes. */
 #include "cli/plan_show.h"
 
 #include "proto/base/json_write.h"
@@ -10,26 +11,46 @@ enum { PLAN_JSON_MAX = 4 << 20 };
 
 static const struct map_role *role_of(const struct plan_answer *a, size_t role)
 {
-    return &a->facts->map->roles[role];
+    return &a->live->map->roles[role];
 }
 
 static void json_host(const struct plan_answer *a, struct rm_jw *w, size_t role, size_t node)
 {
     bool here = (a->plan.hosts[role] >> node & 1) != 0;
     bool stands = a->problem.pairs[role * a->problem.in.n_nodes + node].standing;
-    struct plan_parts p = plan_parts_of(a->facts, role, NULL);
+    struct plan_parts p = plan_live_parts(a->live, role, node, NULL);
+    char why[160];
 
     if (!here && !stands)
         return;
+    if (here)
+        snprintf(why, sizeof why, "%s",
+                 plan_reason_text(plan_reason_of(&a->problem.in, &a->plan, role, node)));
+    else
+        plan_stop_reason(a, role, node, why, sizeof why);
     rm_jw_obj(w, NULL);
     rm_jw_str(w, "role", role_of(a, role)->name);
     rm_jw_str(w, "action", !here ? "stop" : stands ? "keep" : "load");
-    rm_jw_str(w, "reason",
-              here ? plan_reason_text(plan_reason_of(&a->problem.in, &a->plan, role, node)) : NULL);
+    rm_jw_str(w, "reason", why);
     rm_jw_u64(w, "weights", p.weights_bytes);
     rm_jw_u64(w, "kv", p.kv_bytes);
     rm_jw_u64(w, "compute", p.compute_bytes);
+    rm_jw_u64(w, "other", p.other_bytes);
     rm_jw_u64(w, "bytes", p.all_bytes);
+    rm_jw_u64(w, "device", p.device_bytes);
+    rm_jw_bool(w, "measured", p.measured);
+    rm_jw_bool(w, "estimated", p.estimated);
+    rm_jw_end(w);
+}
+
+static void json_foreign(const struct plan_answer *a, struct rm_jw *w, size_t node)
+{
+    const struct node_state *s = a->live->nodes[node].state;
+
+    rm_jw_arr(w, "not_in_map");
+    for (uint32_t i = 0; s != NULL && i < s->n_hosts; i++)
+        if (role_map_role(a->live->map, rm_slice_of(s->hosts[i].role)) == NULL)
+            rm_jw_str(w, NULL, s->hosts[i].role);
     rm_jw_end(w);
 }
 
@@ -37,20 +58,40 @@ static void json_nodes(const struct plan_answer *a, struct rm_jw *w)
 {
     rm_jw_arr(w, "nodes");
     for (size_t n = 0; n < a->problem.in.n_nodes; n++) {
-        uint64_t budget = a->problem.nodes[n].budget_bytes;
+        uint64_t budget = a->problem.nodes[n].budget_bytes, used = a->plan.used_bytes[n];
 
         rm_jw_obj(w, NULL);
-        rm_jw_str(w, "node", a->facts->map->nodes[n].name);
-        rm_jw_u64(w, "total", a->facts->nodes[n]->total_bytes);
-        rm_jw_u64(w, "reserve", a->facts->nodes[n]->total_bytes - budget);
-        rm_jw_u64(w, "used", a->plan.used_bytes[n]);
-        rm_jw_u64(w, "free", budget > a->plan.used_bytes[n] ? budget - a->plan.used_bytes[n] : 0);
+        rm_jw_str(w, "node", a->live->map->nodes[n].name);
+        rm_jw_bool(w, "usable", a->problem.nodes[n].usable);
+        rm_jw_str(w, "silent", a->silent != NULL ? a->silent[n] : NULL);
+        rm_jw_u64(w, "total", plan_node_total(a, n));
+        rm_jw_u64(w, "reserve", plan_node_reserve(a, n));
+        rm_jw_u64(w, "used", used);
+        rm_jw_u64(w, "free", budget > used ? budget - used : 0);
+        rm_jw_u64(w, "swap", a->plan.swap_bytes[n]);
         rm_jw_arr(w, "hosts");
         for (size_t r = 0; r < a->problem.in.n_roles; r++)
             json_host(a, w, r, n);
         rm_jw_end(w);
+        json_foreign(a, w, n);
         rm_jw_end(w);
     }
+    rm_jw_end(w);
+}
+
+static void json_counts(const struct plan_answer *a, struct rm_jw *w)
+{
+    static const char *const names[PLAN_COUNTS] = {
+        "pinned",          "autocomplete", "interactive", "batch",   "replicas", "loaded",
+        "loaded_replicas", "swap_gib",     "headroom",    "stopped", "fetched"};
+
+    rm_jw_obj(w, "counts");
+    for (size_t i = 0; i < PLAN_COUNTS; i++)
+        rm_jw_u64(w, names[i], a->plan.count[i]);
+    rm_jw_end(w);
+    rm_jw_obj(w, "bounds");
+    for (size_t i = 0; i < PLAN_COUNTS; i++)
+        rm_jw_u64(w, names[i], a->plan.bound[i]);
     rm_jw_end(w);
 }
 
@@ -71,7 +112,7 @@ static void json_lacks(const struct plan_answer *a, struct rm_jw *w)
         rm_jw_obj(w, NULL);
         rm_jw_str(w, "role", role_of(a, r)->name);
         rm_jw_str(w, "what", words[lack]);
-        rm_jw_u64(w, "bytes", plan_parts_of(a->facts, r, NULL).all_bytes);
+        rm_jw_u64(w, "bytes", plan_role_parts(a, r).all_bytes);
         rm_jw_end(w);
     }
     rm_jw_end(w);
@@ -91,7 +132,7 @@ static void json_conflict(const struct plan_answer *a, struct rm_jw *w)
         rm_jw_str(w, NULL, role_of(a, c->roles[i])->name);
     rm_jw_end(w);
     rm_jw_bool(w, "smallest", c->smallest);
-    rm_jw_str(w, "node", c->node != SIZE_MAX ? a->facts->map->nodes[c->node].name : NULL);
+    rm_jw_str(w, "node", c->node != SIZE_MAX ? a->live->map->nodes[c->node].name : NULL);
     rm_jw_u64(w, "missing", c->missing_bytes);
     rm_jw_bool(w, "least", c->least);
     rm_jw_end(w);
@@ -109,7 +150,7 @@ static void json_ways(const struct plan_answer *a, struct rm_jw *w)
         rm_jw_str(w, "role", role_of(a, way->role)->name);
         rm_jw_str(w, "key", keys[way->kind]);
         if (way->kind == PLAN_WAY_NODE)
-            rm_jw_str(w, "value", a->facts->map->nodes[way->value].name);
+            rm_jw_str(w, "value", a->live->map->nodes[way->value].name);
         else if (way->kind == PLAN_WAY_KV)
             rm_jw_str(w, "value", "q8_0");
         else if (way->kind == PLAN_WAY_ON_DEMAND)
@@ -133,6 +174,7 @@ int plan_show_json(const struct plan_answer *a)
     rm_jw_bool(&w, "fits", plan_is_feasible(&a->plan));
     rm_jw_bool(&w, "exact", a->plan.exact);
     rm_jw_u64(&w, "steps", a->plan.steps);
+    json_counts(a, &w);
     json_nodes(a, &w);
     json_lacks(a, &w);
     json_conflict(a, &w);

@@ -12,12 +12,12 @@ enum { BAR_CELLS = 48 };
 
 static const struct map_role *role_of(const struct plan_answer *a, size_t role)
 {
-    return &a->facts->map->roles[role];
+    return &a->live->map->roles[role];
 }
 
 static const char *node_name(const struct plan_answer *a, size_t node)
 {
-    return a->facts->map->nodes[node].name;
+    return a->live->map->nodes[node].name;
 }
 
 static const struct plan_pair *pair_of(const struct plan_answer *a, size_t role, size_t node)
@@ -60,6 +60,52 @@ enum plan_lack plan_lack_of(const struct plan_answer *a, size_t role)
     return hosts < a->problem.roles[role].replicas ? PLAN_LACKS_HOSTS : PLAN_LACKS_NOTHING;
 }
 
+struct plan_parts plan_role_parts(const struct plan_answer *a, size_t role)
+{
+    struct plan_parts least = {.known = false};
+
+    for (size_t n = 0; n < a->problem.in.n_nodes; n++) {
+        struct plan_parts p = plan_live_parts(a->live, role, n, NULL);
+
+        if (p.known && (!least.known || p.all_bytes < least.all_bytes))
+            least = p;
+    }
+    return least;
+}
+
+uint64_t plan_node_total(const struct plan_answer *a, size_t node)
+{
+    const struct node_state *s = a->live->nodes[node].state;
+
+    return s != NULL ? s->memory.total : 0;
+}
+
+uint64_t plan_node_reserve(const struct plan_answer *a, size_t node)
+{
+    uint64_t total = plan_node_total(a, node), budget = a->problem.nodes[node].budget_bytes;
+
+    return total > budget ? total - budget : 0;
+}
+
+void plan_stop_reason(const struct plan_answer *a, size_t role, size_t node, char *out, size_t size)
+{
+    const struct plan_role *r = &a->problem.roles[role];
+
+    for (size_t n = 0; n < a->problem.in.n_nodes; n++)
+        if (hosted_on(a, role, n) && !pair_of(a, role, n)->standing) {
+            snprintf(out, size, "moves to %.63s: its room is needed", node_name(a, n));
+            return;
+        }
+    if (!pair_of(a, role, node)->allowed)
+        snprintf(out, size, "it may not be hosted there");
+    else if (r->wish == PLAN_IF_ASKED)
+        snprintf(out, size, "nobody asks for it");
+    else if (plan_lack_of(a, role) == PLAN_LACKS_NOTHING)
+        snprintf(out, size, "it has as many hosts as it wants without this one");
+    else
+        snprintf(out, size, "its room is needed for what is more important");
+}
+
 /* A way out as the line of the role map that it changes. */
 static void way_text(const struct plan_answer *a, const struct plan_way *w, char *out, size_t size)
 {
@@ -100,62 +146,94 @@ static struct plan_parts node_parts(const struct plan_answer *a, size_t node)
 
     for (size_t r = 0; r < a->problem.in.n_roles; r++)
         if (hosted_on(a, r, node)) {
-            struct plan_parts p = plan_parts_of(a->facts, r, NULL);
+            struct plan_parts p = plan_live_parts(a->live, r, node, NULL);
 
             sum.weights_bytes += p.weights_bytes;
             sum.kv_bytes += p.kv_bytes;
             sum.compute_bytes += p.compute_bytes;
-            sum.all_bytes += p.all_bytes;
+            sum.other_bytes += p.other_bytes;
         }
     return sum;
 }
 
-/* Each part ends at its rounded place, so the bar is always as long as the machine is large. */
+/* Each part ends at its rounded place, so the bar is always as long as the machine is large; what
+ * is counted on swap makes the machine that much larger. */
 static void show_bar(const struct plan_answer *a, size_t node)
 {
-    const struct plan_machine *m = a->facts->nodes[node];
     struct plan_parts p = node_parts(a, node);
-    const uint64_t parts[] = {p.weights_bytes, p.kv_bytes, p.compute_bytes, free_bytes(a, node)};
-    uint64_t sum = 0;
+    const uint64_t parts[] = {p.weights_bytes, p.kv_bytes, p.compute_bytes, p.other_bytes,
+                              free_bytes(a, node)};
+    uint64_t total = plan_node_total(a, node) + a->plan.swap_bytes[node], sum = 0;
     size_t at = 0;
 
     printf("  [");
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && total > 0; i++) {
         sum += parts[i];
-        for (; at < (size_t)((double)sum / (double)m->total_bytes * BAR_CELLS + 0.5); at++)
-            putchar("WKC."[i]);
+        for (; at < (size_t)((double)sum / (double)total * BAR_CELLS + 0.5) && at < BAR_CELLS; at++)
+            putchar("WKCO."[i]);
     }
     for (; at < BAR_CELLS; at++)
         putchar('R');
     puts("]");
 }
 
+static void show_host(const struct plan_answer *a, size_t r, size_t node)
+{
+    struct plan_parts p = plan_live_parts(a->live, r, node, NULL);
+    bool stands = pair_of(a, r, node)->standing;
+    char why[160];
+
+    if (hosted_on(a, r, node)) {
+        printf("  %-5s %-16s %6.1f GiB = weights %.1f + KV %.1f + compute %.1f",
+               stands ? "keep" : "load", role_of(a, r)->name, gib(p.all_bytes),
+               gib(p.weights_bytes), gib(p.kv_bytes), gib(p.compute_bytes));
+        if (p.other_bytes > 0)
+            printf(" + other %.1f", gib(p.other_bytes));
+        printf("%s; %s\n",
+               p.measured    ? " (measured)"
+               : p.estimated ? " (at least)"
+                             : "",
+               plan_reason_text(plan_reason_of(&a->problem.in, &a->plan, r, node)));
+    } else if (stands) {
+        plan_stop_reason(a, r, node, why, sizeof why);
+        printf("  %-5s %-16s %6.1f GiB; %s\n", "stop", role_of(a, r)->name, gib(p.all_bytes), why);
+    }
+}
+
+static void show_foreign(const struct plan_answer *a, size_t node)
+{
+    const struct node_state *s = a->live->nodes[node].state;
+
+    for (uint32_t i = 0; s != NULL && i < s->n_hosts; i++)
+        if (role_map_role(a->live->map, rm_slice_of(s->hosts[i].role)) == NULL)
+            printf("  %-5s %-16s %6.1f GiB; the role map has no such role\n", "stop",
+                   s->hosts[i].role, gib(s->hosts[i].forecast_bytes));
+}
+
 static void show_node(const struct plan_answer *a, size_t node)
 {
-    const struct plan_machine *m = a->facts->nodes[node];
-
-    printf("%s: %.1f GiB: hosts %.1f, free %.1f, reserve %.1f\n", node_name(a, node),
-           gib(m->total_bytes), gib(a->plan.used_bytes[node]), gib(free_bytes(a, node)),
-           gib(m->total_bytes - a->problem.nodes[node].budget_bytes));
-    show_bar(a, node);
-    for (size_t r = 0; r < a->problem.in.n_roles; r++) {
-        struct plan_parts p = plan_parts_of(a->facts, r, NULL);
-        bool stands = pair_of(a, r, node)->standing;
-
-        if (hosted_on(a, r, node))
-            printf("  %-5s %-16s %6.1f GiB = weights %.1f + KV %.1f + compute %.1f; %s\n",
-                   stands ? "keep" : "load", role_of(a, r)->name, gib(p.all_bytes),
-                   gib(p.weights_bytes), gib(p.kv_bytes), gib(p.compute_bytes),
-                   plan_reason_text(plan_reason_of(&a->problem.in, &a->plan, r, node)));
-        else if (stands)
-            printf("  %-5s %-16s %6.1f GiB\n", "stop", role_of(a, r)->name, gib(p.all_bytes));
+    if (a->silent != NULL && a->silent[node] != NULL) {
+        printf("%s: not planned with: %s\n", node_name(a, node), a->silent[node]);
+        return;
     }
+    printf("%s: %.1f GiB: hosts %.1f, free %.1f, reserve %.1f\n", node_name(a, node),
+           gib(plan_node_total(a, node)), gib(a->plan.used_bytes[node]), gib(free_bytes(a, node)),
+           gib(plan_node_reserve(a, node)));
+    show_bar(a, node);
+    for (size_t r = 0; r < a->problem.in.n_roles; r++)
+        show_host(a, r, node);
+    show_foreign(a, node);
+    if (a->plan.swap_bytes[node] > 0)
+        printf("  warning: %" PRIu64
+               " bytes (%.1f GiB) of this do not fit into memory and will lie "
+               "in swap\n",
+               a->plan.swap_bytes[node], gib(a->plan.swap_bytes[node]));
 }
 
 static void show_role_without(const struct plan_answer *a, size_t role)
 {
     const char *name = role_of(a, role)->name;
-    double size = gib(plan_parts_of(a->facts, role, NULL).all_bytes);
+    double size = gib(plan_role_parts(a, role).all_bytes);
 
     switch (plan_lack_of(a, role)) {
     case PLAN_LACKS_HOST:
@@ -189,7 +267,7 @@ static void show_conflict(const struct plan_answer *a)
            c->n_roles == 1 ? "" : " together");
     for (size_t i = 0; i < c->n_roles; i++)
         printf(" %s (%.1f GiB)", role_of(a, c->roles[i])->name,
-               gib(plan_parts_of(a->facts, c->roles[i], NULL).all_bytes));
+               gib(plan_role_parts(a, c->roles[i]).all_bytes));
     puts(c->smallest && c->n_roles > 1 ? "; no smaller set is in conflict" : "");
     if (c->node != SIZE_MAX)
         printf("missing: %" PRIu64 " bytes (%.1f GiB) on %s%s\n", c->missing_bytes,
@@ -208,7 +286,7 @@ void plan_show_text(const struct plan_answer *a)
 {
     for (size_t n = 0; n < a->problem.in.n_nodes; n++)
         show_node(a, n);
-    puts("bar: W weights, K KV cache and state, C compute, . free, R reserve");
+    puts("bar: W weights, K KV cache and state, C compute, O other, . free, R reserve");
     for (size_t r = 0; r < a->problem.in.n_roles; r++)
         show_role_without(a, r);
     if (!plan_is_feasible(&a->plan))

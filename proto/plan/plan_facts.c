@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-#include "proto/plan/plan_facts.h"
-
-#include "proto/conf/keys.h"
+#include "proto/plan/plan_facts_file.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
-enum { FACTS_NODES_MAX = 64, FACTS_MODELS_MAX = 256 };
+enum { FACTS_NODES_MAX = 64, FACTS_MODELS_MAX = 256, FACTS_ROLES_MAX = 256 };
 
 /* Bounds that keep every sum of a forecast inside 64 bits. */
 #define MEMORY_MAX    (UINT64_C(1) << 46) /* bytes: 64 TiB */
 #define PER_TOKEN_MAX (UINT64_C(1) << 24)
 
-struct plan_facts_private {
-    struct conf_arena arena;
-};
-
 struct facts_file {
     uint32_t version;
-    struct conf_items nodes, models;
+    struct conf_items nodes, models, measured;
 };
 
 /* --- the file's keys ---------------------------------------------------------------------------
@@ -43,12 +37,25 @@ static const struct conf_key node_keys[] = {
      .max = MEMORY_MAX,
      .effect = CONF_PLACE,
      .help = "one allocation at most; absent: no limit"},
+    {.key = "others",
+     .type = &conf_size,
+     .offset = AT(others_bytes),
+     .max = MEMORY_MAX,
+     .effect = CONF_PLACE,
+     .help =
+         "memory that other programs use now; what of it is above the reserve is not planned with"},
     {.key = "reserve",
      .type = &conf_size,
      .offset = AT(reserve_bytes),
      .max = MEMORY_MAX,
      .effect = CONF_PLACE,
      .help = "memory that hosts must leave free; absent: 8 % of it, at least 6 GiB"},
+    {.key = "swap",
+     .type = &conf_size,
+     .offset = AT(swap_bytes),
+     .max = MEMORY_MAX,
+     .effect = CONF_PLACE,
+     .help = "free swap, without zram; only roles with overcommit: swap are counted on it"},
     {.key = "total",
      .type = &conf_size,
      .offset = AT(total_bytes),
@@ -101,6 +108,37 @@ static const struct conf_key model_keys[] = {
      .required = true,
      .effect = CONF_PLACE,
      .help = "all tensors"},
+    {.key = "window",
+     .type = &conf_tokens,
+     .offset = AT(window),
+     .max = 16 << 20,
+     .effect = CONF_PLACE,
+     .help = "tokens that layers with a sliding window see; their KV cache is capped by it"},
+    {.key = "window_kv_per_token",
+     .type = &conf_size,
+     .offset = AT(window_kv_bytes),
+     .max = PER_TOKEN_MAX,
+     .effect = CONF_PLACE,
+     .help = "KV cache of one token in these layers, at f16; kv_per_token is of the others"},
+    {.key = NULL},
+};
+#undef AT
+
+#define AT(member) offsetof(struct plan_measured, member)
+static const struct conf_key measured_keys[] = {
+    {.key = "nodes",
+     .type = &conf_texts,
+     .offset = AT(nodes),
+     .effect = CONF_PLACE,
+     .help = "where it was measured; absent: taken as so everywhere"},
+    {.key = "total",
+     .type = &conf_size,
+     .offset = AT(total_bytes),
+     .min = 1,
+     .max = MEMORY_MAX,
+     .required = true,
+     .effect = CONF_PLACE,
+     .help = "what its host took at its peak, with just these settings: beats the forecast"},
     {.key = NULL},
 };
 #undef AT
@@ -123,7 +161,23 @@ static const struct conf_table model_table = {.path = "models.NAME",
                                               .index = offsetof(struct plan_model, index),
                                               .name_check = name_check};
 
+static const struct conf_table measured_table = {.path = "measured.NAME",
+                                                 .where = "inside a measured role",
+                                                 .what = "measured role",
+                                                 .keys = measured_keys,
+                                                 .size = sizeof(struct plan_measured),
+                                                 .at = offsetof(struct plan_measured, at),
+                                                 .index = offsetof(struct plan_measured, index),
+                                                 .name_check = name_check};
+
 static const struct conf_key top_keys[] = {
+    {.key = "measured",
+     .type = &conf_named,
+     .offset = offsetof(struct facts_file, measured),
+     .table = &measured_table,
+     .max = FACTS_ROLES_MAX,
+     .effect = CONF_PLACE,
+     .help = "what hosts of roles took, as `rolemesh ledger` tells"},
     {.key = "models",
      .type = &conf_named,
      .offset = offsetof(struct facts_file, models),
@@ -154,7 +208,8 @@ static const struct conf_table top_table = {.path = "", .where = "at top level",
 
 const struct conf_table *const *plan_facts_tables(void)
 {
-    static const struct conf_table *const tables[] = {&top_table, &node_table, &model_table, NULL};
+    static const struct conf_table *const tables[] = {&top_table, &node_table, &model_table,
+                                                      &measured_table, NULL};
 
     return tables;
 }
@@ -231,7 +286,22 @@ static void check_model(struct conf_read *cf, struct plan_facts *f, const struct
             say_not_in_map(cf, f->map, m->files.at[i], "node", m->files.item[i]);
 }
 
-static void check_roles(struct conf_read *cf, const struct plan_facts *f)
+static void check_measured(struct conf_read *cf, struct plan_facts *f,
+                           const struct plan_measured *m)
+{
+    const struct map_role *role = role_map_role(f->map, rm_slice_of(m->name));
+
+    if (role == NULL) {
+        say_not_in_map(cf, f->map, m->at, "role", m->name);
+        return;
+    }
+    f->private->measured[role->index] = m;
+    for (size_t i = 0; i < m->nodes.n; i++)
+        if (role_map_node(f->map, rm_slice_of(m->nodes.item[i])) == NULL)
+            say_not_in_map(cf, f->map, m->nodes.at[i], "node", m->nodes.item[i]);
+}
+
+static void check_roles(struct conf_read *cf, struct plan_facts *f)
 {
     for (size_t r = 0; r < f->map->n_roles; r++) {
         const struct map_role *role = &f->map->roles[r];
@@ -245,6 +315,9 @@ static void check_roles(struct conf_read *cf, const struct plan_facts *f)
             conf_report_add(cf->report, m->at, NULL,
                             "role '%s' wants a context of %u tokens, the model has %u", role->name,
                             role->context, m->context_max);
+        else if (plan_facts_forecast(f, r) < 0)
+            conf_report_add(cf->report, m->at, NULL,
+                            "role '%s' needs more bytes than there are numbers for", role->name);
     }
 }
 
@@ -254,6 +327,8 @@ static void facts_check(struct conf_read *cf, struct plan_facts *f, const struct
         check_node(cf, f, (struct plan_machine *)file->nodes.item + i);
     for (size_t i = 0; i < file->models.n; i++)
         check_model(cf, f, (struct plan_model *)file->models.item + i);
+    for (size_t i = 0; i < file->measured.n; i++)
+        check_measured(cf, f, (struct plan_measured *)file->measured.item + i);
     if (cf->report->total > 0)
         return; /* what is missing may only be misspelt */
     for (size_t n = 0; n < f->map->n_nodes; n++)
@@ -276,7 +351,7 @@ static struct plan_facts *facts_new(const struct role_map *map)
     f->nodes = calloc(map->n_nodes + 1, sizeof *f->nodes);
     f->models = calloc(map->n_models + 1, sizeof *f->models);
     f->private = calloc(1, sizeof *f->private);
-    if (f->nodes != NULL && f->models != NULL && f->private != NULL)
+    if (f->nodes != NULL && f->models != NULL && f->private != NULL && plan_facts_alloc(f) == 0)
         return f;
     plan_facts_free(f);
     return NULL;
@@ -302,6 +377,7 @@ int plan_facts_parse(const char *name, const char *bytes, size_t n, const struct
     if (r == 0 && (cf.no_memory || report->no_memory))
         r = UV_ENOMEM;
     if (r == 0 && report->total == 0) {
+        plan_facts_live(f);
         *out = f;
         return 0;
     }
@@ -335,129 +411,12 @@ void plan_facts_free(struct plan_facts *facts)
 {
     if (facts == NULL)
         return;
-    if (facts->private != NULL)
+    if (facts->private != NULL) {
+        plan_facts_dealloc(facts);
         conf_arena_clear(&facts->private->arena);
+    }
     free(facts->private);
     free(facts->nodes);
     free(facts->models);
     free(facts);
-}
-
-/* --- numbers -----------------------------------------------------------------------------------
- */
-
-/* q8_0 keeps 32 values in 34 bytes where f16 takes 64. The cache is made in steps of 256 tokens. */
-static uint64_t kv_of_slot(const struct plan_model *m, uint64_t context, bool q8)
-{
-    uint64_t bytes = (context + 255) / 256 * 256 * m->kv_bytes;
-
-    return q8 ? bytes / 64 * 34 + (bytes % 64 * 34 + 63) / 64 : bytes;
-}
-
-struct plan_parts plan_parts_of(const struct plan_facts *facts, size_t role,
-                                const struct plan_way *way)
-{
-    const struct map_role *r = &facts->map->roles[role];
-    const struct plan_model *m = facts->models[r->model->index];
-    uint32_t context = r->context, slots = r->slots;
-    bool q8 = r->kv == MAP_KV_Q8_0;
-    struct plan_parts p = {.known = false};
-    uint64_t slot;
-
-    if (m == NULL)
-        return p;
-    if (way != NULL && way->role == role) {
-        q8 = q8 || way->kind == PLAN_WAY_KV;
-        context = way->kind == PLAN_WAY_CONTEXT ? way->value : context;
-        slots = way->kind == PLAN_WAY_SLOTS ? way->value : slots;
-    }
-    slot = kv_of_slot(m, context, q8) + m->state_bytes;
-    p.known = true;
-    p.weights_bytes = m->weights_bytes;
-    p.kv_bytes = slot > MEMORY_MAX * 16 / (slots + 1) ? MEMORY_MAX * 16 : slot * slots;
-    p.compute_bytes = m->compute_bytes;
-    p.all_bytes = p.weights_bytes + p.kv_bytes + p.compute_bytes;
-    return p;
-}
-
-static bool lists(const struct conf_list *list, const char *name)
-{
-    for (size_t i = 0; i < list->n; i++)
-        if (strcmp(list->item[i], name) == 0)
-            return true;
-    return false;
-}
-
-static struct plan_pair pair_of(const struct plan_facts *f, size_t role, size_t node,
-                                const struct plan_way *way)
-{
-    const struct map_role *r = &f->map->roles[role];
-    const struct plan_model *m = f->models[r->model->index];
-    struct plan_parts parts = plan_parts_of(f, role, way);
-    const char *name = f->map->nodes[node].name;
-    bool opened =
-        way != NULL && way->kind == PLAN_WAY_NODE && way->role == role && way->value == node;
-
-    return (struct plan_pair){.allowed = opened || map_role_allows(r, name),
-                              .standing = lists(&f->nodes[node]->hosts, r->name),
-                              .file = m == NULL || m->files.n == 0 || lists(&m->files, name),
-                              .bytes = parts.all_bytes,
-                              .largest_bytes = parts.weights_bytes > parts.kv_bytes
-                                                   ? parts.weights_bytes
-                                                   : parts.kv_bytes};
-}
-
-static enum plan_wish wish_of(const struct map_role *r, bool stands, const struct plan_way *way)
-{
-    bool made_on_demand = way != NULL && way->kind == PLAN_WAY_ON_DEMAND && way->role == r->index;
-
-    if (made_on_demand || r->residency == MAP_ON_DEMAND)
-        return stands && !made_on_demand ? PLAN_LOADED : PLAN_IF_ASKED;
-    if (r->residency == MAP_PINNED)
-        return PLAN_PINNED;
-    return r->lane == MAP_LANE_AUTOCOMPLETE ? PLAN_AUTOCOMPLETE
-           : r->lane == MAP_LANE_BATCH      ? PLAN_BATCH
-                                            : PLAN_INTERACTIVE;
-}
-
-int plan_case_of(const struct plan_facts *facts, const struct plan_way *way, struct plan_case *out)
-{
-    const struct role_map *map = facts->map;
-
-    memset(out, 0, sizeof *out);
-    if (map->n_nodes > PLAN_NODES_MAX || map->n_roles > PLAN_ROLES_MAX)
-        return RM_ERR_TOO_BIG;
-    out->pairs = calloc(map->n_roles * map->n_nodes + 1, sizeof *out->pairs);
-    if (out->pairs == NULL)
-        return UV_ENOMEM;
-    for (size_t n = 0; n < map->n_nodes; n++) {
-        const struct plan_machine *m = facts->nodes[n];
-        uint64_t kept = m->reserve_bytes < m->total_bytes ? m->reserve_bytes : m->total_bytes;
-
-        out->nodes[n] = (struct plan_node){.usable = true,
-                                           .budget_bytes = m->total_bytes - kept,
-                                           .largest_bytes = m->largest_bytes};
-    }
-    for (size_t r = 0; r < map->n_roles; r++) {
-        bool stands = false;
-
-        for (size_t n = 0; n < map->n_nodes; n++) {
-            out->pairs[r * map->n_nodes + n] = pair_of(facts, r, n, way);
-            stands = stands || out->pairs[r * map->n_nodes + n].standing;
-        }
-        out->roles[r] = (struct plan_role){.wish = wish_of(&map->roles[r], stands, way),
-                                           .replicas = map->roles[r].replicas};
-    }
-    out->in = (struct plan_in){.nodes = out->nodes,
-                               .roles = out->roles,
-                               .pairs = out->pairs,
-                               .n_nodes = map->n_nodes,
-                               .n_roles = map->n_roles};
-    return 0;
-}
-
-void plan_case_clear(struct plan_case *c)
-{
-    free(c->pairs);
-    c->pairs = NULL;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* proto/plan/plan_facts.h - a role map and described nodes as numbers for the planner.
+/* proto/plan/plan_facts.h - described nodes: a file in place of what workers would say.
  * The nodes file is YAML, read with the tables of proto/conf (key by key in plan_facts.c; example
  * files in configs/plans/): what each machine has, what stands on it, and what each model needs:
- * weights, KV cache per token at f16, state per slot of recurrent models, compute buffers. From
- * these a host's forecast for any context, slots and KV type follows, so that other settings can
- * be tried. Engines of kind attach run on their own and count as nothing unless described. */
+ * weights, KV cache per token at f16 and what of it a sliding window caps, state per slot of
+ * recurrent models, compute buffers; and what was measured. From these come the states and
+ * forecasts that workers would have given, with costs, so that other settings can be tried.
+ * Engines of kind attach run on their own and count as nothing unless described. */
 #ifndef RM_PLAN_PLAN_FACTS_H
 #define RM_PLAN_PLAN_FACTS_H
 
@@ -17,6 +18,8 @@ struct plan_machine {
     uint64_t total_bytes;
     uint64_t reserve_bytes; /* the role map's, else the file's, else 8 %, 6 GiB at least */
     uint64_t largest_bytes; /* one allocation at most; 0: no limit */
+    uint64_t swap_bytes;    /* free, without zram */
+    uint64_t others_bytes;  /* used by other programs */
     struct conf_list hosts; /* roles that stand there now */
     struct conf_at at;
     size_t index;
@@ -25,9 +28,20 @@ struct plan_machine {
 struct plan_model {
     const char *name;
     uint64_t weights_bytes, kv_bytes /* per token, f16 */, state_bytes /* per slot */;
+    uint64_t window_kv_bytes; /* per token of layers with a window, f16 */
     uint64_t compute_bytes;
+    uint32_t window;        /* tokens; 0: none */
     uint32_t context_max;   /* tokens; 0: unknown */
     struct conf_list files; /* nodes that have the file; empty: unknown, taken as everywhere */
+    struct conf_at at;
+    size_t index;
+};
+
+/* What a role's host took. */
+struct plan_measured {
+    const char *name; /* of the role */
+    uint64_t total_bytes;
+    struct conf_list nodes; /* where; empty: everywhere */
     struct conf_at at;
     size_t index;
 };
@@ -36,6 +50,7 @@ struct plan_facts {
     const struct role_map *map;        /* borrowed; must outlive this */
     const struct plan_machine **nodes; /* [map node] */
     const struct plan_model **models;  /* [map model]; NULL: not described */
+    struct plan_live live;             /* as if they had said so; points into this */
     struct plan_facts_private *private;
 };
 
@@ -51,24 +66,5 @@ void plan_facts_free(struct plan_facts *facts); /* NULL is fine */
 /* The file's tables, top first, NULL-terminated: `rolemesh keys --config --nodes` prints them. */
 struct conf_table;
 const struct conf_table *const *plan_facts_tables(void);
-
-/* The forecast of a role; way: NULL or another setting for its role. */
-struct plan_parts plan_parts_of(const struct plan_facts *facts, size_t role,
-                                const struct plan_way *way);
-
-/* way: NULL, or one setting to be changed. On-demand roles that stand somewhere are PLAN_LOADED,
- * others PLAN_IF_ASKED. Returns 0, RM_ERR_TOO_BIG or UV_ENOMEM; then there is nothing to clear. */
-RM_MUST_USE int plan_case_of(const struct plan_facts *facts, const struct plan_way *way,
-                             struct plan_case *out);
-
-enum { PLAN_WAYS_MAX = 3, PLAN_CONTEXT_LEAST = 4096 };
-
-/* The cheapest single settings that make all pinned and resident roles fit, each found by solving
- * again. Tried for the roles of the conflict, in the order of enum plan_way_kind: another node,
- * KV q8_0, half the context again and again down to PLAN_CONTEXT_LEAST, one slot less again and
- * again, on-demand (if it can be loaded beside the pinned ones). *n: how many of PLAN_WAYS_MAX were
- * found. Returns as plan_solve. */
-RM_MUST_USE int plan_find_ways(const struct plan_facts *facts, const struct plan_conflict *conflict,
-                               struct plan_way ways[PLAN_WAYS_MAX], size_t *n);
 
 #endif

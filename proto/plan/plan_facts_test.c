@@ -61,6 +61,11 @@ static const struct row {
     {"more context than the model has",
      NODES "models: {m: {weights: 1GiB, kv_per_token: 1KiB, context_max: 512}}\n",
      "role 'r' wants a context of 1000 tokens, the model has 512"},
+    {"a measured role the map has not", NODES MODELS "measured: {rr: {total: 1GiB}}\n",
+     "the role map has no role 'rr'"},
+    {"measured on a node the map has not",
+     NODES MODELS "measured: {r: {total: 1GiB, nodes: [c9]}}\n", "the role map has no node 'c9'"},
+    {"measured nothing", NODES MODELS "measured: {r: {nodes: [a]}}\n", "has no 'total'"},
     {"no total", "version: 1\nnodes: {a: {reserve: 1GiB}}\n", "has no 'total'"},
     {"an unknown key", "version: 1\nnodes: {a: {totl: 1GiB}}\n", "did you mean 'total'?"},
     {"nothing", "", "n.yaml"},
@@ -109,13 +114,14 @@ static void test_numbers(void **state)
     (void)state;
     conf_report_init(&report);
     assert_int_equal(plan_facts_parse("n.yaml", yaml, strlen(yaml), map, &report, &facts), 0);
-    p = plan_parts_of(facts, 0, NULL); /* 1000 tokens are kept as 1024 */
+    p = plan_live_parts(&facts->live, 0, 0, NULL); /* 1000 tokens are kept as 1024 */
     assert_true(p.kv_bytes == 2 * (1024 * 1024 + 5));
     assert_true(p.all_bytes == gib + 2 * (1024 * 1024 + 5) + mib);
-    assert_true(plan_parts_of(facts, 0, &less).kv_bytes == 1024 * 1024 + 5);
-    assert_true(plan_parts_of(facts, 1, &less).kv_bytes == 3 * (1024 * 1024 / 64 * 34 + 5));
-    assert_true(plan_parts_of(facts, 2, NULL).all_bytes == 0);
-    assert_int_equal(plan_case_of(facts, NULL, &c), 0);
+    assert_true(plan_live_parts(&facts->live, 0, 0, &less).kv_bytes == 1024 * 1024 + 5);
+    assert_true(plan_live_parts(&facts->live, 1, 0, &less).kv_bytes ==
+                3 * (1024 * 1024 / 64 * 34 + 5));
+    assert_true(plan_live_parts(&facts->live, 2, 0, NULL).all_bytes == 0);
+    assert_int_equal(plan_live_case(&facts->live, NULL, &c), 0);
     assert_true(c.nodes[0].budget_bytes == 100 * gib - 100 * gib / 100 * 8);
     assert_true(c.nodes[1].budget_bytes == 62 * gib); /* the map's reserve */
     assert_true(c.nodes[1].largest_bytes == 3 * gib);
@@ -123,6 +129,34 @@ static void test_numbers(void **state)
     assert_int_equal(c.roles[1].wish, PLAN_LOADED); /* on-demand, and it stands */
     assert_true(c.pairs[1 * 2 + 0].standing && !c.pairs[1 * 2 + 1].standing);
     assert_true(!c.pairs[0].file && c.pairs[1].file && c.pairs[2 * 2].file);
+    plan_case_clear(&c);
+    plan_facts_free(facts);
+    conf_report_clear(&report);
+    role_map_unref(map);
+}
+
+/* 512 tokens of window, 2 slots, a batch of 512 tokens: 1536 cells, of 2048. */
+static void test_more_numbers(void **state)
+{
+    static const char yaml[] =
+        "version: 1\nnodes: {a: {total: 100GiB, swap: 9GiB, others: 30GiB}, b: {total: 64GiB}}\n"
+        "models: {m: {weights: 1GiB, kv_per_token: 1KiB, compute: 1MiB, window: 512, "
+        "window_kv_per_token: 3KiB}}\n"
+        "measured: {r: {total: 2GiB, nodes: [b]}, q: {total: 3GiB}}\n";
+    const uint64_t gib = UINT64_C(1) << 30;
+    struct role_map *map = map_of(MAP);
+    struct conf_report report;
+    struct plan_facts *facts;
+    struct plan_case c;
+
+    (void)state;
+    conf_report_init(&report);
+    assert_int_equal(plan_facts_parse("n.yaml", yaml, strlen(yaml), map, &report, &facts), 0);
+    assert_true(plan_live_parts(&facts->live, 0, 0, NULL).kv_bytes == 2048 * 1024 + 1536 * 3072);
+    assert_int_equal(plan_live_case(&facts->live, NULL, &c), 0);
+    assert_true(c.nodes[0].budget_bytes == 70 * gib && c.nodes[0].swap_bytes == 9 * gib);
+    assert_true(c.pairs[0].bytes < 2 * gib && c.pairs[1].bytes == 2 * gib);
+    assert_true(c.pairs[2].bytes == 3 * gib && c.pairs[3].bytes == 3 * gib);
     plan_case_clear(&c);
     plan_facts_free(facts);
     conf_report_clear(&report);
@@ -154,7 +188,7 @@ static struct layout *layout_open(const char *name)
     assert_int_equal(plan_facts_load(l->path, l->map, &report, &l->facts), 0);
     snprintf(l->path, sizeof l->path, PLANS "/%s.yaml", name);
     conf_report_clear(&report);
-    assert_int_equal(plan_case_of(l->facts, NULL, &l->problem), 0);
+    assert_int_equal(plan_live_case(&l->facts->live, NULL, &l->problem), 0);
     assert_int_equal(plan_solve(&l->problem.in, &l->plan), 0);
     assert_int_equal(plan_find_conflict(&l->problem.in, &l->conflict), 0);
     return l;
@@ -175,7 +209,11 @@ static void verdict_of(const struct layout *l, char *out, size_t size)
 
     if (plan_is_feasible(&l->plan)) {
         assert_int_equal(c->n_roles, 0);
-        snprintf(out, size, "fits");
+        n = (size_t)snprintf(out, size, "fits");
+        for (size_t i = 0; i < l->map->n_nodes; i++)
+            if (l->plan.swap_bytes[i] > 0)
+                n += (size_t)snprintf(out + n, size - n, "; %" PRIu64 " bytes in swap on %s",
+                                      l->plan.swap_bytes[i], l->map->nodes[i].name);
         return;
     }
     n = (size_t)snprintf(out, size, "refused:");
@@ -227,7 +265,7 @@ static void test_verdicts(void **state)
         layout_close(l);
     }
     closedir(dir);
-    assert_int_equal(fits, 5);
+    assert_int_equal(fits, 8);
     assert_int_equal(refused, 4);
 }
 
@@ -237,7 +275,7 @@ static void check_ways(const char *name, const struct plan_way *wanted, size_t n
     struct plan_way ways[PLAN_WAYS_MAX];
     size_t n;
 
-    assert_int_equal(plan_find_ways(l->facts, &l->conflict, ways, &n), 0);
+    assert_int_equal(plan_find_ways(&l->facts->live, &l->conflict, ways, &n), 0);
     assert_int_equal(n, n_wanted);
     for (size_t i = 0; i < n; i++) {
         struct plan_case c;
@@ -246,7 +284,7 @@ static void check_ways(const char *name, const struct plan_way *wanted, size_t n
         assert_int_equal(ways[i].kind, wanted[i].kind);
         assert_int_equal(ways[i].role, wanted[i].role);
         assert_int_equal(ways[i].value, wanted[i].value);
-        assert_int_equal(plan_case_of(l->facts, &ways[i], &c), 0);
+        assert_int_equal(plan_live_case(&l->facts->live, &ways[i], &c), 0);
         assert_int_equal(plan_solve(&c.in, &out), 0);
         assert_true(plan_is_feasible(&out));
         plan_case_clear(&c);
@@ -270,9 +308,10 @@ static void test_ways(void **state)
 
 int main(void)
 {
-    enum { FIXED = 3, ROWS = sizeof rows / sizeof *rows };
+    enum { FIXED = 4, ROWS = sizeof rows / sizeof *rows };
     struct CMUnitTest tests[FIXED + ROWS] = {
         {"numbers by hand", test_numbers, NULL, NULL, NULL},
+        {"window, swap, others, measured", test_more_numbers, NULL, NULL, NULL},
         {"documented verdicts", test_verdicts, NULL, NULL, NULL},
         {"ways out", test_ways, NULL, NULL, NULL},
     };

@@ -40,6 +40,7 @@ struct plan_live_pair {
 struct plan_live_node {
     bool usable; /* it answers, or did so a short time ago, and is not stopping */
     const struct node_state *state; /* borrowed; NULL: never heard, so not usable */
+    uint64_t largest_bytes;         /* one allocation at most; 0: no limit */
 };
 
 struct plan_live {
@@ -82,8 +83,9 @@ struct plan_parts {
     uint64_t other_bytes; /* output, process, checkpoints; or what was measured beyond the parts */
     uint64_t all_bytes;   /* the sum, or what was measured */
     uint64_t device_bytes, largest_bytes;
-    bool known;    /* false: there is no forecast for it */
-    bool measured; /* all_bytes was */
+    bool known;     /* false: there is no forecast for it; all zero */
+    bool measured;  /* all_bytes was */
+    bool estimated; /* from the file's header alone: at least so much */
 };
 
 /* What the role needs on the node; way: NULL or another setting for its role. */
@@ -95,8 +97,8 @@ struct plan_node plan_live_node(const struct plan_live *live, size_t node);
 struct plan_pair plan_live_pair(const struct plan_live *live, size_t role, size_t node,
                                 const struct plan_way *way);
 
-/* What takes memory there and is not ours: bytes that others use, by what the worker said; and
- * forecasts of hosts that the map does not name. */
+/* What takes memory there and is not ours: bytes of main memory that others use, by what the worker
+ * said; and forecasts of hosts that the map does not name. */
 uint64_t plan_live_other_bytes(const struct plan_live *live, size_t node);
 uint64_t plan_live_foreign_bytes(const struct plan_live *live, size_t node);
 
@@ -104,5 +106,15 @@ uint64_t plan_live_foreign_bytes(const struct plan_live *live, size_t node);
  * Returns 0, RM_ERR_TOO_BIG or UV_ENOMEM; then there is nothing to clear. */
 RM_MUST_USE int plan_live_case(const struct plan_live *live, const struct plan_way *way,
                                struct plan_case *out);
+
+enum { PLAN_WAYS_MAX = 3, PLAN_CONTEXT_LEAST = 4096 };
+
+/* The cheapest single settings that make all pinned and resident roles fit, each found by solving
+ * again. Tried for the roles of the conflict, in the order of enum plan_way_kind: another node,
+ * KV q8_0, half the context again and again down to PLAN_CONTEXT_LEAST, one slot less again and
+ * again, on-demand (if it can be loaded beside the pinned ones). *n: how many of PLAN_WAYS_MAX were
+ * found. Returns as plan_solve. */
+RM_MUST_USE int plan_find_ways(const struct plan_live *live, const struct plan_conflict *conflict,
+                               struct plan_way ways[PLAN_WAYS_MAX], size_t *n);
 
 #endif

@@ -2,13 +2,13 @@
 /* proto/plan/plan_ways.c - the cheapest settings that make an impossible map fit.
  * Each one is put into the map's numbers and the whole map is solved again; what does not make
  * every pinned and resident role fit is not told. */
-#include "proto/plan/plan_facts.h"
+#include "proto/plan/plan_live.h"
 
 #include <stdlib.h>
 #include <uv.h>
 
 struct ways {
-    const struct plan_facts *facts;
+    const struct plan_live *live;
     struct plan_case problem;
     struct plan_out plan;
     struct plan_way *found;
@@ -40,7 +40,7 @@ static bool works(struct ways *w, const struct plan_way *way)
 
     if (w->error < 0)
         return false;
-    w->error = plan_case_of(w->facts, way, &w->problem);
+    w->error = plan_live_case(w->live, way, &w->problem);
     if (w->error < 0)
         return false;
     w->error = plan_solve(&w->problem.in, &w->plan);
@@ -62,8 +62,8 @@ static bool keep_if_works(struct ways *w, enum plan_way_kind kind, size_t role, 
 
 static void try_nodes(struct ways *w, const struct map_role *r)
 {
-    for (size_t n = 0; n < w->facts->map->n_nodes; n++)
-        if (!map_role_allows(r, w->facts->map->nodes[n].name) &&
+    for (size_t n = 0; n < w->live->map->n_nodes; n++)
+        if (!map_role_allows(r, w->live->map->nodes[n].name) &&
             keep_if_works(w, PLAN_WAY_NODE, r->index, (uint32_t)n))
             return;
 }
@@ -96,7 +96,7 @@ static void try_kind(struct ways *w, enum plan_way_kind kind, const struct map_r
     }
 }
 
-int plan_find_ways(const struct plan_facts *facts, const struct plan_conflict *conflict,
+int plan_find_ways(const struct plan_live *live, const struct plan_conflict *conflict,
                    struct plan_way ways[PLAN_WAYS_MAX], size_t *n)
 {
     struct ways *w = calloc(1, sizeof *w);
@@ -105,11 +105,11 @@ int plan_find_ways(const struct plan_facts *facts, const struct plan_conflict *c
     *n = 0;
     if (w == NULL)
         return UV_ENOMEM;
-    w->facts = facts;
+    w->live = live;
     w->found = ways;
     for (int kind = PLAN_WAY_NODE; kind < PLAN_WAY_NONE; kind++)
         for (size_t i = 0; i < conflict->n_roles && w->n < PLAN_WAYS_MAX && w->error == 0; i++)
-            try_kind(w, (enum plan_way_kind)kind, &facts->map->roles[conflict->roles[i]]);
+            try_kind(w, (enum plan_way_kind)kind, &live->map->roles[conflict->roles[i]]);
     *n = w->n;
     r = w->error;
     free(w);
