@@ -57,25 +57,46 @@ bool hosting_stays_on(const struct hosting *h, size_t role, size_t node)
            !c->closed;
 }
 
-uint64_t hosting_future_bytes(const struct hosting *h, size_t node)
+void hosting_add(const struct hosting *h, struct load_sum *sum, size_t role, size_t node,
+                 uint64_t bytes)
 {
-    uint64_t sum = h->f->nodes[node].other_bytes;
+    load_add(sum, h->f->roles[role].swap, bytes, hosting_pair(h, role, node)->device_bytes);
+}
+
+void hosting_take(const struct hosting *h, struct load_sum *sum, size_t role, size_t node,
+                  uint64_t bytes)
+{
+    load_take(sum, h->f->roles[role].swap, bytes, hosting_pair(h, role, node)->device_bytes);
+}
+
+bool hosting_fits(const struct hosting *h, struct load_sum sum, size_t role, size_t node,
+                  uint64_t bytes)
+{
+    hosting_add(h, &sum, role, node, bytes);
+    return load_over(&sum, &h->f->nodes[node].limits, 0) == 0;
+}
+
+struct load_sum hosting_future(const struct hosting *h, size_t node, bool base)
+{
+    struct load_sum sum = {0};
 
     for (size_t r = 0; r < h->n_roles; r++)
-        if (hosting_is_target(h, r, node))
-            sum += hosting_need_bytes(h, r, node);
+        if (base && h->f->roles[r].on_demand && !h->f->roles[r].leaving)
+            continue;
+        else if (hosting_is_target(h, r, node))
+            hosting_add(h, &sum, r, node, hosting_need_bytes(h, r, node));
         else if (hosting_stays_on(h, r, node))
-            sum += hosting_held_bytes(h, r, node);
+            hosting_add(h, &sum, r, node, hosting_held_bytes(h, r, node));
     return sum;
 }
 
 /* What stands on the node now, and what may. */
-static uint64_t used_bytes(const struct hosting *h, size_t node)
+static struct load_sum present(const struct hosting *h, size_t node)
 {
-    uint64_t sum = h->f->nodes[node].other_bytes;
+    struct load_sum sum = {0};
 
     for (size_t r = 0; r < h->n_roles; r++)
-        sum += hosting_held_bytes(h, r, node);
+        hosting_add(h, &sum, r, node, hosting_held_bytes(h, r, node));
     return sum;
 }
 
@@ -199,7 +220,7 @@ static void see(struct hosting *h, size_t role, size_t node)
 /* A target of the node waits for room: to be loaded, or to be loaded with other settings. */
 static bool room_needed(const struct hosting *h, size_t node)
 {
-    uint64_t used = used_bytes(h, node), budget = h->f->nodes[node].budget_bytes;
+    struct load_sum sum = present(h, node), without;
 
     for (size_t r = 0; r < h->n_roles; r++) {
         const struct hosting_pair *p = hosting_pair(h, r, node);
@@ -207,8 +228,11 @@ static bool room_needed(const struct hosting *h, size_t node)
         bool stale = holds && p->seen != HOSTING_ABSENT && !p->current &&
                      p->forecast == HOSTING_FITS && !hosting_cell(h, r, node)->asked;
 
-        if (hosting_is_target(h, r, node) && (!holds || stale) &&
-            used - hosting_held_bytes(h, r, node) + hosting_need_bytes(h, r, node) > budget)
+        if (!hosting_is_target(h, r, node) || (holds && !stale))
+            continue;
+        without = sum;
+        hosting_take(h, &without, r, node, hosting_held_bytes(h, r, node));
+        if (!hosting_fits(h, without, r, node, hosting_need_bytes(h, r, node)))
             return true;
     }
     return false;
@@ -217,7 +241,7 @@ static bool room_needed(const struct hosting *h, size_t node)
 static bool serves(const struct hosting *h, size_t role, size_t node)
 {
     return hosting_pair(h, role, node)->seen == HOSTING_READY &&
-           !hosting_cell(h, role, node)->closed && h->f->nodes[node].usable;
+           !hosting_cell(h, role, node)->closed && h->f->nodes[node].limits.usable;
 }
 
 /* Another host of the role is on its way up. */
@@ -311,7 +335,7 @@ static bool goes(const struct hosting *h, size_t role, size_t node, enum hosting
     if (hosting_is_target(h, role, node))
         return false;
     if (!r->on_demand)
-        return h->fresh && h->f->nodes[node].usable && base_goes(h, role, node, why);
+        return h->fresh && h->f->nodes[node].limits.usable && base_goes(h, role, node, why);
     *why = c->dropped ? c->why : HOSTING_MOVED;
     return true;
 }
@@ -393,7 +417,7 @@ static void load_if_room(struct hosting *h, size_t role, size_t node)
     const struct hosting_node *n = &h->f->nodes[node];
     const struct hosting_cell *c = hosting_cell(h, role, node);
     bool replaces = c->closed && c->why == HOSTING_CHANGED && !c->unloading && !c->asked;
-    uint64_t used = used_bytes(h, node);
+    struct load_sum sum;
 
     if (!n->reachable || n->refusing || n->leaving || h->now_ms < c->load_again_ms)
         return;
@@ -403,9 +427,10 @@ static void load_if_room(struct hosting *h, size_t role, size_t node)
         return;
     if (replaces && !is_drained(h, role, node))
         return;
+    sum = present(h, node);
     if (replaces)
-        used -= hosting_held_bytes(h, role, node);
-    if (used + p->bytes > n->budget_bytes && p->forecast == HOSTING_FITS)
+        hosting_take(h, &sum, role, node, hosting_held_bytes(h, role, node));
+    if (p->forecast == HOSTING_FITS && !hosting_fits(h, sum, role, node, p->bytes))
         return;
     load(h, role, node,
          replaces                      ? HOSTING_CHANGED

@@ -73,13 +73,11 @@ enum hosting_seen {
 };
 
 struct hosting_node {
-    bool usable;    /* its worker answers, or did so a short time ago */
-    bool reachable; /* it can be asked now */
-    bool refusing;  /* its guard lets no engine start */
-    bool leaving;   /* not in the map any more */
-    uint64_t budget_bytes;
-    uint64_t largest_bytes; /* one allocation at most; 0: no limit */
-    uint64_t other_bytes;   /* of its budget, taken by hosts that are in no pair here */
+    struct plan_node limits; /* for the hosts here; usable: its worker answers, or did so a short
+                                time ago */
+    bool reachable;          /* it can be asked now */
+    bool refusing;           /* its guard lets no engine start */
+    bool leaving;            /* not in the map any more */
 };
 
 struct hosting_role {
@@ -88,6 +86,7 @@ struct hosting_role {
     enum plan_wish
         wish; /* PLAN_PINNED or, by lane, PLAN_AUTOCOMPLETE..PLAN_BATCH, also on demand */
     uint32_t replicas;
+    bool swap;               /* may be counted on swap */
     uint64_t idle_unload_ms; /* on demand; 0: never */
     uint32_t waiting;        /* requests without a host */
     uint64_t oldest_ms;      /* age of the oldest of them */
@@ -104,6 +103,7 @@ struct hosting_pair {
              node cannot host it, whatever is free */
     bool file;              /* the model's file is there */
     uint64_t bytes;         /* FITS */
+    uint64_t device_bytes;  /* of them, on devices */
     uint64_t largest_bytes; /* largest single allocation; 0: unknown */
     uint64_t load_ms;       /* how long a load takes there; 0: unknown */
     enum hosting_seen seen;

@@ -6,6 +6,7 @@
 #define RM_PLACE_HOSTING_IMPL_H
 
 #include "gateway/place/hosting.h"
+#include "gateway/place/load.h"
 
 /* One role on one node, over time. */
 struct hosting_cell {
@@ -45,7 +46,6 @@ struct hosting {
     struct hosting_cell *cells; /* [role * n_nodes + node] */
     /* the question to replan */
     struct plan_node *plan_nodes;
-    uint64_t plan_keep[PLAN_NODES_MAX];
     struct replan_role *plan_roles;
     struct replan_pair *plan_pairs;
     size_t n_plan_roles;
@@ -91,8 +91,16 @@ uint64_t hosting_held_bytes(const struct hosting *h, size_t role, size_t node);
 uint64_t hosting_need_bytes(const struct hosting *h, size_t role, size_t node);
 /* A pinned or resident host that serves, of a role that the plan has no place for now. */
 bool hosting_stays_on(const struct hosting *h, size_t role, size_t node);
-/* All targets of the node, what stays on and what is not ours. */
-uint64_t hosting_future_bytes(const struct hosting *h, size_t node);
+/* A host's bytes more, or less. */
+void hosting_add(const struct hosting *h, struct load_sum *sum, size_t role, size_t node,
+                 uint64_t bytes);
+void hosting_take(const struct hosting *h, struct load_sum *sum, size_t role, size_t node,
+                  uint64_t bytes);
+/* All targets of the node and what stays on; base: without on-demand ones. */
+struct load_sum hosting_future(const struct hosting *h, size_t node, bool base);
+/* With the role on the node, and if it may exceed the limits by a part (HOSTING_DRIFT; 0: not). */
+bool hosting_fits(const struct hosting *h, struct load_sum sum, size_t role, size_t node,
+                  uint64_t bytes);
 
 void hosting_emit(struct hosting *h, const struct hosting_action *a);
 

@@ -61,7 +61,7 @@ static struct replan_pair question_of(const struct hosting *h, size_t role, size
     const struct hosting_cell *c = hosting_cell(h, role, node);
     const struct hosting_node *n = &h->f->nodes[node];
     uint8_t stands = standing_of(h, role, node);
-    bool there = p->allowed && n->usable && !n->leaving, known = p->forecast == HOSTING_FITS;
+    bool there = p->allowed && n->limits.usable && !n->leaving, known = p->forecast == HOSTING_FITS;
     bool fails = c->hung || h->now_ms < c->blocked_until_ms;
 
     known = known || (p->forecast == HOSTING_UNASKED && stands > 1) ||
@@ -74,6 +74,7 @@ static struct replan_pair question_of(const struct hosting *h, size_t role, size
         .stands = stands,
         .loads = stands == 1 || (stands > 1 && !p->current && p->forecast == HOSTING_FITS),
         .bytes = hosting_need_bytes(h, role, node),
+        .device_bytes = p->device_bytes,
         .largest_bytes = p->largest_bytes,
     };
 }
@@ -82,21 +83,16 @@ static void fill_question(struct hosting *h)
 {
     h->n_plan_roles = 0;
     for (size_t n = 0; n < h->n_nodes; n++) {
-        const struct hosting_node *from = &h->f->nodes[n];
-
-        h->plan_nodes[n] = (struct plan_node){
-            .usable = from->usable && !from->leaving,
-            .budget_bytes =
-                from->budget_bytes > from->other_bytes ? from->budget_bytes - from->other_bytes : 0,
-            .largest_bytes = from->largest_bytes,
-        };
-        h->plan_keep[n] = h->plan_nodes[n].budget_bytes + from->budget_bytes / HOSTING_DRIFT;
+        h->plan_nodes[n] = h->f->nodes[n].limits;
+        h->plan_nodes[n].usable = h->plan_nodes[n].usable && !h->f->nodes[n].leaving;
     }
     for (size_t r = 0; r < h->n_roles && r < PLAN_ROLES_MAX && !h->f->roles[r].leaving; r++) {
         const struct hosting_role *from = &h->f->roles[r];
 
-        h->plan_roles[r] = (struct replan_role){
-            .wish = from->on_demand ? PLAN_IF_ASKED : from->wish, .replicas = from->replicas};
+        h->plan_roles[r] =
+            (struct replan_role){.wish = from->on_demand ? PLAN_IF_ASKED : from->wish,
+                                 .replicas = from->replicas,
+                                 .swap = from->swap};
         for (size_t n = 0; n < h->n_nodes; n++)
             h->plan_pairs[r * h->n_nodes + n] = question_of(h, r, n);
         h->n_plan_roles++;
@@ -115,8 +111,13 @@ static uint64_t digest(const struct hosting *h)
 {
     uint64_t d = 1;
 
-    for (size_t n = 0; n < h->n_nodes; n++)
-        d = mix(mix(d, h->plan_nodes[n].usable), h->plan_nodes[n].budget_bytes);
+    for (size_t n = 0; n < h->n_nodes; n++) {
+        const struct plan_node *node = &h->plan_nodes[n];
+
+        d = mix(mix(d, node->usable | (uint64_t)node->split << 1), node->budget_bytes);
+        d = mix(mix(d, node->swap_bytes), node->largest_bytes);
+        d = node->split ? mix(mix(d, node->main_bytes), node->device_bytes) : d;
+    }
     for (size_t r = 0; r < h->n_plan_roles; r++) {
         const struct replan_pair *pairs = &h->plan_pairs[r * h->n_nodes];
         bool base = h->plan_roles[r].wish != PLAN_IF_ASKED;
@@ -124,11 +125,13 @@ static uint64_t digest(const struct hosting *h)
 
         for (size_t n = 0; n < h->n_nodes; n++)
             standing += pairs[n].stands > 0;
-        d = mix(mix(d, (uint64_t)h->plan_roles[r].wish), h->plan_roles[r].replicas);
+        d = mix(mix(d, (uint64_t)h->plan_roles[r].wish | (uint64_t)h->plan_roles[r].swap << 8),
+                h->plan_roles[r].replicas);
         for (size_t n = 0; base && n < h->n_nodes; n++) {
             d = mix(d, pairs[n].may | (uint64_t)pairs[n].bad << 1 | (uint64_t)pairs[n].waits << 2 |
                            (uint64_t)(pairs[n].stands > 0) << 3);
             d = mix(d, pairs[n].may ? pairs[n].bytes : 0);
+            d = mix(d, pairs[n].may ? pairs[n].device_bytes : 0);
             if (standing > h->plan_roles[r].replicas)
                 d = mix(d, pairs[n].stands);
         }
@@ -160,7 +163,7 @@ void hosting_plan_in(const struct hosting *h, struct replan_in *in, uint64_t *ti
     *in = (struct replan_in){.nodes = h->plan_nodes,
                              .roles = h->plan_roles,
                              .pairs = h->plan_pairs,
-                             .keep_bytes = h->plan_keep,
+                             .drift = HOSTING_DRIFT,
                              .n_nodes = h->n_nodes,
                              .n_roles = h->n_plan_roles};
     *ticket = h->ticket;
@@ -229,7 +232,7 @@ void hosting_role_view(const struct hosting *h, const struct hosting_facts *f, s
                                  .fails = h->lines[role].fails,
                                  .verdict = h->lines[role].verdict};
     for (size_t n = 0; n < h->n_nodes; n++)
-        if (hosting_pair(&view, role, n)->seen == HOSTING_READY && f->nodes[n].usable &&
+        if (hosting_pair(&view, role, n)->seen == HOSTING_READY && f->nodes[n].limits.usable &&
             !hosting_cell(h, role, n)->closed) {
             out->state = HOSTING_IS_SERVING;
             out->node = n;

@@ -155,11 +155,11 @@ static void fill_facts(struct sim *s)
         const struct sim_node *n = &s->nodes[s->node_at[k]];
 
         s->f_nodes[k] = (struct hosting_node){
-            .usable = n->has_view && (n->link || s->now_ms - n->heard_ms < GRACE_MS),
+            .limits = {.usable = n->has_view && (n->link || s->now_ms - n->heard_ms < GRACE_MS),
+                       .budget_bytes = n->budget},
             .reachable = is_reachable(n),
             .refusing = n->view.refusing,
-            .leaving = n->leaving,
-            .budget_bytes = n->budget};
+            .leaving = n->leaving};
     }
     for (size_t i = 0; i < s->n_machine_roles; i++) {
         fill_role(s, i);

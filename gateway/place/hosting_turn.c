@@ -82,10 +82,10 @@ static bool can_load(const struct hosting *h, size_t role, size_t node)
     const struct hosting_node *n = &h->f->nodes[node];
     const struct hosting_pair *p = hosting_pair(h, role, node);
 
-    return n->usable && n->reachable && !n->refusing && !n->leaving && p->allowed &&
+    return n->limits.usable && n->reachable && !n->refusing && !n->leaving && p->allowed &&
            p->forecast == HOSTING_FITS && p->seen != HOSTING_FAILED &&
            h->now_ms >= hosting_cell(h, role, node)->blocked_until_ms &&
-           (n->largest_bytes == 0 || p->largest_bytes <= n->largest_bytes);
+           (n->limits.largest_bytes == 0 || p->largest_bytes <= n->limits.largest_bytes);
 }
 
 /* Is the target to be given up? */
@@ -99,7 +99,7 @@ static bool is_over(const struct hosting *h, size_t role, size_t node, enum host
     if (p->seen == HOSTING_FAILED || c->hung)
         return true;
     *why = HOSTING_MOVED;
-    if (!h->f->nodes[node].usable || !p->allowed)
+    if (!h->f->nodes[node].limits.usable || !p->allowed)
         return true;
     *why = HOSTING_IDLE;
     if (!hosting_holds(h, role, node))
@@ -147,8 +147,8 @@ static void drop_surplus(struct hosting *h, size_t role)
 
 static bool fits(const struct hosting *h, size_t role, size_t node)
 {
-    return hosting_future_bytes(h, node) + hosting_need_bytes(h, role, node) <=
-           h->f->nodes[node].budget_bytes;
+    return hosting_fits(h, hosting_future(h, node, false), role, node,
+                        hosting_need_bytes(h, role, node));
 }
 
 /* Hosts that stand and are no targets: found at the start, back with their node, or on the way out
@@ -163,7 +163,7 @@ static void take_up(struct hosting *h, size_t role)
 
         if (hosting_is_target(h, role, n) || c->unloading || c->hung || !p->current ||
             (p->seen != HOSTING_READY && p->seen != HOSTING_LOADING) || !p->allowed ||
-            !h->f->nodes[n].usable || h->f->nodes[n].leaving)
+            !h->f->nodes[n].limits.usable || h->f->nodes[n].leaving)
             continue;
         if (c->dropped && (c->why != HOSTING_ROOM || h->lines[role].target != 0))
             continue;
@@ -199,13 +199,13 @@ static bool may_go(const struct hosting *h, size_t role, size_t node, uint64_t a
 }
 
 /* What must go for a load on a node. */
-struct room {
+struct eviction {
     uint64_t victims[(PLAN_ROLES_MAX + HOSTING_LEAVING_MAX) / 64]; /* bit: role */
     uint32_t n, busy;
     uint64_t left_bytes; /* free afterwards */
 };
 
-static bool is_victim(const struct room *r, size_t role)
+static bool is_victim(const struct eviction *r, size_t role)
 {
     return (r->victims[role / 64] >> (role % 64) & 1) != 0;
 }
@@ -230,7 +230,7 @@ static bool goes_first(const struct hosting *h, size_t a, size_t b, size_t node)
 }
 
 /* The host to go first among those that may; force: any. SIZE_MAX: none. */
-static size_t next_victim(const struct hosting *h, const struct room *room, size_t role,
+static size_t next_victim(const struct hosting *h, const struct eviction *room, size_t role,
                           size_t node, bool force)
 {
     uint64_t bound = 0, age = UINT64_MAX;
@@ -251,36 +251,41 @@ static size_t next_victim(const struct hosting *h, const struct room *room, size
     return best;
 }
 
-/* Finds who must go from the node so that `bytes` more fit; false: not enough may go. */
-static bool find_room(const struct hosting *h, size_t role, size_t node, uint64_t bytes, bool force,
-                      struct room *out)
+/* Finds who must go from the node so that the role fits, too (SIZE_MAX: so that the rest does);
+ * false: not enough may go. */
+static bool find_room(const struct hosting *h, size_t role, size_t node, bool force,
+                      struct eviction *out)
 {
-    uint64_t used = hosting_future_bytes(h, node), budget = h->f->nodes[node].budget_bytes;
+    const struct plan_node *limits = &h->f->nodes[node].limits;
+    struct load_sum sum = hosting_future(h, node, false);
     size_t r;
 
     memset(out, 0, sizeof *out);
-    while (used + bytes > budget) {
+    if (role != SIZE_MAX)
+        hosting_add(h, &sum, role, node, hosting_need_bytes(h, role, node));
+    while (load_over(&sum, limits, 0) > 0) {
         if ((r = next_victim(h, out, role, node, force)) == SIZE_MAX)
             return false;
         out->victims[r / 64] |= hosting_bit(r % 64);
-        used -= hosting_need_bytes(h, r, node);
+        hosting_take(h, &sum, r, node, hosting_need_bytes(h, r, node));
     }
     for (r = 0; r < h->n_roles; r++) { /* some may have been more than enough */
         if (!is_victim(out, r))
             continue;
-        if (used + hosting_need_bytes(h, r, node) + bytes <= budget) {
+        hosting_add(h, &sum, r, node, hosting_need_bytes(h, r, node));
+        if (load_over(&sum, limits, 0) == 0) {
             out->victims[r / 64] &= ~hosting_bit(r % 64);
-            used += hosting_need_bytes(h, r, node);
-        } else {
-            out->n++;
-            out->busy += is_busy(h, r, node);
+            continue;
         }
+        hosting_take(h, &sum, r, node, hosting_need_bytes(h, r, node));
+        out->n++;
+        out->busy += is_busy(h, r, node);
     }
-    out->left_bytes = budget - used - bytes;
+    out->left_bytes = limits->budget_bytes > sum.all ? limits->budget_bytes - sum.all : 0;
     return true;
 }
 
-static void clear_room(struct hosting *h, size_t node, const struct room *room)
+static void clear_room(struct hosting *h, size_t node, const struct eviction *room)
 {
     for (size_t r = 0; r < h->n_roles; r++)
         if (is_victim(room, r))
@@ -290,16 +295,16 @@ static void clear_room(struct hosting *h, size_t node, const struct room *room)
 /* Pinned and resident targets come first: on-demand ones that do not fit beside them go. */
 static void trim_node(struct hosting *h, size_t node)
 {
-    uint64_t budget = h->f->nodes[node].budget_bytes;
+    struct load_sum sum = hosting_future(h, node, false);
     bool loads = false;
-    struct room room;
+    struct eviction room;
 
     for (size_t r = 0; r < h->n_roles; r++)
         loads = loads || (hosting_is_target(h, r, node) &&
                           (!hosting_holds(h, r, node) || !hosting_pair(h, r, node)->current));
-    if (hosting_future_bytes(h, node) <= budget + (loads ? 0 : budget / HOSTING_DRIFT))
+    if (load_over(&sum, &h->f->nodes[node].limits, loads ? 0 : HOSTING_DRIFT) == 0)
         return;
-    if (find_room(h, SIZE_MAX, node, 0, true, &room)) {
+    if (find_room(h, SIZE_MAX, node, true, &room)) {
         clear_room(h, node, &room);
         return;
     }
@@ -311,8 +316,8 @@ static void trim_node(struct hosting *h, size_t node)
 /* ---- the turn ---- */
 
 /* Room a for node na is the better choice. */
-static bool is_better(const struct hosting *h, size_t role, const struct room *a, size_t na,
-                      const struct room *b, size_t nb)
+static bool is_better(const struct hosting *h, size_t role, const struct eviction *a, size_t na,
+                      const struct eviction *b, size_t nb)
 {
     bool file_a = hosting_pair(h, role, na)->file, file_b = hosting_pair(h, role, nb)->file;
     bool here_a =
@@ -333,13 +338,12 @@ static bool is_better(const struct hosting *h, size_t role, const struct room *a
 
 static bool take_turn(struct hosting *h, size_t role, uint64_t not_on, bool may_evict)
 {
-    struct room best, room;
+    struct eviction best, room;
     size_t node = SIZE_MAX;
 
     for (size_t n = 0; n < h->n_nodes; n++) {
         if ((not_on & hosting_bit(n)) != 0 || hosting_is_target(h, role, n) ||
-            !can_load(h, role, n) ||
-            !find_room(h, role, n, hosting_need_bytes(h, role, n), false, &room) ||
+            !can_load(h, role, n) || !find_room(h, role, n, false, &room) ||
             (!may_evict && room.n > 0))
             continue;
         if (node == SIZE_MAX || is_better(h, role, &room, n, &best, node)) {
@@ -367,19 +371,6 @@ static bool wants_more(const struct hosting *h, size_t role)
     return true;
 }
 
-/* The bytes of pinned and resident targets, and of what is not ours. */
-static uint64_t base_bytes(const struct hosting *h, size_t node)
-{
-    uint64_t sum = h->f->nodes[node].other_bytes;
-
-    for (size_t r = 0; r < h->n_roles; r++)
-        if (!on_demand(h, r) && hosting_is_target(h, r, node))
-            sum += hosting_need_bytes(h, r, node);
-        else if (hosting_stays_on(h, r, node))
-            sum += hosting_held_bytes(h, r, node);
-    return sum;
-}
-
 /* Nothing will load it: tells why. A reason to wait is any node that may still do. */
 static void fail_waiting(struct hosting *h, size_t role)
 {
@@ -390,22 +381,23 @@ static void fail_waiting(struct hosting *h, size_t role)
     for (size_t n = 0; n < h->n_nodes; n++) {
         const struct hosting_pair *p = hosting_pair(h, role, n);
         const struct hosting_node *node = &h->f->nodes[n];
-        uint64_t sum = base_bytes(h, n) + p->bytes;
+        struct load_sum sum = hosting_future(h, n, true);
+        uint64_t missing;
 
         if (!p->allowed || node->leaving)
             continue;
-        if (!node->usable) {
+        if (!node->limits.usable) {
             absent = true;
             continue;
         }
         if (p->forecast == HOSTING_UNASKED)
             return;
+        hosting_add(h, &sum, role, n, p->bytes);
+        missing = load_over(&sum, &node->limits, 0);
         if (p->forecast == HOSTING_BAD) {
             bad = true;
-        } else if (sum > node->budget_bytes ||
-                   (node->largest_bytes > 0 && p->largest_bytes > node->largest_bytes)) {
-            uint64_t missing = sum > node->budget_bytes ? sum - node->budget_bytes : 0;
-
+        } else if (missing > 0 || (node->limits.largest_bytes > 0 &&
+                                   p->largest_bytes > node->limits.largest_bytes)) {
             a.bytes = !small || missing < a.bytes ? missing : a.bytes;
             small = true;
         } else if (h->now_ms < hosting_cell(h, role, n)->blocked_until_ms) {
@@ -423,7 +415,7 @@ static void fail_waiting(struct hosting *h, size_t role)
 }
 
 /* The waiting role whose turn is due first; not one of `seen`. */
-static size_t first_due(const struct hosting *h, const struct room *seen)
+static size_t first_due(const struct hosting *h, const struct eviction *seen)
 {
     size_t best = SIZE_MAX;
 
@@ -438,19 +430,18 @@ static size_t first_due(const struct hosting *h, const struct room *seen)
  * that it is given bit by bit. */
 static uint64_t nodes_for(const struct hosting *h, size_t role)
 {
-    struct room room;
+    struct eviction room;
     uint64_t nodes = 0;
 
     for (size_t n = 0; n < h->n_nodes; n++)
-        if (can_load(h, role, n) &&
-            find_room(h, role, n, hosting_need_bytes(h, role, n), true, &room))
+        if (can_load(h, role, n) && find_room(h, role, n, true, &room))
             nodes |= hosting_bit(n);
     return nodes;
 }
 
 void hosting_turns(struct hosting *h)
 {
-    struct room seen = {.n = 0};
+    struct eviction seen = {.n = 0};
     uint64_t kept_free = 0;
     size_t role;
 

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <uv.h>
 
+#include "gateway/place/load.h"
+
 /* The work of one call. A part is a question to proto/plan about some of the roles. */
 struct replan {
     const struct replan_in *in;
@@ -41,20 +43,26 @@ static bool is_base(const struct replan *s, size_t role)
     return s->in->roles[role].wish != PLAN_IF_ASKED;
 }
 
-/* Bytes of the hosts in `masks` on the node. */
-static uint64_t used_on(const struct replan *s, const uint64_t *masks, size_t node)
+/* The hosts in `masks` on the node. */
+static struct load_sum sum_of(const struct replan *s, const uint64_t *masks, size_t node)
 {
-    uint64_t used = 0;
+    struct load_sum sum = {0};
 
     for (size_t r = 0; r < s->in->n_roles; r++)
         if ((masks[r] & bit(node)) != 0)
-            used += pair_of(s, r, node)->bytes;
-    return used;
+            load_add(&sum, s->in->roles[r].swap, pair_of(s, r, node)->bytes,
+                     pair_of(s, r, node)->device_bytes);
+    return sum;
 }
 
-static uint64_t keep_bytes(const struct replan *s, size_t node)
+/* How many bytes are too much when the role joins what is kept on the node. */
+static uint64_t over_with(const struct replan *s, size_t role, size_t node, uint64_t drift)
 {
-    return s->in->keep_bytes != NULL ? s->in->keep_bytes[node] : s->in->nodes[node].budget_bytes;
+    struct load_sum sum = sum_of(s, s->kept, node);
+
+    load_add(&sum, s->in->roles[role].swap, pair_of(s, role, node)->bytes,
+             pair_of(s, role, node)->device_bytes);
+    return load_over(&sum, &s->in->nodes[node], drift);
 }
 
 /* Among what is kept on the node is a load to come: that needs its room now. */
@@ -70,9 +78,9 @@ static bool may_stay(const struct replan *s, size_t role, size_t node)
 {
     const struct replan_pair *p = pair_of(s, role, node);
     const struct plan_node *n = &s->in->nodes[node];
-    uint64_t most = p->loads || loads_on(s, node) ? n->budget_bytes : keep_bytes(s, node);
+    uint64_t drift = p->loads || loads_on(s, node) ? 0 : s->in->drift;
 
-    return p->may && n->usable && used_on(s, s->kept, node) + p->bytes <= most &&
+    return p->may && n->usable && over_with(s, role, node, drift) == 0 &&
            (n->largest_bytes == 0 || p->largest_bytes <= n->largest_bytes);
 }
 
@@ -134,17 +142,23 @@ static uint64_t best_kept(const struct replan *s, size_t role)
 
 /* ---- one part ---- */
 
+/* Takes a host that is not in question off the part's node. */
+static void part_take(struct replan *s, size_t role, size_t node)
+{
+    const struct replan_pair *p = pair_of(s, role, node);
+
+    plan_node_take(&s->nodes[node], &(struct plan_role){.swap = s->in->roles[role].swap},
+                   &(struct plan_pair){.bytes = p->bytes, .device_bytes = p->device_bytes});
+}
+
 static void part_nodes(struct replan *s, bool around_guests)
 {
     for (size_t n = 0; n < s->in->n_nodes; n++) {
-        uint64_t used = used_on(s, s->fixed, n);
-
-        for (size_t r = 0; around_guests && r < s->in->n_roles; r++)
-            if (!is_base(s, r) && pair_of(s, r, n)->stands > 0)
-                used += pair_of(s, r, n)->bytes;
         s->nodes[n] = s->in->nodes[n];
-        s->nodes[n].budget_bytes =
-            used < s->nodes[n].budget_bytes ? s->nodes[n].budget_bytes - used : 0;
+        for (size_t r = 0; r < s->in->n_roles; r++)
+            if ((s->fixed[r] & bit(n)) != 0 ||
+                (around_guests && !is_base(s, r) && pair_of(s, r, n)->stands > 0))
+                part_take(s, r, n);
     }
 }
 
@@ -160,9 +174,11 @@ static void part_add(struct replan *s, size_t role, enum plan_wish wish, uint32_
                                    .standing = (moving & bit(n)) != 0,
                                    .file = p->file,
                                    .bytes = p->bytes,
+                                   .device_bytes = p->device_bytes,
                                    .largest_bytes = p->largest_bytes};
     }
-    s->roles[s->n_roles] = (struct plan_role){.wish = wish, .replicas = replicas};
+    s->roles[s->n_roles] =
+        (struct plan_role){.wish = wish, .replicas = replicas, .swap = s->in->roles[role].swap};
     s->role_of[s->n_roles++] = (uint16_t)role;
 }
 
@@ -364,17 +380,16 @@ static struct replan_verdict judge(const struct replan *s, size_t role)
 
     for (size_t n = 0; n < s->in->n_nodes; n++) {
         const struct replan_pair *p = pair_of(s, role, n);
-        uint64_t budget = s->in->nodes[n].budget_bytes, need;
+        uint64_t over;
 
         waits = waits || p->waits;
         bad = bad || p->bad;
         if (!p->may || !s->in->nodes[n].usable || (s->kept[role] & bit(n)) != 0)
             continue;
-        need = used_on(s, s->kept, n) + p->bytes;
-        if (need <= budget)
-            fits = true;
-        else if (v.missing_bytes == 0 || need - budget < v.missing_bytes)
-            v.missing_bytes = need - budget;
+        over = over_with(s, role, n, 0);
+        fits = fits || over == 0;
+        if (over > 0 && (v.missing_bytes == 0 || over < v.missing_bytes))
+            v.missing_bytes = over;
     }
     if (ones(s->kept[role]) >= want || (!is_base(s, role) && fits))
         v = (struct replan_verdict){REPLAN_OK, 0};

@@ -23,6 +23,7 @@
 struct replan_role {
     enum plan_wish wish; /* PLAN_PINNED..PLAN_BATCH; PLAN_IF_ASKED: on demand */
     uint32_t replicas;
+    bool swap; /* may be counted on swap */
 };
 
 struct replan_pair {
@@ -32,16 +33,15 @@ struct replan_pair {
     bool file;  /* the model's file is there */
     uint8_t stands; /* 0: no; else the higher, the better to keep it (ready, wanted before) */
     bool loads;     /* stands, but is still to be loaded, or again: kept within the budget only */
-    uint64_t bytes, largest_bytes; /* as plan_pair; valid with may or stands */
+    uint64_t bytes, device_bytes, largest_bytes; /* as plan_pair; valid with may or stands */
 };
 
 struct replan_in {
     const struct plan_node *nodes;
     const struct replan_role *roles; /* n_roles <= PLAN_ROLES_MAX */
     const struct replan_pair *pairs; /* [role * n_nodes + node] */
-    /* [node]: what stands is kept up to this many bytes; new hosts up to the budget. NULL: the
-     * budget for both. For numbers that grew a little under hosts that stand. */
-    const uint64_t *keep_bytes;
+    uint64_t drift; /* what stands is kept up to this part over the limits (32: by a 32nd), for
+                       numbers that grew a little under hosts that stand; 0: not at all */
     size_t n_nodes, n_roles;
     uint64_t steps_max; /* of each solve; 0: PLAN_STEPS */
 };
