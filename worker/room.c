@@ -10,6 +10,8 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "worker/memory/accountant.h"
+#include "worker/memory/devices.h"
+#include "worker/memory/nvml.h"
 #include "worker/memory/sysread.h"
 #include "worker/worker.h"
 
@@ -18,6 +20,8 @@ static void room_close_root(struct room *room)
     if (room->sys_root >= 0 && !room->busy) {
         close(room->sys_root);
         room->sys_root = -1;
+        nvml_close(room->nvml);
+        room->nvml = NULL;
     }
 }
 
@@ -108,28 +112,63 @@ bool room_refuses(struct worker *w, uint64_t bytes, char *why, size_t size)
     return true;
 }
 
+/* ---- devices ---- */
+
+static void room_on_devices(void *arg, const struct node_devices *d, const char *why)
+{
+    struct worker *w = arg;
+
+    w->room.asking = NULL;
+    if (d == NULL) {
+        rm_warn("memory", "the engine's devices are not known: their memory does not count",
+                RM_S("why", why));
+        return;
+    }
+    w->devices = *d; /* the next reading counts them */
+    for (uint32_t i = 0; i < d->n; i++)
+        rm_info("memory", "device", RM_S("name", d->device[i].name),
+                RM_S("kind", node_device_kind_name(d->device[i].kind)),
+                RM_U("total", d->device[i].total), RM_S("what", d->device[i].description));
+    worker_changed(w);
+}
+
+void room_ask_devices(struct worker *w)
+{
+    int r = 0;
+
+    if (access(w->opt.core, X_OK) == 0)
+        r = devices_ask(w->loop, w->supervisor, w->opt.core, room_on_devices, w, &w->room.asking);
+    if (r < 0)
+        room_on_devices(w, NULL, rm_strerror(r));
+}
+
 /* ---- facts ---- */
 
-/* Engines on devices report them one day; until then VRAM is shown but not given away. */
 static void room_take_facts(struct worker *w)
 {
-    struct account_rules rules = {.reserve = w->opt.reserve_bytes, .use_vram = false};
+    struct account_rules rules = {.reserve = w->opt.reserve_bytes, .devices = &w->devices};
     struct room *room = &w->room;
 
     account_make(&room->facts, &rules, &w->memory);
     room->reading =
         (struct guard_reading){.available = w->memory.available,
-                               .system = w->memory.total,
+                               .system = account_system(&room->facts),
                                .reserve = w->memory.reserve,
                                .pressure = room->facts.has_pressure ? room->facts.full_avg10 : 0};
     room_guard(w);
 }
 
+/* In the thread pool, one at a time: NVML belongs to it. */
 static void facts_run(uv_work_t *work)
 {
     struct room *room = &((struct worker *)work->data)->room;
 
     room->err = facts_read(room->sys_root, &room->facts);
+    if (!room->nvml_tried && nvml_open(NULL, &room->nvml) < 0)
+        room->nvml = NULL;
+    room->nvml_tried = true;
+    if (room->err == 0 && room->nvml != NULL)
+        nvml_read(room->nvml, &room->facts);
 }
 
 static void facts_on_done(uv_work_t *work, int status)
@@ -167,5 +206,7 @@ int room_open(struct worker *w)
 
 void room_close(struct worker *w)
 {
+    devices_drop(w->room.asking);
+    w->room.asking = NULL;
     room_close_root(&w->room);
 }

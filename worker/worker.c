@@ -48,6 +48,7 @@ static int worker_fill_state(struct worker *w, struct node_state *s)
         .uptime_ms = rm_now_ms() - w->start_ms,
         .draining = w->draining,
         .memory = w->memory,
+        .devices = w->devices,
         .n_hosts = w->n_hosts,
     };
     snprintf(s->node, sizeof(s->node), "%s", w->opt.node);
@@ -272,6 +273,7 @@ static void worker_on_server_closed(void *arg)
 {
     struct worker *w = arg;
 
+    room_close(w);
     forecaster_close(w->forecaster);
     supervisor_close(w->supervisor);
     meters_close(w->meters);
@@ -281,7 +283,6 @@ static void worker_on_server_closed(void *arg)
     w->forecaster = NULL;
     w->supervisor = NULL;
     remove_run_dir(w->run_dir);
-    room_close(w);
     if (w->lock_fd >= 0)
         close(w->lock_fd); /* ends the lock */
     w->lock_fd = -1;       /* models_fd stays: the thread pool may still look into a model */
@@ -574,6 +575,7 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
     }
     if ((r = start_parts(w, why)) < 0 || (r = start_server(w, why)) < 0)
         goto out;
+    room_ask_devices(w);
     start_clocks(w);
     shield_from_the_kernel(); /* not before: a start that fails says one line, why */
     if (access(w->opt.core, X_OK) != 0)

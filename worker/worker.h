@@ -17,9 +17,11 @@
 
 enum { WORKER_STATE_MAX = 2 * 1024 * 1024, WORKER_BODY_MAX = 64 * 1024, WORKER_TICK_MS = 1000 };
 
+struct devices_question;
 struct forecaster;
 struct ledger;
 struct meters;
+struct nvml;
 struct supervisor;
 struct watch;
 
@@ -31,6 +33,9 @@ struct room {
     uv_work_t work;
     bool busy;
     int err, sys_root;
+    struct nvml *nvml; /* the thread pool's while busy; NULL: there is none */
+    bool nvml_tried;
+    struct devices_question *asking; /* NULL: answered */
 };
 
 struct worker {
@@ -53,6 +58,7 @@ struct worker {
     uint64_t start_ms, seq, epoch;
     bool told_epoch; /* that it cannot be stored */
     struct node_memory memory;
+    struct node_devices devices; /* of the engine; empty until it has told */
     struct room room;
     bool draining, closing;
     int lock_fd, models_fd;
@@ -84,8 +90,9 @@ void worker_changed(struct worker *w);
 /* room.c: memory. room_open reads it once and blocks for that; returns a libuv code or
  * RM_ERR_FIELD. */
 RM_MUST_USE int room_open(struct worker *w);
+void room_ask_devices(struct worker *w); /* once, when the supervisor is there */
 void room_tick(struct worker *w);
-void room_close(struct worker *w);
+void room_close(struct worker *w); /* the supervisor is closed next */
 /* Do so many bytes of a host fit the budget beside all others? As host_env's has_room. */
 bool room_fits(struct worker *w, const struct host *h, uint64_t bytes, char *why, size_t size);
 

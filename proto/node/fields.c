@@ -200,6 +200,48 @@ int node_fields_get(const json_t *o, const struct node_field *table, void *into,
     return 0;
 }
 
+void node_rows_put(struct rm_jw *w, const char *name, const struct node_field *table,
+                   const void *rows, size_t row_size, uint32_t n)
+{
+    rm_jw_arr(w, name);
+    for (uint32_t i = 0; i < n; i++) {
+        rm_jw_obj(w, NULL);
+        node_fields_put(w, table, (const char *)rows + i * row_size);
+        rm_jw_end(w);
+    }
+    rm_jw_end(w);
+}
+
+int node_rows_get(const json_t *o, const char *name, const struct node_field *table, void *rows,
+                  size_t row_size, uint32_t max, uint32_t *n, char *why)
+{
+    const json_t *array = json_object_get(o, name);
+    size_t size = json_array_size(array);
+    char path[48];
+    int r;
+
+    *n = 0;
+    if (array == NULL || json_is_null(array))
+        return 0;
+    if (!json_is_array(array) || size > max) {
+        snprintf(why, NODE_WHY_MAX, "%s: expected an array of at most %u", name, max);
+        return RM_ERR_FIELD;
+    }
+    for (size_t i = 0; i < size; i++) {
+        const json_t *row = json_array_get(array, i);
+
+        snprintf(path, sizeof(path), "%.24s[%zu]", name, i);
+        if (!json_is_object(row)) {
+            snprintf(why, NODE_WHY_MAX, "%s: expected an object", path);
+            return RM_ERR_FIELD;
+        }
+        if ((r = node_fields_get(row, table, (char *)rows + i * row_size, path, why)) < 0)
+            return r;
+    }
+    *n = (uint32_t)size;
+    return 0;
+}
+
 int node_json_load(struct rm_slice json, json_t **out, char *why)
 {
     json_error_t e;

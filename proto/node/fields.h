@@ -58,6 +58,8 @@ struct node_field {
 #member, kind, offsetof(type, member), sizeof(((type *)0)->member), false, NULL, t         \
     }
 
+extern const struct node_field node_device_fields[]; /* device.c; a part of the state */
+
 /* Writes the rows as members of the object that is open in w. */
 void node_fields_put(struct rm_jw *w, const struct node_field *table, const void *from);
 
@@ -66,6 +68,13 @@ void node_fields_put(struct rm_jw *w, const struct node_field *table, const void
  * bytes. Returns 0 or RM_ERR_FIELD. */
 RM_MUST_USE int node_fields_get(const json_t *o, const struct node_field *table, void *into,
                                 const char *path, char *why);
+
+/* The same for an array of objects, a member of the object that is open in w, or of o: n rows of
+ * row_size bytes each. Reading: missing or null leaves *n at 0; more than max are refused. */
+void node_rows_put(struct rm_jw *w, const char *name, const struct node_field *table,
+                   const void *rows, size_t row_size, uint32_t n);
+RM_MUST_USE int node_rows_get(const json_t *o, const char *name, const struct node_field *table,
+                              void *rows, size_t row_size, uint32_t max, uint32_t *n, char *why);
 
 /* Text to a tree: an object, no duplicate keys, at most NODE_JSON_MAX bytes. The caller decrefs.
  * Returns 0 or RM_ERR_JSON. */

@@ -74,42 +74,10 @@ int node_forecast_encode(const struct node_forecast *f, struct rm_buf *out)
 
     rm_jw_obj(&w, NULL);
     node_fields_put(&w, forecast_fields, f);
-    rm_jw_arr(&w, "buffers");
-    for (uint32_t i = 0; i < f->n_buffers && i < NODE_BUFFERS_MAX; i++) {
-        rm_jw_obj(&w, NULL);
-        node_fields_put(&w, buffer_fields, &f->buffers[i]);
-        rm_jw_end(&w);
-    }
-    rm_jw_end(&w);
+    node_rows_put(&w, "buffers", buffer_fields, f->buffers, sizeof(f->buffers[0]),
+                  f->n_buffers < NODE_BUFFERS_MAX ? f->n_buffers : NODE_BUFFERS_MAX);
     rm_jw_end(&w);
     return rm_jw_done(&w);
-}
-
-static int get_buffers(const json_t *buffers, struct node_forecast *out, char *why)
-{
-    size_t n = json_array_size(buffers);
-    char path[32];
-    int r;
-
-    if (buffers == NULL || json_is_null(buffers))
-        return 0;
-    if (!json_is_array(buffers) || n > NODE_BUFFERS_MAX) {
-        snprintf(why, NODE_WHY_MAX, "buffers: expected an array of at most %d", NODE_BUFFERS_MAX);
-        return RM_ERR_FIELD;
-    }
-    out->n_buffers = (uint32_t)n;
-    for (size_t i = 0; i < n; i++) {
-        const json_t *b = json_array_get(buffers, i);
-
-        snprintf(path, sizeof(path), "buffers[%zu]", i);
-        if (!json_is_object(b)) {
-            snprintf(why, NODE_WHY_MAX, "%s: expected an object", path);
-            return RM_ERR_FIELD;
-        }
-        if ((r = node_fields_get(b, buffer_fields, &out->buffers[i], path, why)) < 0)
-            return r;
-    }
-    return 0;
 }
 
 int node_forecast_decode(struct rm_slice json, struct node_forecast *out, char *why)
@@ -122,7 +90,8 @@ int node_forecast_decode(struct rm_slice json, struct node_forecast *out, char *
     if ((r = node_json_load(json, &root, why)) < 0)
         return r;
     if ((r = node_fields_get(root, forecast_fields, out, "", why)) == 0)
-        r = get_buffers(json_object_get(root, "buffers"), out, why);
+        r = node_rows_get(root, "buffers", buffer_fields, out->buffers, sizeof(out->buffers[0]),
+                          NODE_BUFFERS_MAX, &out->n_buffers, why);
     json_decref(root);
     if (r < 0)
         memset(out, 0, sizeof(*out));

@@ -58,6 +58,9 @@ static struct node_state sample_state(struct node_host *hosts, uint32_t n)
         .uptime_ms = 99,
         .draining = true,
         .memory = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12.5, 13, 14, 15, true},
+        .devices = {2,
+                    {{"CPU", "a CPU", DEVICE_CPU, "", 1ULL << 36, 1ULL << 35},
+                     {"Vulkan0", "a card", DEVICE_IGPU, "0000:c1:00.0", 5, 4}}},
         .n_hosts = n,
         .hosts = hosts,
     };
@@ -83,6 +86,7 @@ static void state_round_trip(void **state)
     assert_int_equal(node_state_decode((struct rm_slice){a.data, a.len}, &back, why), 0);
     assert_int_equal(back.n_hosts, 2);
     assert_memory_equal(&back.memory, &s.memory, sizeof(s.memory));
+    assert_memory_equal(&back.devices, &s.devices, sizeof(s.devices));
     assert_true(back.draining);
     assert_true(back.epoch == NODE_INT_MAX);
     assert_memory_equal(&back.hosts[0], &hosts[0], sizeof(hosts[0]));
@@ -218,6 +222,14 @@ static const struct row {
      RM_ERR_FIELD, "memory.total: expected an integer"},
     {"state: hosts not an array", 's', "{\"node\":\"n\",\"boot_id\":\"b\",\"hosts\":{}}",
      RM_ERR_FIELD, "hosts: expected an array of at most 64"},
+    {"state: devices not an array", 's', "{\"node\":\"n\",\"boot_id\":\"b\",\"devices\":{}}",
+     RM_ERR_FIELD, "devices: expected an array of at most 16"},
+    {"state: a device without name", 's',
+     "{\"node\":\"n\",\"boot_id\":\"b\",\"devices\":[{\"name\":\"a\"},{}]}", RM_ERR_FIELD,
+     "devices[1].name: expected a value"},
+    {"state: unknown device kind", 's',
+     "{\"node\":\"n\",\"boot_id\":\"b\",\"devices\":[{\"name\":\"a\",\"kind\":\"tpu\"}]}",
+     RM_ERR_FIELD, "devices[0].kind: expected one of its words"},
     {"state: a host not an object", 's', "{\"node\":\"n\",\"boot_id\":\"b\",\"hosts\":[1]}",
      RM_ERR_FIELD, "hosts[0]: expected an object"},
     {"state: a host without role", 's',
@@ -421,6 +433,8 @@ static void encoded_names(const char *json, const char *inside, struct rm_buf *o
     assert_non_null(root);
     if (strcmp(inside, "memory") == 0)
         o = json_object_get(root, "memory");
+    if (strcmp(inside, "device") == 0)
+        o = json_array_get(json_object_get(root, "devices"), 0);
     if (strcmp(inside, "host") == 0 || strcmp(inside, "error") == 0)
         o = json_array_get(json_object_get(root, "hosts"), 0);
     if (strcmp(inside, "error") == 0)
@@ -437,8 +451,8 @@ static void encoded_names(const char *json, const char *inside, struct rm_buf *o
 
 static void order_of_the_document(void **state)
 {
-    static const char *const messages[] = {"state",    "memory", "host",     "error", "desired",
-                                           "forecast", "costs",  "kv_costs", "buffer"};
+    static const char *const messages[] = {"state",    "memory", "host",     "error",  "desired",
+                                           "forecast", "costs",  "kv_costs", "buffer", "device"};
     struct node_host host = sample_host();
     struct node_state s = sample_state(&host, 1);
     struct desired_host d = sample_desired();
@@ -455,7 +469,7 @@ static void order_of_the_document(void **state)
         rm_buf_init(&said, 4096), rm_buf_init(&wrote, 4096);
         snprintf(heading, sizeof(heading), "# `%s`", messages[i]);
         document_names(heading, &said);
-        encoded_names(i == 4 ? de.data : i >= 5 ? fo.data : st.data, messages[i], &wrote);
+        encoded_names(i == 4 ? de.data : i >= 5 && i < 9 ? fo.data : st.data, messages[i], &wrote);
         assert_true(said.len > 10);
         assert_string_equal(said.data, wrote.data);
         rm_buf_clear(&said), rm_buf_clear(&wrote);
@@ -463,9 +477,61 @@ static void order_of_the_document(void **state)
     rm_buf_clear(&st), rm_buf_clear(&de), rm_buf_clear(&fo);
 }
 
+/* The device's own limit, whatever the node has in all. */
+static void devices_and_forecasts(void **state)
+{
+    static const struct {
+        struct node_buffer buffers[3];
+        uint64_t missing;
+    } cases[] = {
+        {{{"CPU", true, 900, 900, 900}}, 0}, /* main memory is not the device's affair */
+        {{{"CUDA0", false, 60, 30, 10}}, 0},
+        {{{"CUDA0", false, 60, 30, 11}}, 1},
+        {{{"CUDA0", false, 60, 0, 0}, {"CUDA0", false, 60, 0, 0}}, 20}, /* two rows of it */
+        {{{"CUDA0", false, 150, 0, 0}, {"CUDA1", false, 130, 0, 0}}, 80},
+        {{{"CUDA0_Host", true, 500, 0, 0}, {"CUDA9", false, 500, 0, 0}}, 0}, /* not known */
+        {{{"Vulkan0", false, 500, 0, 0}}, 0}, /* it does not tell its memory */
+    };
+    struct node_devices d = {4,
+                             {{.name = "CPU", .total = 100},
+                              {.name = "CUDA0", .total = 100},
+                              {.name = "CUDA1", .total = 50},
+                              {.name = "Vulkan0", .total = 0}}};
+
+    (void)state;
+    for (size_t i = 0; i < RM_COUNT(cases); i++) {
+        struct node_forecast f = {.n_buffers = 3};
+
+        memcpy(f.buffers, cases[i].buffers, sizeof(cases[i].buffers));
+        assert_int_equal(node_devices_missing(&d, &f), cases[i].missing);
+    }
+}
+
+static void devices_round_trip(void **state)
+{
+    struct node_devices d = {1, {{"CUDA0", "x", DEVICE_GPU, "0000:01:00.0", 7, 6}}}, back;
+    struct rm_buf a;
+    char why[NODE_WHY_MAX];
+
+    (void)state;
+    rm_buf_init(&a, 8192);
+    assert_int_equal(node_devices_encode(&d, &a), 0);
+    assert_string_equal(a.data,
+                        "{\"devices\":[{\"name\":\"CUDA0\",\"description\":\"x\",\"kind\":\"gpu\","
+                        "\"id\":\"0000:01:00.0\",\"total\":7,\"free\":6}]}");
+    assert_int_equal(node_devices_decode((struct rm_slice){a.data, a.len}, &back, why), 0);
+    assert_memory_equal(&back, &d, sizeof(d));
+    assert_int_equal(node_devices_decode(RM_LIT("{\"devices\":[1]}"), &back, why), RM_ERR_FIELD);
+    assert_int_equal(back.n, 0);
+    assert_int_equal(node_devices_decode(RM_LIT("nonsense"), &back, why), RM_ERR_JSON);
+    rm_buf_clear(&a);
+}
+
 static void words(void **state)
 {
     (void)state;
+    assert_string_equal(node_device_kind_name(DEVICE_IGPU), "igpu");
+    assert_string_equal(node_device_kind_name((enum node_device_kind)4), "unknown");
     assert_string_equal(node_host_state_name(HOST_FAILED), "failed");
     assert_string_equal(node_host_state_name((enum node_host_state)99), "unknown");
     assert_string_equal(node_cause_name(CAUSE_OOM), "oom");
@@ -490,6 +556,8 @@ int main(void)
         cmocka_unit_test(too_many_hosts),
         cmocka_unit_test(over_the_limit),
         cmocka_unit_test(prefixes_and_changes),
+        cmocka_unit_test(devices_and_forecasts),
+        cmocka_unit_test(devices_round_trip),
         cmocka_unit_test(order_of_the_document),
         cmocka_unit_test(words),
     };

@@ -84,7 +84,7 @@ static const struct node_field state_fields[] = {
     FIELD(struct node_state, uptime_ms, FIELD_U64),
     FIELD(struct node_state, draining, FIELD_BOOL),
     FIELD_SUB(struct node_state, memory, FIELD_OBJECT, memory_fields),
-    {.name = NULL}, /* hosts follow: an array, done by hand */
+    {.name = NULL}, /* devices and hosts follow: arrays */
 };
 
 const char *node_host_state_name(enum node_host_state s)
@@ -119,44 +119,22 @@ int node_state_encode(const struct node_state *s, struct rm_buf *out)
 
     rm_jw_obj(&w, NULL);
     node_fields_put(&w, state_fields, s);
-    rm_jw_arr(&w, "hosts");
-    for (uint32_t i = 0; i < s->n_hosts; i++) {
-        rm_jw_obj(&w, NULL);
-        node_fields_put(&w, host_fields, &s->hosts[i]);
-        rm_jw_end(&w);
-    }
-    rm_jw_end(&w);
+    node_rows_put(&w, "devices", node_device_fields, s->devices.device,
+                  sizeof(s->devices.device[0]), s->devices.n);
+    node_rows_put(&w, "hosts", host_fields, s->hosts, sizeof(s->hosts[0]), s->n_hosts);
     rm_jw_end(&w);
     return rm_jw_done(&w);
 }
 
-static int get_hosts(const json_t *hosts, struct node_state *out, char *why)
+/* The array is allocated for what is there, at most NODE_HOSTS_MAX. */
+static int get_hosts(const json_t *root, struct node_state *out, char *why)
 {
-    size_t n = json_array_size(hosts);
-    char path[32];
-    int r;
+    size_t n = json_array_size(json_object_get(root, "hosts"));
 
-    if (hosts == NULL || json_is_null(hosts))
-        return 0;
-    if (!json_is_array(hosts) || n > NODE_HOSTS_MAX) {
-        snprintf(why, NODE_WHY_MAX, "hosts: expected an array of at most %d", NODE_HOSTS_MAX);
-        return RM_ERR_FIELD;
-    }
-    if (n > 0 && (out->hosts = calloc(n, sizeof(*out->hosts))) == NULL)
+    if (n > 0 && n <= NODE_HOSTS_MAX && (out->hosts = calloc(n, sizeof(*out->hosts))) == NULL)
         return UV_ENOMEM;
-    out->n_hosts = (uint32_t)n;
-    for (size_t i = 0; i < n; i++) {
-        const json_t *h = json_array_get(hosts, i);
-
-        snprintf(path, sizeof(path), "hosts[%zu]", i);
-        if (!json_is_object(h)) {
-            snprintf(why, NODE_WHY_MAX, "%s: expected an object", path);
-            return RM_ERR_FIELD;
-        }
-        if ((r = node_fields_get(h, host_fields, &out->hosts[i], path, why)) < 0)
-            return r;
-    }
-    return 0;
+    return node_rows_get(root, "hosts", host_fields, out->hosts, sizeof(*out->hosts),
+                         NODE_HOSTS_MAX, &out->n_hosts, why);
 }
 
 int node_state_decode(struct rm_slice json, struct node_state *out, char *why)
@@ -169,7 +147,10 @@ int node_state_decode(struct rm_slice json, struct node_state *out, char *why)
     if ((r = node_json_load(json, &root, why)) < 0)
         return r;
     if ((r = node_fields_get(root, state_fields, out, "", why)) == 0)
-        r = get_hosts(json_object_get(root, "hosts"), out, why);
+        r = node_rows_get(root, "devices", node_device_fields, out->devices.device,
+                          sizeof(out->devices.device[0]), NODE_DEVICES_MAX, &out->devices.n, why);
+    if (r == 0)
+        r = get_hosts(root, out, why);
     json_decref(root);
     if (r < 0)
         node_state_clear(out);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "proto/base/buf.h"
+#include "proto/node/device.h"
 
 enum {
     NODE_NAME_MAX = 64,
@@ -123,6 +124,7 @@ struct node_state {
     uint64_t uptime_ms;
     bool draining; /* the worker is stopping: no new work */
     struct node_memory memory;
+    struct node_devices devices; /* empty until the engine has told */
     uint32_t n_hosts;
     struct node_host *hosts; /* owned; at most NODE_HOSTS_MAX */
 };

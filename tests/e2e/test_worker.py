@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from rig import SLOW, alive, program, wait_for
+from rig import BIN, SLOW, alive, program, wait_for
 from worker_rig import ANSWER, SCRIPT, Engine, Watch, Worker, bare_gguf, read_stream, text_in
 
 
@@ -573,7 +573,7 @@ def test_a_second_signal_does_not_wait(tmp_path, endless):
 def test_a_stop_amid_a_forecast(tmp_path, tiny):
     # A sanitizer build tells whether the question, its asker and the child that works on it are all given back.
     core = tmp_path / "core"
-    core.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep 600\n")
+    core.write_text(f"#!/bin/sh\n[ $1 != --forecast ] || touch {tmp_path}/begun\nexec sleep 600\n")
     core.chmod(0o755)
     with Worker(tmp_path, core=core) as worker:
         worker.add_model("code", tiny)
@@ -701,3 +701,72 @@ def test_a_watcher_that_does_not_read_is_cut(worker):
         count = len(reader.seen)
         wait_for("the other one goes on", lambda: len(reader.seen) > count)
         assert not reader.ended
+
+
+# ---- devices ----
+
+
+FAKE_DEVICES = [
+    {"name": "CPU", "description": "a CPU", "kind": "cpu", "id": "", "total": 1 << 36, "free": 1 << 35},
+    {"name": "CUDA0", "description": "a card", "kind": "gpu", "id": "0000:01:00.0", "total": 24 << 30, "free": 20 << 30},
+]
+
+
+def core_that_says(path, devices):
+    """A core that answers --devices, and nothing else."""
+    path.write_text(f"#!/bin/sh\n[ \"$1\" = --devices ] && echo '{json.dumps({'devices': devices})}'\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_engines_devices_are_in_the_state(worker):
+    devices = wait_for("the core has told", lambda: worker.state()["devices"])
+    assert [d["kind"] for d in devices].count("cpu") == 1 and all(d["name"] for d in devices)
+    cpu = next(d for d in devices if d["kind"] == "cpu")
+    assert cpu["total"] > 0
+
+
+def test_memory_of_devices_counts_when_the_engine_lists_them(tmp_path, monkeypatch):
+    """The driver's library is one of ours (tests/support/nvml): it tells of cards of 24 GiB (0000:01:00.0), 8 and 80 GiB. Only what the engine
+    lists is for models."""
+    library = BIN.parent / "tests" / "nvml"
+    if not (library / "libnvidia-ml.so.1").exists():
+        pytest.skip("built without the tests' libraries")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(library), prepend=os.pathsep)
+    cards, listed = (24 + 8 + 80) << 30, 24 << 30
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    with Worker(tmp_path / "a", core=core_that_says(tmp_path / "none", FAKE_DEVICES[:1])) as worker:
+        wait_for("the core has told", lambda: worker.state()["devices"])
+        memory = wait_for("the library has told", lambda: (m := worker.state()["memory"])["vram_total"] and m)
+        assert memory["vram_total"] == cards and memory["vram_used"] == (3 + 8) << 30
+        system = memory["total"]
+    with Worker(tmp_path / "b", core=core_that_says(tmp_path / "one", FAKE_DEVICES)) as worker:
+        wait_for("the core has told", lambda: worker.state()["devices"] == FAKE_DEVICES)
+        memory = wait_for("it counts", lambda: (m := worker.state()["memory"])["total"] == system + listed and m)
+        assert memory["vram_total"] == cards and memory["budget"] == memory["total"] - memory["reserve"]
+        assert not memory["refusing"]  # the line is one of system memory
+
+
+@pytest.mark.parametrize("body, says", [
+    ("kill -SEGV $$", "SIGSEGV"), ("exit 4", "exit code 4"), ("echo nonsense", "byte "), ("yes", "SIGKILL"), ("echo '{\"devices\":[{}]}'", "devices[0].name"),
+])
+def test_a_core_that_cannot_tell_its_devices(tmp_path, body, says):
+    """Told once; the worker goes on without them."""
+    core = tmp_path / "core"
+    core.write_text(f"#!/bin/sh\n{body}\n")
+    core.chmod(0o755)
+    with Worker(tmp_path, core=core) as worker:
+        wait_for("it is told", lambda: "devices are not known" in worker.process.log())
+        line = next(x for x in worker.process.log().splitlines() if "devices are not known" in x)
+        assert says in line, line
+        assert worker.state()["devices"] == [] and worker.state()["memory"]["budget"] > 0
+
+
+def test_a_worker_stops_while_its_core_is_asked(tmp_path):
+    core = tmp_path / "core"
+    core.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep 600\n")
+    core.chmod(0o755)
+    with Worker(tmp_path, core=core) as worker:
+        wait_for("it is asked", (tmp_path / "begun").exists)
+        begun = time.monotonic()
+        assert worker.process.stop() == 0 and time.monotonic() - begun < 5 * SLOW

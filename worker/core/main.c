@@ -23,6 +23,7 @@
 #include "proto/base/log.h"
 #include "worker/core/api.h"
 #include "worker/core/decoder.h"
+#include "worker/core/devices.h"
 #include "worker/core/forecast.h"
 #include "worker/core/kvdisk.h"
 #include "worker/core/options.h"
@@ -210,6 +211,39 @@ static enum core_exit core_forecast(struct core *c)
     return exit_of(r);
 }
 
+/* ---- the devices ---- */
+
+static void print_devices(const struct node_devices *all)
+{
+    printf("%-12s %-6s %-14s %16s %16s  %s\n", "device", "kind", "id", "total", "free", "what");
+    for (uint32_t i = 0; i < all->n; i++) {
+        const struct node_device *d = &all->device[i];
+
+        printf("%-12s %-6s %-14s %16" PRIu64 " %16" PRIu64 "  %s\n", d->name,
+               node_device_kind_name(d->kind), d->id, d->total, d->free, d->description);
+    }
+}
+
+static enum core_exit core_print_devices(struct core *c)
+{
+    struct node_devices all;
+    struct rm_buf text;
+    char why[WHY] = "";
+    int r = core_devices(&all, why, sizeof(why));
+
+    if (r < 0)
+        return core_fail(c, r, why);
+    if (!c->options.json) {
+        print_devices(&all);
+        return CORE_EXIT_OK;
+    }
+    rm_buf_init(&text, 64 * 1024);
+    if ((r = node_devices_encode(&all, &text)) == 0)
+        puts(text.data);
+    rm_buf_clear(&text);
+    return exit_of(r);
+}
+
 /* ---- serving ---- */
 
 static void core_stop(struct core *c)
@@ -362,6 +396,8 @@ int main(int argc, char **argv)
         return CORE_EXIT_OK;
     case CORE_FORECAST:
         return core_forecast(&c);
+    case CORE_DEVICES:
+        return core_print_devices(&c);
     case CORE_SERVE:
         break;
     }

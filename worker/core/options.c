@@ -10,6 +10,7 @@
 static const char help[] =
     "usage: rolemesh-core --model FILE.gguf --socket PATH [OPTION ...]\n"
     "       rolemesh-core --model FILE.gguf --forecast [--json] [OPTION ...]\n"
+    "       rolemesh-core --devices [--json]\n"
     "Hosts one model for OpenAI chat and completions on a Unix socket. Started by\n"
     "rolemesh-worker; nothing but the worker should talk to it.\n"
     "\n"
@@ -30,8 +31,9 @@ static const char help[] =
     "  --ready-fd N       where progress and readiness are told, one JSON object a line\n"
     "  --parent-pid N     end when this process is not the parent any more\n"
     "  --forecast         print the bytes this model needs with these flags; nothing is loaded\n"
-    "  --json             the forecast as JSON\n"
     "  --memory-max BYTES the forecast itself uses at most (a quarter of what is available)\n"
+    "  --devices          print what this machine can compute on, and its memory\n"
+    "  --json             the forecast, the devices as JSON\n"
     "  --version, --help\n"
     "\n"
     "Exit codes: 0 ended as told, 1 other (socket in use), 2 arguments, 3 the model file\n"
@@ -182,6 +184,13 @@ static bool set_forecast(struct core_options *o, const char *v)
     return true;
 }
 
+static bool set_devices(struct core_options *o, const char *v)
+{
+    (void)v;
+    o->mode = CORE_DEVICES;
+    return true;
+}
+
 static bool set_json(struct core_options *o, const char *v)
 {
     (void)v;
@@ -210,6 +219,7 @@ static const struct flag {
     {"--alias", "1 to 255 bytes", set_alias},
     {"--batch", "tokens, 0 to 8192", set_batch},
     {"--context", "tokens, 0 to 16777216", set_context},
+    {"--devices", NULL, set_devices},
     {"--forecast", NULL, set_forecast},
     {"--gpu-layers", "a number from -1 up", set_gpu_layers},
     {"--help", NULL, set_help},
@@ -274,7 +284,7 @@ int core_options_parse(int argc, char **argv, struct core_options *o, char *why,
     }
     if (wrong)
         return RM_ERR_FIELD;
-    if (o->mode == CORE_HELP || o->mode == CORE_VERSION)
+    if (o->mode == CORE_HELP || o->mode == CORE_VERSION || o->mode == CORE_DEVICES)
         return 0;
     if (o->model == NULL || (o->mode == CORE_SERVE && o->socket == NULL)) {
         snprintf(why, n_why, "%s is missing; --help lists the arguments",

@@ -8,7 +8,7 @@
 
 #include "worker/core/decoder.h"
 
-enum core_mode { CORE_SERVE, CORE_FORECAST, CORE_VERSION, CORE_HELP };
+enum core_mode { CORE_SERVE, CORE_FORECAST, CORE_DEVICES, CORE_VERSION, CORE_HELP };
 
 struct core_options {
     enum core_mode mode;

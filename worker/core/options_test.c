@@ -34,6 +34,8 @@ static const struct row {
     {"no socket", {"core", "--model", "m"}, "--socket is missing"},
     {"least", {"core", "--model", "m", "--socket", "s"}, NULL},
     {"with equals", {"core", "--model=m", "--socket=s", "--slots=64"}, NULL},
+    {"devices need nothing", {"core", "--devices", "--json"}, NULL},
+    {"devices take no value", {"core", "--devices=1"}, "--devices: expected no value"},
     {"forecast needs no socket", {"core", "--forecast", "--model", "m", "--json"}, NULL},
     {"help needs nothing", {"core", "--help"}, NULL},
     {"unknown", {"core", "--model", "m", "--port", "1"}, "unknown argument --port"},
@@ -131,10 +133,10 @@ static void ready_fd_is_read_after_a_mistake(void **state)
 
 static void help_names_every_flag(void **state)
 {
-    static const char *const flags[] = {"--alias",      "--batch",      "--context",   "--forecast",
-                                        "--gpu-layers", "--help",       "--json",      "--kv",
-                                        "--model",      "--parent-pid", "--queue-max", "--ready-fd",
-                                        "--slots",      "--socket",     "--threads",   "--version"};
+    static const char *const flags[] = {
+        "--alias",    "--batch", "--context", "--devices", "--forecast",   "--gpu-layers",
+        "--help",     "--json",  "--kv",      "--model",   "--parent-pid", "--queue-max",
+        "--ready-fd", "--slots", "--socket",  "--threads", "--version"};
 
     (void)state;
     for (size_t i = 0; i < RM_COUNT(flags); i++)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "worker/memory/accountant.h"
 
+#include <string.h>
+
 enum { RESERVE_PERCENT = 8 };
 #define RESERVE_MIN (6ULL << 30)
 
@@ -35,16 +37,122 @@ static void add_devices(const struct memory_facts *f, uint64_t system, struct no
     out->gtt_total = at_most(out->gtt_total, system);
 }
 
-void account_make(const struct memory_facts *f, const struct account_rules *rules,
-                  struct node_memory *out)
+/* ---- which VRAM counts ---- */
+
+static bool same_id(const char *a, const char *b)
+{
+    return a[0] != '\0' && b[0] != '\0' && strcmp(a, b) == 0;
+}
+
+static bool other_id(const char *a, const char *b)
+{
+    return a[0] != '\0' && b[0] != '\0' && strcmp(a, b) != 0;
+}
+
+static bool computes(const struct node_device *e)
+{
+    return e->kind == DEVICE_GPU || e->kind == DEVICE_IGPU;
+}
+
+/* Of a device that the system describes. */
+static uint64_t vram_described(const struct memory_device *d, const struct node_devices *all)
+{
+    const struct node_device *best = NULL;
+
+    for (uint32_t i = 0; i < all->n; i++) {
+        const struct node_device *e = &all->device[i];
+
+        if (!computes(e) || other_id(d->id, e->id))
+            continue;
+        if (best == NULL || same_id(d->id, e->id))
+            best = e;
+        if (same_id(d->id, e->id))
+            break;
+    }
+    if (best == NULL)
+        return 0;
+    if (best->kind == DEVICE_GPU && best->total > 0 && same_id(d->id, best->id))
+        return at_most(d->vram_total, best->total);
+    return d->vram_total;
+}
+
+/* "CUDA" of "CUDA0". */
+static size_t backend_length(const char *name)
+{
+    size_t n = strlen(name);
+
+    while (n > 0 && name[n - 1] >= '0' && name[n - 1] <= '9')
+        n--;
+    return n;
+}
+
+static bool same_backend(const char *a, const char *b)
+{
+    size_t n = backend_length(a);
+
+    return n == backend_length(b) && memcmp(a, b, n) == 0;
+}
+
+/* All of what the kernel has, give or take a sixty-fourth: the device works in it. */
+static bool is_system_memory(uint64_t bytes, uint64_t total)
+{
+    uint64_t apart = bytes > total ? bytes - total : total - bytes;
+
+    return apart <= total / 64;
+}
+
+/* True when device i of the engine is another name of one that has been counted. */
+static bool counted_before(const struct memory_facts *f, const struct node_devices *all, uint32_t i)
+{
+    const struct node_device *e = &all->device[i];
+
+    for (uint32_t k = 0; k < f->n_devices; k++)
+        if (!other_id(f->devices[k].id, e->id))
+            return true; /* the same, or nobody can tell */
+    for (uint32_t k = 0; k < i; k++) {
+        const struct node_device *b = &all->device[k];
+
+        if (b->kind != DEVICE_GPU || other_id(b->id, e->id))
+            continue;
+        if (same_id(b->id, e->id) || !same_backend(b->name, e->name))
+            return true;
+    }
+    return false;
+}
+
+uint64_t account_vram(const struct memory_facts *f, const struct node_devices *devices)
+{
+    uint64_t sum = 0;
+
+    if (devices == NULL || f->unified)
+        return 0;
+    for (uint32_t i = 0; i < f->n_devices; i++)
+        sum += vram_described(&f->devices[i], devices);
+    for (uint32_t i = 0; i < devices->n; i++) {
+        const struct node_device *e = &devices->device[i];
+
+        if (e->kind == DEVICE_GPU && e->total <= FACTS_BYTES_MAX &&
+            !counted_before(f, devices, i) && !is_system_memory(e->total, f->total))
+            sum += e->total;
+    }
+    return sum;
+}
+
+uint64_t account_system(const struct memory_facts *f)
 {
     uint64_t system = f->total > f->hugepages ? f->total - f->hugepages : 0;
 
+    return f->limited ? at_most(system, f->limit) : system;
+}
+
+void account_make(const struct memory_facts *f, const struct account_rules *rules,
+                  struct node_memory *out)
+{
+    uint64_t system = account_system(f);
+
     out->available = f->available;
-    if (f->limited) {
-        system = at_most(system, f->limit);
+    if (f->limited)
         out->available = at_most(out->available, f->limit_available);
-    }
     out->available = at_most(out->available, system);
     out->limit = f->limited ? f->limit : 0;
     out->hugepages = f->hugepages;
@@ -53,7 +161,7 @@ void account_make(const struct memory_facts *f, const struct account_rules *rule
     out->swap_zram = f->swap_zram;
     out->pressure = f->has_pressure ? f->some_avg10 : 0;
     add_devices(f, system, out);
-    out->total = system + (rules->use_vram ? out->vram_total : 0);
+    out->total = system + account_vram(f, rules->devices);
     /* The rest of the machine lives in system memory: the default is a share of that. */
     out->reserve = rules->reserve > 0 ? rules->reserve : account_default_reserve(system);
     out->budget = out->total > out->reserve ? out->total - out->reserve : 0;

@@ -4,11 +4,12 @@
  * (guard.h). Here: facts to ONE budget, with nothing counted twice. Pure; facts.c does the reading.
  *
  *   MemTotal ── pools of huge pages ──► capped by the memory group's limit ──► "system"
- *   system [+ VRAM, where engines use the device] = total;  total - reserve = budget
+ *   system + VRAM that the engine can use = total;  total - reserve = budget
  *
  * VRAM is memory that the kernel does not have (a card's own, or the firmware's carve-out of
- * unified memory), so it adds. GTT is a window into system memory, so it never adds: it only says
- * how much of the system part a device can reach. Swap and zram never add. */
+ * unified memory), so it adds; but only for a device in the engine's own list. GTT is a window into
+ * system memory, so it never adds: it only says how much of the system part a device can reach.
+ * Swap and zram never add. */
 #ifndef RM_MEMORY_ACCOUNTANT_H
 #define RM_MEMORY_ACCOUNTANT_H
 
@@ -17,8 +18,19 @@
 
 struct account_rules {
     uint64_t reserve; /* bytes kept free for others; 0: account_default_reserve() */
-    bool use_vram;    /* engines put models on the devices: VRAM is theirs to use */
+    const struct node_devices *devices; /* the engine's; NULL: not known, so none */
 };
+
+/* What the kernel may give out: the memory group's limit, or all but the pools of huge pages. */
+uint64_t account_system(const struct memory_facts *f);
+
+/* The VRAM that counts. Of a device that the kernel or NVML describes: what it says, when the
+ * engine lists that device (by PCI address where both tell it, else any device of its own or
+ * integrated), and for one with memory of its own at most what the engine sees. A device that only
+ * the engine describes counts as it says when it has memory of its own (ggml's kind "gpu"), once
+ * however many backends list it: without addresses those of the first such backend alone. One whose
+ * memory is as large as all of MemTotal is that memory: nothing. */
+uint64_t account_vram(const struct memory_facts *f, const struct node_devices *devices);
 
 /* max(8 % of total, 6 GiB), but never more than half of total, so that a small machine can host
  * something. */

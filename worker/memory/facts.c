@@ -147,6 +147,22 @@ static bool seen_before(const struct stat *st, struct stat *seen, uint32_t n)
     return false;
 }
 
+/* The line PCI_SLOT_NAME of the device's uevent; "" where there is none. */
+static void read_id(int device, char out[FACTS_ID_MAX])
+{
+    static const char name[] = "PCI_SLOT_NAME=";
+    char text[1024], *at;
+
+    out[0] = '\0';
+    if (sys_text(device, "uevent", text, sizeof(text)) <= 0 || (at = strstr(text, name)) == NULL ||
+        (at != text && at[-1] != '\n'))
+        return;
+    at += sizeof(name) - 1;
+    at[strspn(at, "0123456789abcdef:.")] = '\0';
+    if (strlen(at) < FACTS_ID_MAX)
+        memcpy(out, at, strlen(at) + 1);
+}
+
 static void read_card(int drm, const char *name, struct stat *seen, struct memory_facts *f)
 {
     char path[300];
@@ -161,6 +177,7 @@ static void read_card(int drm, const char *name, struct stat *seen, struct memor
     d.gtt_total = card_number(device, "mem_info_gtt_total");
     d.vram_used = at_most(card_number(device, "mem_info_vram_used"), d.vram_total);
     d.gtt_used = at_most(card_number(device, "mem_info_gtt_used"), d.gtt_total);
+    read_id(device, d.id);
     if ((d.vram_total > 0 || d.gtt_total > 0) && fstat(device, &st) == 0 &&
         !seen_before(&st, seen, f->n_devices)) {
         seen[f->n_devices] = st;

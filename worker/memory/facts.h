@@ -6,19 +6,21 @@
  * (mem_info_*); ttm's pages_limit; cgroups by group.h.
  * Graphics memory of amdgpu: VRAM is the card's own, or on unified machines the part of the RAM
  * that the firmware keeps from the kernel, and thus never in MemTotal; GTT is system memory that
- * the device may map, and thus always in MemTotal. Other makers' devices would be appended to
- * `devices` by readers of their own; today there are none. */
+ * the device may map, and thus always in MemTotal. NVIDIA's devices are appended by
+ * nvml.h. Other makers' are not described here: the engine's own list (proto/node/device.h) counts
+ * for them. On macOS facts_mac.c stands in the place of facts.c's reading. */
 #ifndef RM_MEMORY_FACTS_H
 #define RM_MEMORY_FACTS_H
 
 #include "proto/base/buf.h"
 
-enum { FACTS_DEVICES_MAX = 16, FACTS_CARDS_MAX = 64 };
+enum { FACTS_DEVICES_MAX = 16, FACTS_CARDS_MAX = 64, FACTS_ID_MAX = 24 };
 
 /* A figure above this is none: no machine has a pebibyte. */
 #define FACTS_BYTES_MAX (1ULL << 50)
 
 struct memory_device {
+    char id[FACTS_ID_MAX];          /* PCI: "0000:c1:00.0"; "": not told */
     uint64_t vram_total, vram_used; /* bytes that are not in MemTotal */
     uint64_t gtt_total, gtt_used;   /* bytes of system memory: may map, has mapped */
 };
@@ -30,6 +32,7 @@ struct memory_facts {
     uint64_t swap_zram;             /* of swap_total: compressed, in memory */
     bool limited;                   /* a memory group limits us; then: */
     uint64_t limit, limit_available;
+    bool unified; /* devices have no memory of their own, whatever an engine says (Apple) */
     uint32_t n_devices;
     struct memory_device devices[FACTS_DEVICES_MAX];
     uint64_t ttm_limit; /* bytes that all devices together may map; 0: not told */
