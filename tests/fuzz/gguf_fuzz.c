@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "tests/fuzz/fuzz.h"
-#include "worker/models/kv_formula.h"
+#include "proto/gguf/kv_formula.h"
 
 enum { ONE_BY_ONE_MAX = 16384 };
 

@@ -16,7 +16,7 @@
 #include "tests/support/models/models.h"
 #include "worker/core/decoder.h"
 #include "worker/core/forecast.h"
-#include "worker/models/kv_formula.h"
+#include "proto/gguf/kv_formula.h"
 
 static void read_head(const char *path, struct gguf_head *h)
 {

@@ -11,12 +11,10 @@
 #include "worker/host/cause.h"
 #include "worker/host/supervise.h"
 #include "worker/memory/ledger.h"
-#include "worker/models/kv_formula.h"
+#include "proto/gguf/estimate.h"
 #include "worker/models/swap.h"
 
-enum { ANSWER_MAX = 65536, KEY_MAX = 288, CONTEXT_DEFAULT = 4096 /* of the core */ };
-
-static const uint64_t BYTES_MAX = (1ull << 53) - 1; /* of a message */
+enum { ANSWER_MAX = 65536, KEY_MAX = 288 };
 
 /* One question's way: look (thread pool) -> queue -> child -> answer. */
 struct question {
@@ -98,49 +96,6 @@ int forecast_decode(struct rm_slice json, struct node_forecast *out)
 
 /* ---- what the file's header says ---- */
 
-/* KV memory of a number of cells; slots 1, window layers as they are then. */
-static int formula_at(const struct gguf_head *head, const struct kv_query *like, uint64_t context,
-                      uint32_t slots, struct kv_bytes *out)
-{
-    struct kv_query query = *like;
-    char ignored[KV_WHY_MAX];
-
-    query.context = context;
-    query.slots = slots;
-    return kv_formula(head, &query, out, ignored);
-}
-
-/* The costs of one KV type, by the formula that the header's numbers go into. */
-static void estimate_kv_costs(const struct gguf_head *head, const struct kv_query *like, bool q8,
-                              struct node_costs *costs, struct node_kv_costs *out)
-{
-    struct kv_query query = *like;
-    uint64_t window = costs->window, wide = ((window + query.ubatch) / 256 + 2) * 256;
-    uint64_t window_cells = (window + query.ubatch + 255) / 256 * 256;
-    struct kv_bytes a, b;
-
-    query.q8 = q8;
-    if (formula_at(head, &query, wide, 1, &a) < 0 || formula_at(head, &query, wide * 2, 1, &b) < 0)
-        return;
-    out->kv_cell = (b.kv - a.kv) / wide;
-    out->kv_window_cell = window == 0 ? 0 : (a.kv - out->kv_cell * wide) / window_cells;
-    costs->state_slot = a.recurrent;
-    out->known = true;
-}
-
-static void estimate_costs(const struct gguf_head *head, const struct kv_query *query,
-                           struct node_costs *out)
-{
-    struct kv_query like = *query;
-
-    if (like.ubatch == 0)
-        like.ubatch = KV_UBATCH;
-    out->batch = like.ubatch;
-    out->window = gguf_number_at(head, GGUF_SWA_WINDOW, 0, 0);
-    estimate_kv_costs(head, &like, false, out, &out->f16);
-    estimate_kv_costs(head, &like, true, out, &out->q8_0);
-}
-
 int forecast_estimate(const struct gguf_head *head, const struct desired_host *d,
                       struct node_forecast *out)
 {
@@ -149,32 +104,8 @@ int forecast_estimate(const struct gguf_head *head, const struct desired_host *d
                              .q8 = strcmp(d->kv, "q8_0") == 0,
                              .ubatch = d->batch,
                              .unified = true}; /* as the core does it */
-    struct kv_bytes bytes;
-    char why[KV_WHY_MAX];
-    int r = kv_formula(head, &query, &bytes, why);
 
-    memset(out, 0, sizeof(*out));
-    out->context_train = gguf_number_at(head, GGUF_CONTEXT, 0, 0);
-    if (r == 0 &&
-        (bytes.kv > BYTES_MAX || bytes.recurrent > BYTES_MAX || head->weights > BYTES_MAX ||
-         bytes.kv + bytes.recurrent + head->weights > BYTES_MAX)) {
-        snprintf(why, sizeof(why), "more bytes than there are numbers for");
-        r = RM_ERR_FIELD;
-    }
-    if (r < 0) {
-        cause_copy_text(out->error, sizeof(out->error), rm_slice_of(why), false);
-        return r;
-    }
-    out->known = out->estimated = true;
-    out->weights = head->weights;
-    out->kv = bytes.kv + bytes.recurrent;
-    out->total = out->weights + out->kv;
-    out->context = d->context > 0           ? d->context
-                   : out->context_train > 0 ? out->context_train
-                                            : CONTEXT_DEFAULT;
-    out->slots = d->slots;
-    estimate_costs(head, &query, &out->costs);
-    return 0;
+    return gguf_estimate(head, &query, out);
 }
 
 /* The estimate in place of an answer that the core did not give. */

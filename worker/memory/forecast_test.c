@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "worker/memory/forecast.h"
-#include "worker/models/gguf.h"
+#include "proto/gguf/gguf.h"
 
 static const struct row {
     const char *name, *json;

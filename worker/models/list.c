@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "proto/base/json_write.h"
+#include "proto/gguf/gguf_model.h"
 #include "worker/models/models.h"
 
 enum { ENTRIES_MAX = 100000 }; /* directory entries looked at in all */
@@ -31,7 +32,7 @@ static bool walk_join(struct walk *w, uint32_t parts, const struct stat *st, int
         uint32_t p, all;
 
         if (strlen(m->path) != n || strncmp(m->path, w->path, n - 20) != 0 ||
-            !model_split_name(m->path, &p, &all) || all != parts)
+            !gguf_split_name(m->path, &p, &all) || all != parts)
             continue;
         m->bytes += (uint64_t)st->st_size;
         m->files++;
@@ -50,7 +51,7 @@ static int walk_add(struct walk *w, const struct stat *st)
     uint32_t part, parts = 1, cap;
     struct model_file *m;
 
-    if (model_split_name(w->path, &part, &parts) && parts > 1 && walk_join(w, parts, st, mtime_ns))
+    if (gguf_split_name(w->path, &part, &parts) && parts > 1 && walk_join(w, parts, st, mtime_ns))
         return 0;
     if (w->out->n == MODELS_LIST_MAX) {
         w->out->truncated = true;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "proto/gguf/gguf_model.h"
 #include "worker/models/models.h"
 #include "worker/models/page_cache.h"
 
@@ -66,23 +67,6 @@ static int open_beneath(int dir_fd, const char *dir, const char *rel)
         return -EXDEV;
     fd = open(real_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
     return fd >= 0 ? (int)fd : -errno;
-}
-
-bool model_split_name(const char *name, uint32_t *part, uint32_t *parts)
-{
-    static const char form[] = "-#####-of-#####.gguf";
-    const size_t len = sizeof(form) - 1;
-    size_t n = strlen(name);
-    const char *tail = name + n - len;
-
-    if (n < len)
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if (form[i] == '#' ? tail[i] < '0' || tail[i] > '9' : tail[i] != form[i])
-            return false;
-    *part = (uint32_t)strtoul(tail + 1, NULL, 10);
-    *parts = (uint32_t)strtoul(tail + 10, NULL, 10);
-    return *part >= 1 && *part <= *parts && *parts <= MODELS_FILES_MAX;
 }
 
 /* The path relative to dir, or NULL with the reason in why. */
@@ -257,7 +241,7 @@ static int look_name(const char *dir, const char *source, size_t *skip, uint32_t
     if ((rel = relative_to(dir, source, why)) == NULL)
         return RM_ERR_CONF;
     *skip = (size_t)(rel - source);
-    if (!model_split_name(source, &part, parts))
+    if (!gguf_split_name(source, &part, parts))
         part = *parts = 1;
     if (part != 1) {
         snprintf(why, MODELS_WHY_MAX, "\"%.200s\" is part %u of %u: name the first one", source,

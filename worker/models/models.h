@@ -8,7 +8,7 @@
 #define RM_MODELS_H
 
 #include "proto/node/state.h"
-#include "worker/models/gguf.h"
+#include "proto/gguf/gguf.h"
 
 enum {
     MODELS_PATH_MAX = 1024,
@@ -45,9 +45,6 @@ RM_MUST_USE int models_open_dir(const char *dir);
  * there; RM_ERR_CONF: the name cannot be used here (not beneath dir, not a .gguf). */
 RM_MUST_USE int model_look(int dir_fd, const char *dir, const char *source, bool want_hash,
                            struct model_file *out, struct gguf_head *head, char *why);
-
-/* Part number and count of a file name "...-00002-of-00003.gguf"; false: no such name. */
-bool model_split_name(const char *name, uint32_t *part, uint32_t *parts);
 
 struct model_list {
     struct model_file *v; /* owned; path is relative to the directory; sorted by it */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/models/gguf_types.c - the tensor types of ggml (enum ggml_type of ggml.h, llama.cpp
+/* proto/gguf/gguf_types.c - the tensor types of ggml (enum ggml_type of ggml.h, llama.cpp
  * 0.5.0): how many elements a block holds and how many bytes it takes. The numbers are part of the
  * file format and never change; gguf_test compares them with the library where it is there. Numbers
  * that were given up (4, 5, 31..33, 36..38) have no row. */
-#include "worker/models/gguf.h"
+#include "proto/gguf/gguf.h"
 
 static const struct tensor_type {
     const char *name;

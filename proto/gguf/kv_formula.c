@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/models/kv_formula.c - see kv_formula.h. */
-#include "worker/models/kv_formula.h"
+/* proto/gguf/kv_formula.c - see kv_formula.h. */
+#include "proto/gguf/kv_formula.h"
 
 #include <stdarg.h>
 #include <stdio.h>

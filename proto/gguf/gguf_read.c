@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/models/gguf_read.c - see gguf_read.h. */
-#include "worker/models/gguf_read.h"
+/* proto/gguf/gguf_read.c - see gguf_read.h. */
+#include "proto/gguf/gguf_read.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/models/gguf_read.h - bytes of a GGUF file, one bounded read after the other.
+/* proto/gguf/gguf_read.h - bytes of a GGUF file, one bounded read after the other.
  * A reader stands at an offset and never goes past the size that the source had at the beginning;
  * it holds one block of 64 KiB and allocates nothing else. Little-endian only, as llama.cpp writes.
  * Any thread; a reader belongs to one. gguf.c is its only user. */
@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "worker/models/gguf.h"
+#include "proto/gguf/gguf.h"
 
 enum { GGUF_BLOCK = 64 << 10 };
 

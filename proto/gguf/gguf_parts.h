@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/models/gguf_parts.h - what the files of the GGUF reader share: the reading in progress,
+/* proto/gguf/gguf_parts.h - what the files of the GGUF reader share: the reading in progress,
  * its messages, the set of names seen. For gguf.c, gguf_meta.c, gguf_names.c. */
 #ifndef RM_GGUF_PARTS_H
 #define RM_GGUF_PARTS_H
 
-#include "worker/models/gguf_read.h"
+#include "proto/gguf/gguf_read.h"
 
 /* Value types of the format. */
 enum gguf_value_type {

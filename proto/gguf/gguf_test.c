@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/models/gguf_test.c - the GGUF reader: every row of tests/data/gguf.txt (its notation is
+/* proto/gguf/gguf_test.c - the GGUF reader: every row of tests/data/gguf.txt (its notation is
  * explained there), split models, sources that change, models of the generator whole, cut and
  * mutated. */
 #include <setjmp.h>
@@ -17,7 +17,7 @@
 #include "tests/support/cases/cases.h"
 #include "tests/support/cases/gguf_case.h"
 #include "tests/support/models/models.h"
-#include "worker/models/gguf.h"
+#include "proto/gguf/gguf.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SANITIZED = 1 };

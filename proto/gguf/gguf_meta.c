@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/models/gguf_meta.c - what the keys of a model file say: architecture, name, the numbers
+/* proto/gguf/gguf_meta.c - what the keys of a model file say: architecture, name, the numbers
  * that the memory formula needs, and whether they fit together. Called by gguf.c key by key. The
  * keys are those of llama.cpp (gguf-py's constants). */
 #include <math.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "proto/base/json_write.h"
-#include "worker/models/gguf_parts.h"
+#include "proto/gguf/gguf_parts.h"
 
 enum { DIVISOR_MAX = 65536, EXPERTS_MAX = 65536 };
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/models/gguf_names.c - the set of names of gguf_parts.h: a table of hashes that doubles. At
+/* proto/gguf/gguf_names.c - the set of names of gguf_parts.h: a table of hashes that doubles. At
  * most 262144 names are added, so it stays below 10 MiB. */
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
-#include "worker/models/gguf_parts.h"
+#include "proto/gguf/gguf_parts.h"
 
 struct gguf_name {
     unsigned char hash[16];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/models/gguf.c - the structure of a GGUF file: counts, keys, tensors, where their bytes
+/* proto/gguf/gguf.c - the structure of a GGUF file: counts, keys, tensors, where their bytes
  * lie. Reads as libllama will, but refuses with a line that names file, offset and number. What the
  * keys mean is gguf_meta.c's. */
-#include "worker/models/gguf.h"
+#include "proto/gguf/gguf.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include <uv.h>
 
 #include "proto/base/json_write.h"
-#include "worker/models/gguf_parts.h"
+#include "proto/gguf/gguf_parts.h"
 
 enum { FIRST_EXTENTS = 256, ALIGNMENT = 32, ALIGNMENT_MAX = 1 << 20 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/models/kv_formula.h - bytes of a model's memory of tokens (KV cache and recurrent state),
+/* proto/gguf/kv_formula.h - bytes of a model's memory of tokens (KV cache and recurrent state),
  * computed from its metadata alone. Pure. The rules are llama.cpp 0.5.0's (its llama-kv-cache,
  * llama-memory-recurrent and src/models): cells padded to 256, window layers capped, latent
  * attention keeps K only, recurrent layers a fixed state per slot. A test compares the result with
@@ -8,7 +8,7 @@
 #ifndef RM_KV_FORMULA_H
 #define RM_KV_FORMULA_H
 
-#include "worker/models/gguf.h"
+#include "proto/gguf/gguf.h"
 
 enum { KV_WHY_MAX = 160, KV_UBATCH = 512 };
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/models/gguf.h - what a model file says of itself, read by us and not by libllama.
+/* proto/gguf/gguf.h - what a model file says of itself, read by us and not by libllama.
  * Only the header of each file is read, with bounded reads; every count, length, type and offset
  * is compared with a limit and with the file before it is used, and nothing over 64 MiB is ever
  * allocated. Format: docs/gguf.md of ggml, versions 2 and 3, little-endian; split files as
  * llama.cpp's gguf-split writes them (split.no, split.count, split.tensors.count).
  *
- *   look.c ──file by file──► gguf.c (structure) ──► gguf_meta.c (what the keys say) ──► gguf_head
- *                              └► gguf_read.c (bytes)                kv_formula.c ◄────────┘
+ *   file by file ──► gguf.c (structure) ──► gguf_meta.c (what the keys say) ──► gguf_head
+ *                      └► gguf_read.c (bytes)      estimate.c ◄── kv_formula.c ◄───┘
+ *
+ * gguf_model.c opens the files of a model by its path; worker/models does so beneath its directory.
  *
  * No state; blocks on the disk (milliseconds): for a thread of libuv's pool. ggml has functions
  * that begin with gguf_ too: a name here must not be one of theirs, since tests link both. */
