@@ -135,7 +135,7 @@ static void every_series_comes_once_and_within_its_family(void **state)
     (void)state;
     for (int i = 0; i < NODE_HOSTS_MAX; i++) {
         memset(role, '"', sizeof(role) - 1);
-        snprintf(role + 60, 4, "%03d", i);
+        snprintf(role + 60, 4, "%03u", (unsigned)i % 1000);
         hosts[i] = host_of(role, HOST_READY);
     }
     text = text_of(&f);

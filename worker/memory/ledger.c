@@ -287,8 +287,13 @@ void ledger_apply(const struct ledger *l, const struct desired_host *d, struct n
     if (!f->known || f->model_hash[0] == '\0')
         return;
     ledger_key_of(d, f->model_hash, l->build, &key);
-    if ((row = row_of(l, &key)) != NULL)
+    if ((row = row_of(l, &key)) != NULL && row->measured) {
+        f->total =
+            row->expected; /* not judged anew: a prediction differs by some pages each time */
+        f->measured = true;
+    } else if (row != NULL) {
         f->total = ledger_expect(row, f->total, f->estimated, &f->measured);
+    }
     for (uint32_t i = 0; i < l->n; i++)
         if (strcmp(l->rows[i].key.model_hash, f->model_hash) == 0 && load_ms_of(&l->rows[i]) > 0 &&
             (newest == NULL || l->rows[i].last_s >= newest->last_s))
