@@ -182,7 +182,7 @@ def test_two_engines_on_one_file_count_it_whole(worker, middling):
     b = worker.host_ready("ask", source=source, slots=1)
     both = total(wait_row(worker, "ask")["loaded"])
     assert a["pid"] != b["pid"]
-    assert both > 0.9 * alone
+    assert both > 0.8 * alone  # half of the weights less would be 0.6; a sanitizer adds to both
 
 
 # ---- the file ----
