@@ -96,6 +96,17 @@ static void reply_state(struct ask *a)
 
 /* ---- hosts ---- */
 
+static bool eat(struct rm_slice *path, const char *prefix)
+{
+    size_t n = strlen(prefix);
+
+    if (path->n < n || memcmp(path->p, prefix, n) != 0)
+        return false;
+    path->p += n;
+    path->n -= n;
+    return true;
+}
+
 static int decode_desired(struct ask *a, struct desired_host *d)
 {
     char why[128];
@@ -130,32 +141,67 @@ static void put_host(struct ask *a)
         reply_state(a);
 }
 
-/* "epoch=N" and nothing else. Returns 0 or RM_ERR_FIELD. */
-static int query_epoch(struct rm_slice query, bool *has, uint64_t *epoch)
+/* The query of a DELETE: "epoch=N" and "save=0|1", each at most once. */
+struct leave {
+    bool has_epoch, has_save, save;
+    uint64_t epoch;
+};
+
+static bool read_epoch(struct rm_slice v, struct leave *out)
 {
-    *has = query.n > 0;
-    *epoch = 0;
-    if (!*has)
-        return 0;
-    if (query.n < 7 || query.n > 6 + 16 || memcmp(query.p, "epoch=", 6) != 0)
-        return RM_ERR_FIELD;
-    for (size_t i = 6; i < query.n; i++) {
-        if (query.p[i] < '0' || query.p[i] > '9')
+    if (v.n < 1 || v.n > 16 || out->has_epoch)
+        return false;
+    out->has_epoch = true;
+    for (size_t i = 0; i < v.n; i++) {
+        if (v.p[i] < '0' || v.p[i] > '9')
+            return false;
+        out->epoch = out->epoch * 10 + (uint64_t)(v.p[i] - '0');
+    }
+    return true;
+}
+
+static bool read_save(struct rm_slice v, struct leave *out)
+{
+    if (v.n != 1 || (v.p[0] != '0' && v.p[0] != '1') || out->has_save)
+        return false;
+    out->has_save = true;
+    out->save = v.p[0] == '1';
+    return true;
+}
+
+static bool read_pair(struct rm_slice pair, struct leave *out)
+{
+    struct rm_slice rest = pair;
+
+    if (eat(&rest, "epoch="))
+        return read_epoch(rest, out);
+    return eat(&rest, "save=") && read_save(rest, out);
+}
+
+/* Returns 0 or RM_ERR_FIELD. */
+static int read_leave(struct rm_slice query, struct leave *out)
+{
+    *out = (struct leave){.epoch = 0};
+    while (query.n > 0) {
+        const char *end = memchr(query.p, '&', query.n);
+        size_t n = end != NULL ? (size_t)(end - query.p) : query.n;
+
+        if (!read_pair((struct rm_slice){query.p, n}, out) || n + 1 == query.n)
             return RM_ERR_FIELD;
-        *epoch = *epoch * 10 + (uint64_t)(query.p[i] - '0');
+        query.p += end != NULL ? n + 1 : n;
+        query.n -= end != NULL ? n + 1 : n;
     }
     return 0;
 }
 
 static void delete_host(struct ask *a)
 {
-    uint64_t epoch;
-    bool has;
+    struct leave l;
     int r;
 
-    if (query_epoch(http_req_head(a->q)->query, &has, &epoch) < 0)
-        api_reply_error(a->q, RM_ERR_FIELD, 0, 0, "query: expected epoch=N");
-    else if ((r = worker_delete_host(a->w, rm_slice_of(a->role), has, epoch)) < 0)
+    if (read_leave(http_req_head(a->q)->query, &l) < 0)
+        api_reply_error(a->q, RM_ERR_FIELD, 0, 0, "query: expected epoch=N, save=0 or save=1");
+    else if ((r = worker_delete_host(a->w, rm_slice_of(a->role), l.has_epoch, l.epoch, l.save)) < 0)
         reply_host_error(a, r);
     else
         reply_state(a);
@@ -465,17 +511,6 @@ static void ask_start(struct worker *w, struct http_req *q, enum route route, st
 }
 
 /* ---- routes ---- */
-
-static bool eat(struct rm_slice *path, const char *prefix)
-{
-    size_t n = strlen(prefix);
-
-    if (path->n < n || memcmp(path->p, prefix, n) != 0)
-        return false;
-    path->p += n;
-    path->n -= n;
-    return true;
-}
 
 /* The bytes before the next '/' when they can be a role's name. */
 static bool eat_role(struct rm_slice *path, struct rm_slice *role)

@@ -11,6 +11,7 @@
 #include "proto/conf/worker_conf.h"
 
 enum { DRAIN_DEFAULT_MS = 30000 };
+#define KV_SAVE_DEFAULT ((uint64_t)16 << 30) /* as worker_conf.c */
 
 const char *options_help(void)
 {
@@ -29,6 +30,9 @@ const char *options_help(void)
            "  --reserve SIZE      memory that hosts leave free, e.g. 12GiB (default: the larger "
            "of\n"
            "                      8 % and 6 GiB)\n"
+           "  --kv-save SIZE      what evicted hosts had read is kept in the state directory for "
+           "a\n"
+           "                      day, up to so many bytes; 0: not at all (default: 16GiB)\n"
            "  --listen-without-keys\n"
            "                      listen on other addresses than loopback although nobody is\n"
            "                      asked for a key\n"
@@ -132,6 +136,7 @@ static int take_conf(const struct worker_conf *c, struct worker_options *o, char
         r = put_path(o->models_dir, "/", "models_dir", why);
     o->listen_without_keys = c->listen_without_keys;
     o->reserve_bytes = c->reserve_bytes;
+    o->kv_save_bytes = c->kv_save_bytes;
     o->drain_deadline_ms = c->drain_deadline_ms;
     o->log_level = c->log_level;
     return r;
@@ -179,6 +184,10 @@ static int take_flag(struct worker_options *o, const char *flag, const char *val
     if (strcmp(flag, "--reserve") == 0)
         return options_size(value, &o->reserve_bytes) < 0
                    ? wrong(why, "--reserve: expected a size such as 12GiB", value)
+                   : 0;
+    if (strcmp(flag, "--kv-save") == 0)
+        return options_size(value, &o->kv_save_bytes) < 0
+                   ? wrong(why, "--kv-save: expected a size such as 16GiB, or 0", value)
                    : 0;
     if (strcmp(flag, "--log-level") == 0) {
         o->log_level = rm_log_level_from(value);
@@ -239,6 +248,7 @@ int options_parse(int argc, char **argv, struct worker_options *out, char *why)
     why[0] = '\0';
     out->log_level = RM_LOG_INFO;
     out->drain_deadline_ms = DRAIN_DEFAULT_MS;
+    out->kv_save_bytes = KV_SAVE_DEFAULT;
     if ((r = parse_config(argc, argv, out, &from_file, why)) < 0 || out->mode != OPTIONS_SERVE)
         return r;
     for (int i = 1; r == 0 && i < argc; i++) {

@@ -21,6 +21,7 @@ struct worker_options {
     char state_dir[1024];     /* absolute; "": the default of the node */
     char core[1024];          /* "": beside the worker's own program */
     uint64_t reserve_bytes;   /* 0: the default */
+    uint64_t kv_save_bytes;   /* of the KV state of evicted hosts on the disk; 0: none */
     uint64_t drain_deadline_ms;
     int log_level;
 };

@@ -41,6 +41,8 @@ static const struct row {
     {"unknown flag", {GOOD, "--frob", "1"}, "unknown argument: --frob"},
     {"stray word", {GOOD, "word"}, "unknown argument: word"},
     {"value missing", {GOOD, "--reserve"}, "a value is missing after: --reserve"},
+    {"bad kv size", {GOOD, "--kv-save", "much"}, "--kv-save: expected a size"},
+    {"no kv", {GOOD, "--kv-save", "0"}, NULL},
     {"bad size", {GOOD, "--reserve", "12GB"}, "--reserve: expected a size"},
     {"bad level", {GOOD, "--log-level", "loud"}, "--log-level: error, warn"},
     {"bad address", {GOOD, "--listen", "nowhere"}, "--listen: expected HOST:PORT"},
@@ -95,6 +97,7 @@ static void values(void **state)
     assert_int_equal(o.models_dir[0], '/'); /* made absolute */
     assert_string_equal(strrchr(o.models_dir, '/'), "/m");
     assert_true(o.reserve_bytes == 3 << 20);
+    assert_true(o.kv_save_bytes == 16ULL << 30);
     assert_int_equal(o.log_level, RM_LOG_INFO);
 }
 
@@ -119,7 +122,7 @@ static void flags_over_the_file(void **state)
     const char *args[] = {"--listen",    "127.0.0.1:1", "--config", path,
                           "--log-level", "error",       NULL};
     const char text[] = "node: from-file\nlisten: [\"127.0.0.1:7070\", \"127.0.0.1:7071\"]\n"
-                        "models_dir: /models\nreserve: 2GiB\nlog_level: debug\n";
+                        "models_dir: /models\nreserve: 2GiB\nkv_save: 5GiB\nlog_level: debug\n";
     struct worker_options o;
     int fd = mkstemp(path);
 
@@ -133,6 +136,7 @@ static void flags_over_the_file(void **state)
     assert_int_equal(o.listen[0].port, 1);
     assert_string_equal(o.models_dir, "/models");
     assert_true(o.reserve_bytes == 2ULL << 30);
+    assert_true(o.kv_save_bytes == 5ULL << 30);
     assert_int_equal(o.log_level, RM_LOG_ERROR);
     unlink(path);
 }

@@ -16,6 +16,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "worker/host/kvfiles.h"
 #include "worker/host/supervise.h"
 #include "worker/memory/forecast.h"
 #include "worker/memory/ledger.h"
@@ -32,6 +33,7 @@ enum {
      * stream that the gateway still wants. */
     WRITE_STALL_MS = 75000,
     FILES_MAX = 65536,
+    TIDY_S = 60,     /* how often the files of KV state are looked at, seconds */
     OOM_SCORE = -500 /* engines have +800 (host/supervise.h): the kernel takes one of them */
 };
 
@@ -122,6 +124,8 @@ static void worker_on_tick(uv_timer_t *t)
     supervisor_tick(w->supervisor);
     ledger_poll(w->ledger);
     room_tick(w);
+    if (++w->ticks % TIDY_S == 0)
+        kvfiles_tidy(w->kvfiles);
     for (uint32_t i = 0; i < w->n_hosts; i++)
         host_tick(w->hosts[i]);
 }
@@ -226,16 +230,32 @@ int worker_put_host(struct worker *w, const struct desired_host *d)
     return 0;
 }
 
-int worker_delete_host(struct worker *w, struct rm_slice role, bool has_epoch, uint64_t epoch)
+/* A role that is away already may have left something on the disk. */
+static void forget_absent(struct worker *w, struct rm_slice role)
+{
+    char name[NODE_NAME_MAX];
+
+    if (role.n >= sizeof(name))
+        return;
+    memcpy(name, role.p, role.n);
+    name[role.n] = '\0';
+    kvfiles_forget(w->kvfiles, name);
+}
+
+int worker_delete_host(struct worker *w, struct rm_slice role, bool has_epoch, uint64_t epoch,
+                       bool save)
 {
     struct host *h = worker_find(w, role);
     int r;
 
     if (has_epoch && (r = worker_take_epoch(w, epoch)) < 0)
         return r;
-    if (h == NULL)
+    if (h == NULL) {
+        if (!save)
+            forget_absent(w, role);
         return RM_ERR_NO_HOST;
-    host_remove(h, 0);
+    }
+    host_remove(h, 0, save);
     return 0;
 }
 
@@ -273,6 +293,8 @@ static void worker_on_server_closed(void *arg)
 {
     struct worker *w = arg;
 
+    kvfiles_close(w->kvfiles);
+    w->kvfiles = NULL;
     room_close(w);
     forecaster_close(w->forecaster);
     supervisor_close(w->supervisor);
@@ -324,7 +346,7 @@ static void worker_on_signal(uv_signal_t *s, int sig)
         if (again)
             host_kill(w->hosts[i - 1]);
         else
-            host_remove(w->hosts[i - 1], (uint32_t)w->opt.drain_deadline_ms);
+            host_remove(w->hosts[i - 1], (uint32_t)w->opt.drain_deadline_ms, false);
     }
     if (w->n_hosts == 0)
         worker_close(w);
@@ -482,6 +504,19 @@ static int open_ledger(struct worker *w)
     return meters_new(w->loop, w->ledger, &w->meters);
 }
 
+/* Without it the worker serves all the same, and evicted hosts come back cold. */
+static void open_kvfiles(struct worker *w)
+{
+    int r = kvfiles_open(w->loop, w->opt.state_dir, w->opt.kv_save_bytes, &w->kvfiles);
+
+    if (r < 0)
+        rm_warn("worker", "no KV state of evicted hosts is kept", RM_E("why", r));
+    if (w->opt.kv_save_bytes > 0)
+        return;
+    kvfiles_close(w->kvfiles); /* it has removed what was there */
+    w->kvfiles = NULL;
+}
+
 static int start_parts(struct worker *w, char *why)
 {
     struct forecaster_conf fc;
@@ -499,12 +534,14 @@ static int start_parts(struct worker *w, char *why)
                                      .run_dir = w->run_dir};
     if ((r = forecaster_new(&fc, &w->forecaster)) < 0 || (r = watch_new(w, &w->watch)) < 0)
         return start_wrong(why, "start", "", r);
+    open_kvfiles(w);
     w->host_env = (struct host_env){.loop = w->loop,
                                     .engines = &w->engines,
                                     .forecaster = w->forecaster,
                                     .meters = w->meters,
                                     .models_fd = w->models_fd,
                                     .models_dir = w->opt.models_dir,
+                                    .kvfiles = w->kvfiles,
                                     .start_ms = w->start_ms,
                                     .refuse_start = worker_refuse_start,
                                     .has_room = worker_has_room,

@@ -19,6 +19,7 @@ enum { WORKER_STATE_MAX = 2 * 1024 * 1024, WORKER_BODY_MAX = 64 * 1024, WORKER_T
 
 struct devices_question;
 struct forecaster;
+struct kvfiles;
 struct ledger;
 struct meters;
 struct nvml;
@@ -45,6 +46,8 @@ struct worker {
     struct forecaster *forecaster;
     struct ledger *ledger;
     struct meters *meters;
+    struct kvfiles *kvfiles; /* NULL: no KV state is kept */
+    unsigned ticks;
     struct engine_env engines;
     struct host_env host_env;
     struct host *hosts[NODE_HOSTS_MAX];
@@ -81,8 +84,9 @@ struct host *worker_find(struct worker *w, struct rm_slice role);
 /* The wish of a gateway with that epoch. Return 0, RM_ERR_STALE, RM_ERR_DRAINING, RM_ERR_OVERLOAD,
  * RM_ERR_NO_HOST or UV_ENOMEM. */
 RM_MUST_USE int worker_put_host(struct worker *w, const struct desired_host *d);
+/* save: the role will be hosted here again, what its engine has read is worth keeping. */
 RM_MUST_USE int worker_delete_host(struct worker *w, struct rm_slice role, bool has_epoch,
-                                   uint64_t epoch);
+                                   uint64_t epoch, bool save);
 
 /* Something that the state shows, other than a measurement: tells the watchers. */
 void worker_changed(struct worker *w);

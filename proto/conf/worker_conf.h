@@ -16,6 +16,7 @@ struct worker_conf {
         *state_dir; /* absolute; NULL: $XDG_STATE_HOME/rolemesh or the like, chosen by the worker */
     const char *core; /* absolute path of rolemesh-core; NULL: beside the worker's own program */
     uint64_t reserve_bytes;     /* memory that hosts must leave free */
+    uint64_t kv_save_bytes;     /* KV state of evicted hosts on the disk, in all; 0: none */
     uint64_t drain_deadline_ms; /* after SIGTERM, streams may finish for so long */
     int log_level;              /* enum rm_log_level */
     struct worker_conf_private *private;

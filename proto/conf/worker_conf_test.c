@@ -14,7 +14,7 @@ static const struct row {
     {"one key is enough", "node: speed\n", ""},
     {"whole",
      "node: speed\nlisten: [\"127.0.0.1:0\"]\nmodels_dir: /models\nstate_dir: /s\ncore: "
-     "/c\nreserve: 1GiB\n"
+     "/c\nreserve: 1GiB\nkv_save: 0GiB\n"
      "log_level: debug\ndrain_deadline: 1s\nlisten_without_keys: false\n",
      ""},
     {"empty", "", "t.yaml:1:1: error: file is empty\n"},
@@ -93,6 +93,7 @@ static void defaults_and_values(void **state)
     assert_int_equal(conf->listen.item[0].port, 7070);
     assert_true(conf->listen.item[0].loopback);
     assert_int_equal(conf->drain_deadline_ms, 30000);
+    assert_int_equal(conf->kv_save_bytes, (uint64_t)16 << 30);
     worker_conf_free(conf);
     assert_int_equal(worker_conf_load("configs/worker.yaml", &report, &conf), 0);
     assert_string_equal(conf->node, "speed");

@@ -7,6 +7,7 @@
 static const char *const names[KVPLAN_VERDICTS] = {
     "saved",
     "empty",
+    "too short to matter",
     "held by another sequence",
     "a speed is not measured yet",
     "reading the prompt again is faster",
@@ -53,6 +54,8 @@ static enum kvplan_verdict first_look(const struct kvplan_item *item, const stru
 {
     if (item->tokens == 0)
         return KVPLAN_EMPTY;
+    if (item->tokens < KVPLAN_TOKENS_MIN)
+        return KVPLAN_SHORT;
     if (item->covered)
         return KVPLAN_COVERED;
     if (!is_known(s))

@@ -39,6 +39,7 @@ struct kvplan_room {
 enum kvplan_verdict {
     KVPLAN_SAVE,
     KVPLAN_EMPTY,
+    KVPLAN_SHORT, /* fewer than KVPLAN_TOKENS_MIN tokens */
     KVPLAN_COVERED,
     KVPLAN_UNKNOWN, /* a speed was not measured */
     KVPLAN_DEAR,    /* to read the prompt again is faster */
@@ -52,7 +53,10 @@ const char *kvplan_verdict_name(enum kvplan_verdict v); /* for the log */
 /* The rule above. False when a speed is not known, or there are no tokens. */
 bool kvplan_is_worth(uint32_t tokens, uint64_t bytes, const struct kvplan_speeds *s);
 
-enum { KVPLAN_ITEMS_MAX = 64 };
+enum {
+    KVPLAN_ITEMS_MAX = 64,
+    KVPLAN_TOKENS_MIN = 16, /* no prompt of a chat is shorter */
+};
 
 /* A verdict for each of the n <= KVPLAN_ITEMS_MAX items; those used last are served first while
  * there is room. Returns how many are to be saved. */

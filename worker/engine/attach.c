@@ -217,13 +217,13 @@ static void attach_release(struct engine *e)
 }
 
 static int attach_start(struct engine_env *env, const struct desired_host *d,
-                        const char *model_path, const struct engine_events *ev, void *arg,
+                        const struct engine_model *model, const struct engine_events *ev, void *arg,
                         struct engine **out, struct node_error *why)
 {
     struct attach *a = calloc(1, sizeof(*a));
     int r;
 
-    (void)model_path;
+    (void)model;
     *out = NULL;
     if (a == NULL) {
         engine_error(why, CAUSE_EXIT, "%s", rm_strerror(UV_ENOMEM));

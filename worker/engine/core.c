@@ -13,7 +13,12 @@
 #include "worker/host/cause.h"
 #include "worker/host/supervise.h"
 
-enum { LINE_MAX_BYTES = 8192, STATE_MAX_BYTES = 65536, STATE_MS = 2000, ARGS_MAX = 32 };
+enum { LINE_MAX_BYTES = 8192, STATE_MAX_BYTES = 65536, STATE_MS = 2000, ARGS_MAX = 40 };
+enum {
+    SAVED_MAX_BYTES = 4096,
+    SAVE_LEAST_MS = 50, /* with less time left, nothing is begun */
+    SAVE_MARGIN = 10    /* the core gets all but a tenth of the budget: its answer has to travel */
+};
 
 struct core {
     struct engine e;
@@ -22,12 +27,12 @@ struct core {
     void *arg;
     struct child *child; /* NULL once it has ended */
     struct http_client *asker;
-    struct http_call *asking;
-    struct rm_buf line, state;
+    struct http_call *asking, *saving;
+    struct rm_buf line, state, saved;
     struct ready_line failed; /* its {"error":..} line */
     bool loaded, ready;
     bool ask_again; /* asked while an answer was under way: it may be older than the question */
-    char socket[108];
+    char socket[108], role[NODE_NAME_MAX];
 };
 
 /* ---- the channel ---- */
@@ -132,12 +137,12 @@ static void args_number(struct args *a, const char *name, long long v)
     args_text(a, name, at);
 }
 
-static void core_arguments(const struct core *c, const struct desired_host *d, const char *model,
-                           struct args *a)
+static void core_arguments(const struct core *c, const struct desired_host *d,
+                           const struct engine_model *model, struct args *a)
 {
     memset(a, 0, sizeof(*a));
     a->v[a->n++] = c->env->core_path;
-    args_text(a, "--model", model);
+    args_text(a, "--model", model->path);
     args_text(a, "--socket", c->socket);
     args_number(a, "--ready-fd", CHILD_CHANNEL_FD);
     args_number(a, "--parent-pid", getpid());
@@ -153,18 +158,24 @@ static void core_arguments(const struct core *c, const struct desired_host *d, c
         args_number(a, "--threads", d->threads);
     if (d->queue_max > 0)
         args_number(a, "--queue-max", d->queue_max);
+    if (model->kv_file == NULL)
+        return;
+    args_text(a, "--kv-file", model->kv_file);
+    args_number(a, "--kv-file-max", (long long)model->kv_file_max);
+    args_text(a, "--model-hash", model->hash);
 }
 
 static void core_free(struct core *c)
 {
     rm_buf_clear(&c->line);
     rm_buf_clear(&c->state);
+    rm_buf_clear(&c->saved);
     free(c);
 }
 
-static int core_start(struct engine_env *env, const struct desired_host *d, const char *model_path,
-                      const struct engine_events *ev, void *arg, struct engine **out,
-                      struct node_error *why)
+static int core_start(struct engine_env *env, const struct desired_host *d,
+                      const struct engine_model *model, const struct engine_events *ev, void *arg,
+                      struct engine **out, struct node_error *why)
 {
     static const struct child_ops ops = {core_on_channel, core_on_end};
     struct child_spec spec = {.name = d->role};
@@ -189,8 +200,10 @@ static int core_start(struct engine_env *env, const struct desired_host *d, cons
     c->arg = arg;
     rm_buf_init(&c->line, LINE_MAX_BYTES);
     rm_buf_init(&c->state, STATE_MAX_BYTES);
+    rm_buf_init(&c->saved, SAVED_MAX_BYTES);
+    rm_text_copy(c->role, sizeof(c->role), d->role);
     snprintf(c->socket, sizeof(c->socket), "%s/%u.sock", env->run_dir, ++env->serial);
-    core_arguments(c, d, model_path, &args);
+    core_arguments(c, d, model, &args);
     spec.argv = args.v;
     if ((r = child_start(env->supervisor, &spec, &ops, c, &c->child)) < 0) {
         engine_error(why, CAUSE_EXIT, "the engine could not be started: %s", rm_strerror(r));
@@ -212,6 +225,68 @@ static void core_stop(struct engine *e, bool at_once)
         child_kill(c->child);
     else
         child_stop(c->child);
+}
+
+/* ---- its KV state, before it ends ---- */
+
+static void core_on_save_body(struct http_call *k, const char *bytes, size_t n)
+{
+    struct core *c = http_call_arg(k);
+
+    if (rm_buf_put(&c->saved, bytes, n) < 0)
+        http_call_abort(k);
+}
+
+static void core_on_save_end(struct http_call *k)
+{
+    struct core *c = http_call_arg(k);
+    struct engine_saved s;
+
+    if (engine_saved_decode((struct rm_slice){c->saved.data, c->saved.len}, &s) < 0)
+        rm_warn("engine", "KV state not saved", RM_S("role", c->role),
+                RM_S("why", "the core refused"));
+    else
+        rm_info("engine", s.saved ? "KV state saved" : "KV state not saved", RM_S("role", c->role),
+                RM_S("why", s.why), RM_U("sequences", s.sequences), RM_U("tokens", s.tokens),
+                RM_U("bytes", s.bytes), RM_U("ms", s.ms));
+}
+
+static void core_on_save_fail(struct http_call *k, int err)
+{
+    struct core *c = http_call_arg(k);
+
+    rm_warn("engine", "KV state not saved", RM_S("role", c->role), RM_E("why", err));
+}
+
+static void core_on_save_done(struct http_call *k)
+{
+    struct core *c = http_call_arg(k);
+
+    c->saving = NULL;
+    core_stop(&c->e, false);
+    engine_unref(&c->e);
+}
+
+static void core_save_stop(struct engine *e, uint32_t budget_ms)
+{
+    static const struct http_call_ops ops = {.on_body = core_on_save_body,
+                                             .on_end = core_on_save_end,
+                                             .on_fail = core_on_save_fail,
+                                             .on_done = core_on_save_done};
+    struct core *c = (struct core *)e;
+    struct http_call_spec spec = {.method = "POST", .head_ms = budget_ms};
+    char target[64];
+
+    if (c->saving != NULL)
+        return;
+    snprintf(target, sizeof(target), "/core/save?budget_ms=%u",
+             budget_ms - budget_ms / SAVE_MARGIN);
+    spec.target = rm_slice_of(target);
+    if (c->asker == NULL || e->ended || budget_ms < SAVE_LEAST_MS ||
+        http_call_start(c->asker, &spec, &ops, c, &c->saving) < 0)
+        core_stop(e, false);
+    else
+        engine_ref(e); /* the call's callbacks use c */
 }
 
 /* ---- measurements ---- */
@@ -279,6 +354,7 @@ const struct engine_kind engine_core = {
     .name = "core",
     .start = core_start,
     .stop = core_stop,
+    .save_stop = core_save_stop,
     .measure = core_measure,
     .traffic = core_traffic,
     .release = core_release,

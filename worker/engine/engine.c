@@ -170,6 +170,33 @@ int engine_measure_decode(struct rm_slice json, struct engine_measure *out)
     return r;
 }
 
+int engine_saved_decode(struct rm_slice json, struct engine_saved *out)
+{
+    json_error_t err;
+    json_t *o = json_loadb(json.n > 0 ? json.p : "", json.n, JSON_REJECT_DUPLICATES, &err);
+    const char *why;
+    int r = 0;
+
+    if (o == NULL)
+        return RM_ERR_JSON;
+    if (!json_is_boolean(json_object_get(o, "saved"))) {
+        r = RM_ERR_FIELD;
+    } else {
+        *out = (struct engine_saved){
+            .saved = json_is_true(json_object_get(o, "saved")),
+            .sequences = get_u64(o, "sequences"),
+            .tokens = get_u64(o, "tokens"),
+            .bytes = get_u64(o, "bytes"),
+            .ms = get_u64(o, "ms"),
+        };
+        why = json_string_value(json_object_get(o, "why"));
+        if (why != NULL)
+            cause_copy_text(out->why, sizeof(out->why), rm_slice_of(why), false);
+    }
+    json_decref(o);
+    return r;
+}
+
 void ready_line_decode(struct rm_slice line, struct ready_line *out)
 {
     json_error_t err;

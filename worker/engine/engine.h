@@ -41,6 +41,20 @@ struct engine_measure {
     uint64_t prompt_tokens, cached_tokens, generated_tokens;
 };
 
+/* What a kind "core" starts from: the model's file, and where it may keep KV state. */
+struct engine_model {
+    const char *path, *hash; /* hash: 64 hex digits */
+    const char *kv_file;     /* NULL: nowhere */
+    uint64_t kv_file_max;    /* bytes */
+};
+
+/* Answer of the core's POST /core/save, see worker/core/ready.h. */
+struct engine_saved {
+    bool saved;
+    char why[160];
+    uint64_t sequences, tokens, bytes, ms;
+};
+
 struct engine_events {
     void (*on_progress)(void *arg, double part); /* 0..1 of the weights */
     void (*on_loaded)(void *arg);                /* the weights are read */
@@ -60,12 +74,15 @@ struct engine_traffic {
 
 struct engine_kind {
     const char *name;
-    /* Starts one. ev is borrowed until on_end. model_path: core only. Returns 0 or an error with
-     * why filled; then there is no engine and no on_end. */
-    int (*start)(struct engine_env *env, const struct desired_host *d, const char *model_path,
-                 const struct engine_events *ev, void *arg, struct engine **out,
-                 struct node_error *why);
+    /* Starts one. ev is borrowed until on_end, model for the call; it is for core only. Returns 0
+     * or an error with why filled; then there is no engine and no on_end. */
+    int (*start)(struct engine_env *env, const struct desired_host *d,
+                 const struct engine_model *model, const struct engine_events *ev, void *arg,
+                 struct engine **out, struct node_error *why);
     void (*stop)(struct engine *e, bool at_once);
+    /* Saves its KV state if that is worth it, for budget_ms at most, then stops. NULL: it has none.
+     */
+    void (*save_stop)(struct engine *e, uint32_t budget_ms);
     void (*measure)(struct engine *e); /* asks; on_measure follows, or not */
     void (*traffic)(struct engine *e, const struct engine_traffic *t);
     void (*release)(struct engine *e); /* the last reference is gone */
@@ -101,6 +118,9 @@ RM_MUST_USE int engine_url_parse(const char *url, const char *const *local, size
 /* Reads the body of GET /core/state. Returns 0, RM_ERR_JSON or RM_ERR_FIELD; *out is untouched on
  * an error. Pure. */
 RM_MUST_USE int engine_measure_decode(struct rm_slice json, struct engine_measure *out);
+
+/* As engine_measure_decode, of POST /core/save's answer. Pure. */
+RM_MUST_USE int engine_saved_decode(struct rm_slice json, struct engine_saved *out);
 
 /* One line of the ready pipe, see worker/core/ready.h. */
 struct ready_line {

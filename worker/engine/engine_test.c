@@ -126,6 +126,29 @@ static void core_state_for_the_ledger(void **state)
     assert_string_equal(m.build, "01234567890123456789/012345678901234567890123");
 }
 
+static void saved(void **state)
+{
+    struct engine_saved s = {.tokens = 77};
+
+    (void)state;
+    assert_int_equal(engine_saved_decode(RM_LIT("{}"), &s), RM_ERR_FIELD);
+    assert_int_equal(engine_saved_decode(RM_LIT("{\"saved\":1}"), &s), RM_ERR_FIELD);
+    assert_int_equal(engine_saved_decode(RM_LIT("{\"saved\":true"), &s), RM_ERR_JSON);
+    assert_int_equal(engine_saved_decode(RM_LIT(""), &s), RM_ERR_JSON);
+    assert_int_equal(s.tokens, 77); /* untouched by the failures */
+    assert_int_equal(
+        engine_saved_decode(RM_LIT("{\"saved\":true,\"why\":\"a\\nb\",\"sequences\":2,\"of\":3,"
+                                   "\"tokens\":4096,\"bytes\":123456,\"ms\":40,\"new\":1}"),
+                            &s),
+        0);
+    assert_true(s.saved);
+    assert_string_equal(s.why, "a?b");
+    assert_int_equal(s.sequences, 2);
+    assert_int_equal(s.tokens, 4096);
+    assert_int_equal(s.bytes, 123456);
+    assert_int_equal(s.ms, 40);
+}
+
 static const struct line_row {
     const char *line;
     int what;
@@ -167,7 +190,8 @@ int main(void)
 {
     static const struct CMUnitTest fixed[] = {
         cmocka_unit_test(long_urls), cmocka_unit_test(core_state),
-        cmocka_unit_test(core_state_for_the_ledger), cmocka_unit_test(ready_lines)};
+        cmocka_unit_test(core_state_for_the_ledger), cmocka_unit_test(saved),
+        cmocka_unit_test(ready_lines)};
     struct CMUnitTest tests[RM_COUNT(fixed) + RM_COUNT(urls)];
 
     memcpy(tests, fixed, sizeof(fixed));

@@ -9,6 +9,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "worker/host/kvfiles.h"
 #include "worker/host/look.h"
 #include "worker/memory/forecast.h"
 #include "worker/memory/measure_host.h"
@@ -404,6 +405,8 @@ static void host_on_end(void *arg, const struct node_error *why)
         r->host = NULL; /* they end by themselves: their engine closes its sockets */
     h->runs = NULL;
     h->n_runs = 0;
+    if (h->serving.engine == ENGINE_CORE)
+        kvfiles_settle(h->env->kvfiles, h->role);
     if (!waits)
         host_step(h, &ev);
     engine_unref(e);
@@ -428,9 +431,25 @@ static void host_on_forecast(void *arg, const struct node_forecast *a)
     }
 }
 
+/* Where this role with this revision keeps its state; other revisions' state is of no use any more.
+ */
+static void host_kv(struct host *h, char path[KVFILES_PATH_MAX], struct engine_model *m)
+{
+    struct kvfiles *k = h->env->kvfiles;
+
+    if (k == NULL || h->wanted.engine != ENGINE_CORE || h->file.hash[0] == '\0' ||
+        !kvfiles_path(k, h->role, h->sm.revision, path))
+        return;
+    kvfiles_keep_only(k, h->role, h->sm.revision);
+    m->kv_file = path;
+    m->kv_file_max = kvfiles_max_bytes(k);
+}
+
 static void host_do_start(struct host *h)
 {
     const struct engine_kind *kind = engine_kind_of(h->wanted.engine);
+    struct engine_model model = {.path = h->file.path, .hash = h->file.hash};
+    char kv_path[KVFILES_PATH_MAX];
     struct host_event ev = {.type = HOST_EV_ENDED, .random = host_random()};
     struct node_error why;
 
@@ -443,7 +462,8 @@ static void host_do_start(struct host *h)
     if (h->env->meters != NULL && h->wanted.engine == ENGINE_CORE &&
         meter_begin(h->env->meters, &h->serving, h->file.hash, h->file.cached, &h->meter) < 0)
         rm_debug("host", "not measured", RM_S("role", h->role));
-    if (kind->start(h->env->engines, &h->serving, h->file.path, &host_engine_events, h, &h->engine,
+    host_kv(h, kv_path, &model);
+    if (kind->start(h->env->engines, &h->serving, &model, &host_engine_events, h, &h->engine,
                     &why) < 0) {
         meter_end(h->meter);
         h->meter = NULL;
@@ -456,6 +476,17 @@ static void host_do_start(struct host *h)
     if (h->wanted.engine == ENGINE_CORE &&
         forecaster_ask(h->env->forecaster, &h->serving, host_on_forecast, h) < 0)
         rm_debug("host", "no forecast", RM_S("role", h->role));
+}
+
+static void host_do_stop(struct host *h, bool save)
+{
+    const struct engine_kind *kind = h->engine->kind;
+    uint64_t now = rm_now_ms();
+
+    if (save && kind->save_stop != NULL && h->env->kvfiles != NULL && h->sm.leave_by_ms > now)
+        kind->save_stop(h->engine, (uint32_t)(h->sm.leave_by_ms - now));
+    else
+        kind->stop(h->engine, false);
 }
 
 static void host_do_cut(struct host *h)
@@ -497,6 +528,8 @@ static void host_do_forget(struct host *h)
     h->gone = true;
     host_drop_look(h);
     forecaster_drop(h->env->forecaster, h);
+    if (!h->sm.save)
+        kvfiles_forget(h->env->kvfiles, h->role);
     rm_info("host", "gone", RM_S("role", h->role));
     h->env->on_gone(h->env->arg, h);
     uv_close((uv_handle_t *)&h->timer, host_on_closed);
@@ -519,7 +552,7 @@ static void host_step(struct host *h, const struct host_event *ev)
     if (actions & HOST_DO_CUT)
         host_do_cut(h);
     if ((actions & HOST_DO_STOP) && h->engine != NULL)
-        h->engine->kind->stop(h->engine, false);
+        host_do_stop(h, (actions & HOST_DO_SAVE) != 0);
     if ((actions & HOST_DO_KILL) && h->engine != NULL)
         h->engine->kind->stop(h->engine, true);
     if (actions & HOST_DO_TELL)
@@ -568,9 +601,10 @@ void host_want(struct host *h, const struct desired_host *d)
                      .type = HOST_EV_WANT, .revision = revision, .drain_ms = d->drain_ms});
 }
 
-void host_remove(struct host *h, uint32_t drain_ms)
+void host_remove(struct host *h, uint32_t drain_ms, bool save)
 {
     host_step(h, &(struct host_event){.type = HOST_EV_REMOVE,
+                                      .save = save,
                                       .drain_ms = drain_ms > 0 ? drain_ms : h->wanted.drain_ms});
 }
 

@@ -23,6 +23,7 @@ struct host_run;
 struct forecaster;
 struct meters;
 struct guard_host;
+struct kvfiles;
 
 struct host_env {
     uv_loop_t *loop;
@@ -31,7 +32,8 @@ struct host_env {
     struct meters *meters; /* NULL: nothing is measured */
     int models_fd;
     const char *models_dir;
-    uint64_t start_ms; /* rm_now_ms() at the worker's start */
+    struct kvfiles *kvfiles; /* NULL: no KV state is kept */
+    uint64_t start_ms;       /* rm_now_ms() at the worker's start */
     /* Too little memory is left to start an engine: true, with the reason for people in why. bytes:
      * what it had when it had to go for memory; 0: it had not. */
     bool (*refuse_start)(void *arg, uint64_t bytes, char *why, size_t size);
@@ -48,7 +50,9 @@ RM_MUST_USE int host_new(struct host_env *env, const char *role, struct host **o
 
 /* What shall be hosted from now on; may be said again. */
 void host_want(struct host *h, const struct desired_host *d);
-void host_remove(struct host *h, uint32_t drain_ms); /* 0: as wanted, else the default */
+/* drain_ms: 0: as wanted, else the default. save: it will be wanted again, so its KV state is saved
+ * when that is worth it, within the drain; else what the role left on the disk is removed. */
+void host_remove(struct host *h, uint32_t drain_ms, bool save);
 void host_kill(struct host *h);
 
 /* Its engine shall go, since memory is short; the wish stays, and the engine comes back when

@@ -54,12 +54,20 @@ static unsigned sm_forget(struct host_sm *sm)
     return sm_to(sm, HOST_PH_ABSENT, 0) | HOST_DO_FORGET;
 }
 
-/* The engine shall end: at once when nothing runs, else after a drain. */
+/* A ready engine without requests ends. */
+static unsigned sm_stop(struct host_sm *sm)
+{
+    return sm_to(sm, HOST_PH_STOPPING, 0) | HOST_DO_STOP | (sm->save ? HOST_DO_SAVE : 0);
+}
+
+/* The engine shall end: at once when nothing runs, else after a drain. What loads has nothing to
+ * save. */
 static unsigned sm_drain(struct host_sm *sm, uint32_t drain_ms, uint64_t now)
 {
-    if (sm->running == 0 || sm->phase < HOST_PH_READY)
+    sm->leave_by_ms = now + (drain_ms > 0 ? drain_ms : HOST_DRAIN_MS);
+    if (sm->phase < HOST_PH_READY)
         return sm_to(sm, HOST_PH_STOPPING, 0) | HOST_DO_STOP | (sm->running > 0 ? HOST_DO_CUT : 0);
-    return sm_to(sm, HOST_PH_DRAINING, now + (drain_ms > 0 ? drain_ms : HOST_DRAIN_MS));
+    return sm->running == 0 ? sm_stop(sm) : sm_to(sm, HOST_PH_DRAINING, sm->leave_by_ms);
 }
 
 /* A wish is new; the one before it, if any, does not count any more. */
@@ -80,6 +88,7 @@ static unsigned sm_want(struct host_sm *sm, const struct host_event *ev, uint64_
         return 0;
     sm->wanted = true;
     sm_note_wish(sm, ev->revision);
+    sm->save = sm->evicted && strcmp(sm->engine_rev, sm->revision) == 0;
     switch (sm->phase) {
     case HOST_PH_ABSENT:
     case HOST_PH_CHECKING:
@@ -107,6 +116,7 @@ static unsigned sm_remove(struct host_sm *sm, const struct host_event *ev, uint6
     uint64_t until = now + (ev->drain_ms > 0 ? ev->drain_ms : HOST_DRAIN_MS);
 
     sm->wanted = false;
+    sm->save = ev->save;
     switch (sm->phase) {
     case HOST_PH_LOADING:
     case HOST_PH_WARMING:
@@ -114,7 +124,7 @@ static unsigned sm_remove(struct host_sm *sm, const struct host_event *ev, uint6
         return sm_drain(sm, ev->drain_ms, now);
     case HOST_PH_DRAINING: /* a shorter deadline counts */
         if (until < sm->deadline_ms)
-            sm->deadline_ms = until;
+            sm->deadline_ms = sm->leave_by_ms = until;
         return 0;
     case HOST_PH_STOPPING:
         return 0;
@@ -128,7 +138,7 @@ static unsigned sm_evict(struct host_sm *sm, uint32_t drain_ms, uint64_t now)
 {
     if (sm->phase < HOST_PH_LOADING || sm->phase > HOST_PH_READY)
         return 0;
-    sm->evicted = true;
+    sm->evicted = sm->save = true;
     return sm_drain(sm, drain_ms, now);
 }
 
@@ -199,7 +209,7 @@ static unsigned sm_running(struct host_sm *sm, uint32_t running)
 {
     sm->running = running;
     if (sm->phase == HOST_PH_DRAINING && running == 0)
-        return sm_to(sm, HOST_PH_STOPPING, 0) | HOST_DO_STOP;
+        return sm_stop(sm);
     return 0;
 }
 
@@ -268,6 +278,7 @@ unsigned host_sm_step(struct host_sm *sm, const struct host_event *ev, uint64_t 
             return 0;
         sm->cause = CAUSE_NONE;
         sm->misses = 0;
+        sm->save = false; /* what lay on the disk was taken */
         return sm_to(sm, HOST_PH_READY, 0);
     case HOST_EV_ENDED:
         return sm_ended(sm, ev, now_ms);

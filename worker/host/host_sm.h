@@ -53,7 +53,7 @@ const char *host_phase_name(enum host_phase p);
 
 enum host_event_type {
     HOST_EV_WANT,     /* revision, drain_ms: this shall be hosted; may come again */
-    HOST_EV_REMOVE,   /* drain_ms: it shall go */
+    HOST_EV_REMOVE,   /* drain_ms, save: it shall go */
     HOST_EV_KILL,     /* it shall go at once */
     HOST_EV_EVICT,    /* drain_ms: memory is short, its engine shall go; the wish stays */
     HOST_EV_CHECKED,  /* the model can be used */
@@ -76,17 +76,19 @@ struct host_event {
     double part;           /* PROGRESS; 0..1 */
     double random;         /* REFUSED, ENDED; 0..1, uniform */
     uint32_t running;      /* RUNNING */
+    bool save;             /* REMOVE: it will be wanted again, its KV state is to be kept */
 };
 
 /* What the owner must do, any number at once, in this order. */
 enum host_action {
-    HOST_DO_CUT = 1 << 0,   /* end the requests that still run */
-    HOST_DO_STOP = 1 << 1,  /* end the engine: TERM, later KILL */
-    HOST_DO_KILL = 1 << 2,  /* end the engine: KILL */
-    HOST_DO_CHECK = 1 << 3, /* look at the model of the wanted revision; an older look is void */
-    HOST_DO_START = 1 << 4, /* start the engine of the wanted revision */
-    HOST_DO_TELL = 1 << 5,  /* what is shown has changed */
-    HOST_DO_FORGET = 1 << 6 /* nothing is left: the host may be freed */
+    HOST_DO_CUT = 1 << 0,    /* end the requests that still run */
+    HOST_DO_STOP = 1 << 1,   /* end the engine: TERM, later KILL */
+    HOST_DO_KILL = 1 << 2,   /* end the engine: KILL */
+    HOST_DO_CHECK = 1 << 3,  /* look at the model of the wanted revision; an older look is void */
+    HOST_DO_START = 1 << 4,  /* start the engine of the wanted revision */
+    HOST_DO_TELL = 1 << 5,   /* what is shown has changed */
+    HOST_DO_FORGET = 1 << 6, /* nothing is left: the host may be freed */
+    HOST_DO_SAVE = 1 << 7    /* with HOST_DO_STOP: its KV state first, until leave_by_ms */
 };
 
 struct host_sm {
@@ -99,6 +101,8 @@ struct host_sm {
     uint32_t running;
     bool stalled;                 /* STOPPING because the load did not move */
     bool evicted;                 /* DRAINING or STOPPING because memory is short */
+    bool save;                    /* what it leaves on the disk, and saves now, is to be kept */
+    uint64_t leave_by_ms;         /* end of the drain: the saving ends by then as well */
     enum node_cause cause;        /* of the last end or refusal; NONE after READY */
     uint32_t starts;              /* of this revision */
     uint32_t misses;              /* CAUSE_UNREACHABLE in a row */

@@ -136,8 +136,8 @@ static const char *const cells[HOST_PHASES][RM_COUNT(events)] = {
 
 static void actions_text(unsigned actions, char *out, size_t n)
 {
-    static const char *const names[] = {" cut",   " stop", " kill",  " check",
-                                        " start", " tell", " forget"};
+    static const char *const names[] = {" cut",   " stop", " kill",   " check",
+                                        " start", " tell", " forget", " save"};
 
     for (size_t i = 0; i < RM_COUNT(names); i++)
         if (actions & (1u << i))
@@ -324,7 +324,7 @@ static void evicted_host_waits_for_room(void **state)
     assert_int_equal(step(&sm, WANT(REV_A), T0), 0); /* the wish is an old one */
     assert_int_equal(step(&sm, EVICT, T0 + 1000), 0);
     assert_int_equal(sm.deadline_ms, T0 + 2000);
-    assert_int_equal(step(&sm, RUNNING(0), T0), HOST_DO_STOP | HOST_DO_TELL);
+    assert_int_equal(step(&sm, RUNNING(0), T0), HOST_DO_STOP | HOST_DO_SAVE | HOST_DO_TELL);
     assert_int_equal(step(&sm, ENDED(CAUSE_SIGNAL), T0), HOST_DO_TELL);
     assert_int_equal(host_sm_shown(&sm, false), HOST_FAILED);
     assert_int_equal(sm.cause, CAUSE_MEMORY);
@@ -361,6 +361,76 @@ static void evicted_host_does_not_stay(void **state)
     step(&sm, EVICT, T0);
     step(&sm, REMOVE(0), T0);
     assert_int_equal(step(&sm, ENDED(CAUSE_EXIT), T0), HOST_DO_FORGET | HOST_DO_TELL);
+}
+
+#define LEAVE(ms) ((struct host_event){.type = HOST_EV_REMOVE, .drain_ms = (ms), .save = true})
+
+/* Told to go with the wish to be kept: its state is saved within what the drain leaves of its time.
+ */
+static void leaves_and_will_be_back(void **state)
+{
+    struct host_sm sm = in_phase(HOST_PH_READY);
+
+    (void)state;
+    step(&sm, LEAVE(3000), T0);
+    assert_int_equal(sm.phase, HOST_PH_DRAINING);
+    assert_int_equal(step(&sm, RUNNING(0), T0 + 1000), HOST_DO_STOP | HOST_DO_SAVE | HOST_DO_TELL);
+    assert_int_equal(sm.leave_by_ms, T0 + 3000);
+    assert_int_equal(step(&sm, ENDED(CAUSE_EXIT), T0 + 2000), HOST_DO_FORGET | HOST_DO_TELL);
+    assert_true(sm.save);
+    /* nothing runs: at once */
+    sm = in_phase(HOST_PH_READY);
+    step(&sm, RUNNING(0), T0);
+    assert_int_equal(step(&sm, LEAVE(0), T0), HOST_DO_STOP | HOST_DO_SAVE | HOST_DO_TELL);
+    assert_int_equal(sm.leave_by_ms, T0 + HOST_DRAIN_MS);
+    /* the drain took all the time there was */
+    sm = in_phase(HOST_PH_READY);
+    step(&sm, LEAVE(3000), T0);
+    assert_int_equal(step(&sm, EV(TICK), T0 + 3000), HOST_DO_CUT | HOST_DO_STOP | HOST_DO_TELL);
+    /* what loads has nothing to save */
+    sm = in_phase(HOST_PH_LOADING);
+    assert_int_equal(step(&sm, LEAVE(3000), T0), HOST_DO_STOP | HOST_DO_TELL);
+    /* nothing is alive, but a file may lie there */
+    sm = in_phase(HOST_PH_FAILED);
+    assert_int_equal(step(&sm, LEAVE(3000), T0), HOST_DO_FORGET | HOST_DO_TELL);
+    assert_true(sm.save);
+}
+
+/* The last wish counts. */
+static void kept_or_not(void **state)
+{
+    struct host_sm sm = in_phase(HOST_PH_READY);
+
+    (void)state;
+    step(&sm, LEAVE(3000), T0);
+    step(&sm, REMOVE(2000), T0); /* for good, and sooner */
+    assert_int_equal(sm.leave_by_ms, T0 + 2000);
+    assert_int_equal(step(&sm, RUNNING(0), T0), HOST_DO_STOP | HOST_DO_TELL);
+    assert_false(sm.save);
+    sm = in_phase(HOST_PH_READY);
+    step(&sm, REMOVE(3000), T0);
+    step(&sm, LEAVE(3000), T0);
+    assert_int_equal(step(&sm, RUNNING(0), T0), HOST_DO_STOP | HOST_DO_SAVE | HOST_DO_TELL);
+    step(&sm, REMOVE(0), T0); /* while it saves: what it wrote is not to stay */
+    assert_int_equal(step(&sm, ENDED(CAUSE_EXIT), T0), HOST_DO_FORGET | HOST_DO_TELL);
+    assert_false(sm.save);
+    /* wanted with other flags: they could not use it */
+    sm = in_phase(HOST_PH_READY);
+    step(&sm, LEAVE(3000), T0);
+    step(&sm, WANT(REV_B), T0);
+    assert_int_equal(step(&sm, RUNNING(0), T0), HOST_DO_STOP | HOST_DO_TELL);
+    /* wanted again as it is: it stays, and a later end is another matter */
+    sm = in_phase(HOST_PH_READY);
+    step(&sm, LEAVE(3000), T0);
+    assert_int_equal(step(&sm, WANT(REV_A), T0), HOST_DO_TELL);
+    assert_int_equal(sm.phase, HOST_PH_READY);
+    assert_false(sm.save);
+    /* had to go for memory, removed and wanted again meanwhile: it will be back */
+    sm = in_phase(HOST_PH_READY);
+    step(&sm, EVICT, T0);
+    step(&sm, REMOVE(0), T0);
+    step(&sm, WANT(REV_A), T0);
+    assert_int_equal(step(&sm, RUNNING(0), T0), HOST_DO_STOP | HOST_DO_SAVE | HOST_DO_TELL);
 }
 
 static void stalled_load(void **state)
@@ -534,6 +604,8 @@ int main(void)
         cmocka_unit_test(short_memory_is_waited_for),
         cmocka_unit_test(evicted_host_waits_for_room),
         cmocka_unit_test(evicted_host_does_not_stay),
+        cmocka_unit_test(leaves_and_will_be_back),
+        cmocka_unit_test(kept_or_not),
         cmocka_unit_test(stalled_load),
         cmocka_unit_test(shown_states),
         cmocka_unit_test(backoff_bounds),
