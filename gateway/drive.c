@@ -290,7 +290,8 @@ static void on_deleted(void *arg, int err, int status, struct rm_slice body)
     ask_end(a);
 }
 
-static void delete_host(struct drive *d, size_t node, const char *role)
+/* save: the role is still in the map, so its conversations may come back to this node. */
+static void delete_host(struct drive *d, size_t node, const char *role, bool save)
 {
     struct drive_ask *a = calloc(1, sizeof *a);
     char target[NODE_NAME_MAX + 64];
@@ -299,7 +300,8 @@ static void delete_host(struct drive *d, size_t node, const char *role)
         return;
     a->drive = d;
     snprintf(a->what, sizeof a->what, "DELETE %.63s", role);
-    snprintf(target, sizeof target, "/node/v1/hosts/%s?epoch=%" PRIu64, role, d->epoch);
+    snprintf(target, sizeof target, "/node/v1/hosts/%s?epoch=%" PRIu64 "%s", role, d->epoch,
+             save ? "&save=1" : "");
     if (link_call(d->nodes[node]->link, "DELETE", target, (struct rm_slice){NULL, 0}, on_deleted,
                   a) < 0) {
         free(a);
@@ -385,7 +387,7 @@ static void give_up_unwanted(struct drive *d, size_t node)
         if (role == NULL || (!pair_of(d, role->index, node)->putting &&
                              !d->wanted[role->index * d->map->n_nodes + node] &&
                              d->verdicts[role->index].why != PLACE_WAITS))
-            delete_host(d, node, s->hosts[i].role);
+            delete_host(d, node, s->hosts[i].role, role != NULL);
     }
 }
 
