@@ -17,9 +17,9 @@
  *
  * Cold or warm, and load_ms: a load is warm when, just before its engine started, at least
  * LEDGER_WARM_PART of the model's bytes were in the page cache (mincore(2) on samples, see
- * measure.h). Where the kernel does not tell, the first load of that file by this worker is cold
- * and later ones are warm. Each kind has a moving average that gives the newest load half the
- * weight. */
+ * worker/models/page_cache.h). Where the kernel does not tell, the first load of that file by this
+ * worker is cold and later ones are warm. Each kind has a moving average that gives the newest load
+ * half the weight. */
 #ifndef RM_MEMORY_LEDGER_H
 #define RM_MEMORY_LEDGER_H
 

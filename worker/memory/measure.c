@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "worker/memory/facts.h"
+#include "worker/memory/nvml.h"
 #include "worker/memory/sysread.h"
 
 /* ---- system memory ---- */
@@ -192,7 +193,7 @@ static uint64_t read_kfd(int root, int pid)
 
 /* ---- all of it ---- */
 
-int measure_process(int root, int pid, bool shared, struct ledger_bytes *out)
+int measure_process(int root, struct nvml *nvml, int pid, bool shared, struct ledger_bytes *out)
 {
     char path[64], text[4096];
     struct clients clients = {.n = 0};
@@ -214,5 +215,7 @@ int measure_process(int root, int pid, bool shared, struct ledger_bytes *out)
     }
     if ((kfd = read_kfd(root, pid)) > out->vram)
         out->vram = kfd;
+    if (nvml != NULL)
+        out->vram += nvml_process_bytes(nvml, pid);
     return 0;
 }

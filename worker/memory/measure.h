@@ -7,18 +7,22 @@
  * /sys/class/kfd/kfd/proc/PID/vram_GPU.
  *
  * system  Pss + SwapPss. Weights that are mapped from a file are in Pss_File; when another engine
- * maps the same file, the kernel halves them for each: then the whole is counted (`shared`), since
- *         this engine alone would need it.
+ *         maps the same file, the kernel halves them for each: then the whole is counted
+ *         (`shared`), since this engine alone would need it.
  * vram    drm-resident-REGION, or drm-memory-REGION of older kernels, of regions vram* and local*;
- * a client (drm-client-id) counts once however many descriptors lead to it. KFD's figure when that
- * is larger. gtt     the same of regions gtt*, system* and cpu: system memory which the device maps
- * and which is not in Pss (drivers map it as PFNs). User pointers may count twice: too much, never
- * too little. */
+ *         a client (drm-client-id) counts once however many descriptors lead to it. KFD's figure
+ *         when that is larger. What NVML says of the process comes on top: its devices are no DRM
+ *         clients (in a container with pids of its own it says nothing).
+ * gtt     the same of regions gtt*, system* and cpu: system memory which the device maps and which
+ *         is not in Pss (drivers map it as PFNs). User pointers may count twice: too much, never
+ *         too little. */
 #ifndef RM_MEMORY_MEASURE_H
 #define RM_MEMORY_MEASURE_H
 
 #include "proto/base/buf.h"
 #include "proto/node/ledger.h"
+
+struct nvml;
 
 enum { MEASURE_CLIENTS_MAX = 64, MEASURE_FDS_MAX = 4096 };
 
@@ -41,8 +45,9 @@ struct measure_client {
 /* The text of one fdinfo file. False: no DRM client. Pure. */
 bool measure_parse_fdinfo(struct rm_slice text, struct measure_client *out);
 
-/* All of a process. root: of sys_root(). Returns 0 or a libuv code or RM_ERR_FIELD: the process is
- * gone, or the kernel does not tell. */
-RM_MUST_USE int measure_process(int root, int pid, bool shared, struct ledger_bytes *out);
+/* All of a process. root: of sys_root(); nvml: NULL: there is none. Returns 0 or a libuv code or
+ * RM_ERR_FIELD: the process is gone, or the kernel does not tell. */
+RM_MUST_USE int measure_process(int root, struct nvml *nvml, int pid, bool shared,
+                                struct ledger_bytes *out);
 
 #endif

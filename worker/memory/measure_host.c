@@ -8,6 +8,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "worker/memory/measure.h"
+#include "worker/memory/nvml.h"
 #include "worker/memory/sysread.h"
 
 struct meter {
@@ -46,6 +47,8 @@ struct meters {
     struct meters_loads loads;
     bool busy, closed;
     int root;
+    struct nvml *nvml; /* the thread pool's while busy; NULL: there is none */
+    bool nvml_tried;
 };
 
 /* ---- when ---- */
@@ -176,12 +179,18 @@ static void sample_run(uv_work_t *work)
 {
     struct sample *s = work->data;
 
-    s->err = measure_process(s->owner->root, s->pid, s->shared, &s->bytes);
+    struct meters *m = s->owner;
+
+    if (!m->nvml_tried && nvml_open(NULL, &m->nvml) < 0)
+        m->nvml = NULL;
+    m->nvml_tried = true;
+    s->err = measure_process(m->root, m->nvml, s->pid, s->shared, &s->bytes);
 }
 
 static void meters_free(struct meters *m)
 {
     close(m->root);
+    nvml_close(m->nvml);
     free(m);
 }
 

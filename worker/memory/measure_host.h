@@ -6,8 +6,8 @@
  *   ready      ──► loaded      as soon as the engine has told its build
  *   a slot     ──► full        its longest sequence holds METER_FULL_PERCENT of a slot's context
  *   all slots  ──► all full    all sequences together hold that much of all there is
- *   grown      ──► peak        resident size METER_GROWN_PERCENT and METER_GROWN_BYTES above the
- * one at the last measurement, METER_GAP_MS after it; or METER_EVERY_MS
+ *   grown      ──► peak        resident size METER_GROWN_PERCENT and METER_GROWN_BYTES above that
+ *                              of the last measurement, METER_GAP_MS after it; or METER_EVERY_MS
  *
  * A peak between two measurements is missed by at most what the resident size may grow unseen. Loop
  * thread only. */

@@ -15,9 +15,11 @@
 
 #include "worker/memory/measure.h"
 #include "worker/memory/measure_host.h"
+#include "worker/memory/nvml.h"
 #include "worker/memory/sysread.h"
 
 #define KIB 1024ULL
+#define MIB (1024 * KIB)
 
 /* ---- smaps_rollup ---- */
 
@@ -133,30 +135,30 @@ static const struct file tree[] = {
     {"sys/class/kfd/kfd/proc/77/vram_2", "40960\n"},
 };
 
-static int tree_make(const char *dir, size_t n)
+static int tree_make(const char *dir, const struct file *files, size_t n)
 {
     char path[256];
     FILE *f;
 
     for (size_t i = 0; i < n; i++) {
-        snprintf(path, sizeof(path), "%s/%s", dir, tree[i].path);
-        if (tree[i].text == NULL) {
+        snprintf(path, sizeof(path), "%s/%s", dir, files[i].path);
+        if (files[i].text == NULL) {
             assert_int_equal(mkdir(path, 0700), 0);
             continue;
         }
         assert_non_null(f = fopen(path, "we"));
-        fputs(tree[i].text, f);
+        fputs(files[i].text, f);
         assert_int_equal(fclose(f), 0);
     }
     return sys_root(dir);
 }
 
-static void tree_remove(const char *dir, size_t n)
+static void tree_remove(const char *dir, const struct file *files, size_t n)
 {
     char path[256];
 
     while (n-- > 0) {
-        snprintf(path, sizeof(path), "%s/%s", dir, tree[n].path);
+        snprintf(path, sizeof(path), "%s/%s", dir, files[n].path);
         remove(path);
     }
     assert_int_equal(rmdir(dir), 0);
@@ -174,15 +176,42 @@ static void a_process_with_devices(void **state)
         int root;
 
         assert_non_null(mkdtemp(dir));
-        assert_true((root = tree_make(dir, parts[i])) >= 0);
-        assert_int_equal(measure_process(root, 77, false, &b), 0);
+        assert_true((root = tree_make(dir, tree, parts[i])) >= 0);
+        assert_int_equal(measure_process(root, NULL, 77, false, &b), 0);
         assert_int_equal(b.system, 100 * KIB);
         assert_int_equal(b.vram, (i == 0 ? 40 : 60) * KIB); /* KFD's when it is more */
         assert_int_equal(b.gtt, 5 * KIB);
-        assert_int_equal(measure_process(root, 78, false, &b), UV_ENOENT);
+        assert_int_equal(measure_process(root, NULL, 78, false, &b), UV_ENOENT);
         close(root);
-        tree_remove(dir, parts[i]);
+        tree_remove(dir, tree, parts[i]);
     }
+}
+
+/* tests/support/nvml: process 4711 has 3 GiB on two devices. */
+static void devices_of_nvml_come_on_top(void **state)
+{
+    static const struct file files[] = {
+        {"proc", NULL},
+        {"proc/4711", NULL},
+        {"proc/4711/fdinfo", NULL},
+        {"proc/4711/smaps_rollup", HEAD "Rss: 100 kB\nPss: 90 kB\n"},
+        {"proc/4711/fdinfo/5", AMD "drm-client-id:\t1\ndrm-resident-vram:\t10 KiB\n"},
+    };
+    char dir[] = "/tmp/rm-measure-XXXXXX";
+    struct ledger_bytes b;
+    struct nvml *nvml;
+    int root;
+
+    (void)state;
+    assert_int_equal(nvml_open(getenv("FAKE_NVML_SO"), &nvml), 0);
+    assert_non_null(mkdtemp(dir));
+    assert_true((root = tree_make(dir, files, RM_COUNT(files))) >= 0);
+    assert_int_equal(measure_process(root, nvml, 4711, false, &b), 0);
+    assert_int_equal(b.system, 90 * KIB);
+    assert_int_equal(b.vram, 3072 * MIB + 10 * KIB);
+    nvml_close(nvml);
+    close(root);
+    tree_remove(dir, files, RM_COUNT(files));
 }
 
 static void this_process_grows_by_what_it_touches(void **state)
@@ -194,12 +223,12 @@ static void this_process_grows_by_what_it_touches(void **state)
 
     (void)state;
     assert_true(root >= 0);
-    assert_int_equal(measure_process(root, getpid(), false, &before), 0);
+    assert_int_equal(measure_process(root, NULL, getpid(), false, &before), 0);
     p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(p != MAP_FAILED);
     for (size_t i = 0; i < SIZE; i += 4096)
         p[i] = 1;
-    assert_int_equal(measure_process(root, getpid(), false, &after), 0);
+    assert_int_equal(measure_process(root, NULL, getpid(), false, &after), 0);
     munmap(p, SIZE);
     close(root);
     /* Our part of libraries falls and rises as others who use them come and go. */
@@ -207,8 +236,6 @@ static void this_process_grows_by_what_it_touches(void **state)
 }
 
 /* ---- when ---- */
-
-#define MIB (1024ULL * 1024)
 
 static const struct want_row {
     const char *name;
@@ -313,6 +340,7 @@ int main(void)
 {
     const struct CMUnitTest others[] = {
         cmocka_unit_test(a_process_with_devices),
+        cmocka_unit_test(devices_of_nvml_come_on_top),
         cmocka_unit_test(this_process_grows_by_what_it_touches),
         cmocka_unit_test(a_life_in_the_row),
     };
