@@ -33,12 +33,21 @@ static void put_memory(const struct node_memory *m, struct rm_buf *out)
     const struct {
         const char *part;
         uint64_t bytes;
-    } parts[] = {
-        {"total", m->total},         {"available", m->available},   {"reserve", m->reserve},
-        {"budget", m->budget},       {"committed", m->committed},   {"limit", m->limit},
-        {"hugepages", m->hugepages}, {"swap_total", m->swap_total}, {"swap_used", m->swap_used},
-        {"swap_zram", m->swap_zram}, {"vram_total", m->vram_total}, {"vram_used", m->vram_used},
-        {"gtt_total", m->gtt_total}, {"gtt_used", m->gtt_used}};
+    } parts[] = {{"total", m->total},
+                 {"available", m->available},
+                 {"reserve", m->reserve},
+                 {"budget", m->budget},
+                 {"committed", m->committed},
+                 {"limit", m->limit},
+                 {"hugepages", m->hugepages},
+                 {"swap_total", m->swap_total},
+                 {"swap_used", m->swap_used},
+                 {"swap_zram", m->swap_zram},
+                 {"vram_total", m->vram_total},
+                 {"vram_used", m->vram_used},
+                 {"vram_counted", m->vram_counted},
+                 {"gtt_total", m->gtt_total},
+                 {"gtt_used", m->gtt_used}};
 
     put_family(out, "rolemesh_node_memory_bytes", "gauge", "bytes",
                "Memory of this node by part, as in the node protocol; parts overlap.");

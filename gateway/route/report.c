@@ -72,6 +72,7 @@ static void write_memory(struct rm_jw *w, const struct node_memory *m)
     rm_jw_u64(w, "swap_zram", m->swap_zram);
     rm_jw_u64(w, "vram_total", m->vram_total);
     rm_jw_u64(w, "vram_used", m->vram_used);
+    rm_jw_u64(w, "vram_counted", m->vram_counted);
     rm_jw_u64(w, "gtt_total", m->gtt_total);
     rm_jw_u64(w, "gtt_used", m->gtt_used);
     rm_jw_dbl(w, "pressure", m->pressure);

@@ -57,7 +57,7 @@ static struct node_state sample_state(struct node_host *hosts, uint32_t n)
         .epoch = NODE_INT_MAX,
         .uptime_ms = 99,
         .draining = true,
-        .memory = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12.5, 13, 14, 15, true},
+        .memory = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13.5, 14, 15, 16, true},
         .devices = {2,
                     {{"CPU", "a CPU", DEVICE_CPU, "", 1ULL << 36, 1ULL << 35},
                      {"Vulkan0", "a card", DEVICE_IGPU, "0000:c1:00.0", 5, 4}}},

@@ -65,6 +65,7 @@ static const struct node_field memory_fields[] = {
     FIELD(struct node_memory, swap_zram, FIELD_U64),
     FIELD(struct node_memory, vram_total, FIELD_U64),
     FIELD(struct node_memory, vram_used, FIELD_U64),
+    FIELD(struct node_memory, vram_counted, FIELD_U64),
     FIELD(struct node_memory, gtt_total, FIELD_U64),
     FIELD(struct node_memory, gtt_used, FIELD_U64),
     FIELD(struct node_memory, pressure, FIELD_RATE),

@@ -106,6 +106,7 @@ struct node_memory {
     uint64_t swap_total, swap_used; /* all swap, as the system says */
     uint64_t swap_zram;             /* of swap_total: compressed, in memory */
     uint64_t vram_total, vram_used; /* of the devices; not system memory */
+    uint64_t vram_counted;          /* of vram_total, what counts in total: the engine can use it */
     uint64_t gtt_total, gtt_used;   /* system memory that devices may map, have mapped */
     double pressure;                /* percent of the last 10 s in which some task waited
                                        for memory */

@@ -177,7 +177,7 @@ uint64_t plan_live_other_bytes(const struct plan_live *live, size_t node)
         return 0;
     for (uint32_t i = 0; i < s->n_hosts; i++)
         ours = more(ours, s->hosts[i].rss_bytes);
-    return less(less(s->memory.total, s->memory.available), ours);
+    return less(less(less(s->memory.total, s->memory.vram_counted), s->memory.available), ours);
 }
 
 /* Forecasts of what stands there and may stay; swapped: of roles that may be swapped alone. */
@@ -199,7 +199,7 @@ static uint64_t budget_of(const struct plan_live *l, size_t node)
 
     if (reserve > 0)
         budget = less(m->total, reserve);
-    rest = less(m->total, plan_live_other_bytes(l, node));
+    rest = less(m->total, plan_live_other_bytes(l, node)); /* they do not lie in VRAM */
     stands = standing_bytes(l, node, false);
     if (rest < budget)
         budget = rest > stands ? rest : smaller(stands, budget);
@@ -215,6 +215,32 @@ static uint64_t swap_of(const struct plan_live *l, size_t node)
     return standing_bytes(l, node, true) > 0 ? swap : less(swap, m->swap_used);
 }
 
+/* Which part of the budget devices may take, and which the rest. libllama takes integrated devices
+ * only where there are no others; those also map system memory. */
+static void device_limits(const struct node_state *s, struct plan_node *out)
+{
+    const struct node_memory *m = &s->memory;
+    uint64_t largest = 0;
+    bool own = false, any = false;
+
+    for (uint32_t i = 0; i < s->devices.n; i++) {
+        const struct node_device *d = &s->devices.device[i];
+
+        if (d->kind != DEVICE_GPU && d->kind != DEVICE_IGPU)
+            continue;
+        any = true;
+        own |= d->kind == DEVICE_GPU && m->vram_counted > 0;
+        largest = d->total > largest ? d->total : largest;
+    }
+    out->device_bytes = more(m->vram_counted, own ? 0 : m->gtt_total);
+    if (out->device_bytes == 0)
+        out->device_bytes = largest; /* nobody but the engine tells */
+    out->main_bytes = less(out->budget_bytes, m->vram_counted);
+    out->split = any && out->device_bytes > 0;
+    if (!out->split)
+        out->device_bytes = out->main_bytes = 0;
+}
+
 struct plan_node plan_live_node(const struct plan_live *live, size_t node)
 {
     const struct plan_live_node *n = &live->nodes[node];
@@ -225,6 +251,7 @@ struct plan_node plan_live_node(const struct plan_live *live, size_t node)
     out.budget_bytes = budget_of(live, node);
     out.swap_bytes = swap_of(live, node);
     out.largest_bytes = n->largest_bytes;
+    device_limits(n->state, &out);
     return out;
 }
 

@@ -13,7 +13,8 @@
  *           the page cache, and then each token reads the disk. So the room that the page cache
  *           needs for them is part of the host's bytes, and swapped roles need swap for them too.
  *   devices a card's own memory is part of the budget and only hosts' device bytes lie in it;
- *           unified memory is counted once, and limited by what devices may map.
+ *           unified memory is counted once, and limited by what devices may map: the carve-out
+ *           and GTT, or what the engine says of a device that nobody else describes.
  *   bytes   the forecast for exactly this setting, measured or predicted; other settings follow
  *           from its costs (node_forecast_at), as far as the core published them. */
 #ifndef RM_PLAN_PLAN_LIVE_H

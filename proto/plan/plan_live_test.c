@@ -136,6 +136,43 @@ static void test_others(void **state)
     assert_true(plan_live_node(&g->live, 0).budget_bytes == 89 * GIB);
 }
 
+/* What devices may take, by what the node says of them. System memory is 100 GiB, the reserve 8. */
+static void test_device_limits(void **state)
+{
+    static const struct {
+        enum node_device_kind kind;
+        uint64_t total, vram, gtt, device, main;
+    } rows[] = {
+        {DEVICE_CPU, 100, 0, 0, 0, 0},       /* no limits but the budget */
+        {DEVICE_GPU, 24, 24, 50, 24, 92},    /* a card: its own memory alone */
+        {DEVICE_IGPU, 140, 64, 50, 114, 92}, /* a carve-out and its window */
+        {DEVICE_IGPU, 140, 0, 50, 50, 92},   /* the window alone */
+        {DEVICE_GPU, 75, 0, 0, 75, 92},      /* only the engine tells */
+        {DEVICE_GPU, 0, 0, 0, 0, 0},         /* nobody tells */
+        {DEVICE_ACCEL, 7, 0, 50, 0, 0},
+    };
+    struct rig *g = *state;
+
+    for (size_t i = 0; i < RM_COUNT(rows); i++) {
+        struct node_memory *m = &g->states[0].memory;
+        struct plan_node n;
+
+        m->total = (100 + rows[i].vram) * GIB;
+        m->budget = m->total - 8 * GIB;
+        m->vram_counted = m->vram_total = rows[i].vram * GIB;
+        m->gtt_total = rows[i].gtt * GIB;
+        g->states[0].devices = (struct node_devices){
+            2,
+            {{.name = "CPU"}, {.name = "X0", .kind = rows[i].kind, .total = rows[i].total * GIB}}};
+        n = plan_live_node(&g->live, 0);
+        assert_true(n.budget_bytes == (92 + rows[i].vram) * GIB); /* VRAM is nobody else's */
+        assert_int_equal(n.split, rows[i].device > 0);
+        assert_true(n.device_bytes == rows[i].device * GIB);
+        assert_true(n.main_bytes == rows[i].main * GIB);
+        assert_true(plan_live_other_bytes(&g->live, 0) == 2 * GIB);
+    }
+}
+
 /* What stands is not planned away because others took memory: its worker's guard decides that. */
 static void test_others_and_standing(void **state)
 {
@@ -333,6 +370,7 @@ int main(void)
         TEST("not asked yet", test_unasked),
         TEST("other settings, measured totals", test_ways),
         TEST("bytes on devices", test_devices),
+        TEST("limits of devices", test_device_limits),
         TEST("the whole case, and a copy", test_case),
         TEST("swap only for roles that may", test_only_who_may),
     };

@@ -161,7 +161,8 @@ void account_make(const struct memory_facts *f, const struct account_rules *rule
     out->swap_zram = f->swap_zram;
     out->pressure = f->has_pressure ? f->some_avg10 : 0;
     add_devices(f, system, out);
-    out->total = system + account_vram(f, rules->devices);
+    out->vram_counted = account_vram(f, rules->devices);
+    out->total = system + out->vram_counted;
     /* The rest of the machine lives in system memory: the default is a share of that. */
     out->reserve = rules->reserve > 0 ? rules->reserve : account_default_reserve(system);
     out->budget = out->total > out->reserve ? out->total - out->reserve : 0;

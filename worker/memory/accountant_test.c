@@ -89,6 +89,7 @@ static void check_account(const struct memory_facts *f, const struct tree *t, ui
     assert_int_equal(m.total, t->system + vram);
     assert_int_equal(m.reserve, reserve > 0 ? reserve : t->reserve);
     assert_int_equal(m.budget, t->system + vram - m.reserve);
+    assert_int_equal(m.vram_counted, vram);
     assert_int_equal(m.vram_total, t->vram); /* shown, whether it counts or not */
 }
 
