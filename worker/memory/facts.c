@@ -117,6 +117,8 @@ void facts_parse_pressure(struct rm_slice text, struct memory_facts *out)
     out->has_pressure = true;
 }
 
+#ifndef __APPLE__ /* there facts_mac.c reads */
+
 /* ---- devices ---- */
 
 static uint64_t card_number(int device, const char *name)
@@ -255,3 +257,5 @@ int facts_read(int root, struct memory_facts *out)
     *out = f;
     return 0;
 }
+
+#endif
