@@ -17,7 +17,7 @@ int cli_check(int argc, char **argv); /* check FILE [--worker] [--json] */
 int cli_keys(int argc, char **argv);  /* keys --config [--worker | --nodes] */
 int cli_ledger(int argc,
                char **argv); /* ledger [--role-map FILE | --gateway URL] [--node NAME] [--json] */
-int cli_plan(int argc, char **argv);    /* plan --role-map FILE --nodes FILE [--json] */
+int cli_plan(int argc, char **argv);    /* plan [--role-map FILE] [--nodes FILE] [--json] */
 int cli_status(int argc, char **argv);  /* status [--gateway URL] [--json] */
 int cli_version(int argc, char **argv); /* version */
 

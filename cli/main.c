@@ -26,8 +26,9 @@ static const struct command {
      cli_keys},
     {"ledger", "[--role-map FILE | --gateway URL] [--node NAME] [--json]",
      "what the nodes forecast for models, and what they then measured", cli_ledger},
-    {"plan", "--role-map FILE --nodes FILE [--json]",
-     "which role would go where on described machines", cli_plan},
+    {"plan", "[--role-map FILE] [--nodes FILE] [--json]",
+     "which role would go where: asks the map's workers (--nodes: a file describes them)",
+     cli_plan},
     {"status", "[--gateway URL] [--json]", "nodes and roles as a gateway sees them", cli_status},
     {"version", "", "which rolemesh this is", cli_version},
 };

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* cli/plan.c - `rolemesh plan --role-map FILE --nodes FILE`: which role would go where on machines
- * that a file describes, without asking any of them. Exit code 0 when every pinned and resident
- * role has a host, 1 when one has none. */
+/* cli/plan.c - `rolemesh plan [--role-map FILE] [--nodes FILE]`: which role would go where. The
+ * map's workers are asked what they have and what each role would take there; with --nodes a file
+ * says so instead and nobody is asked. Nothing is changed anywhere.
+ * Exit codes: 0 every pinned and resident role has a host; 1 one has none, or no worker answers;
+ * 2 wrong use, or a file with mistakes. */
 #include "cli/cli.h"
+#include "cli/plan_ask.h"
 #include "cli/plan_show.h"
 #include "proto/plan/plan_facts.h"
 
@@ -35,8 +38,8 @@ static int plan_read_args(int argc, char **argv, struct plan_args *args)
             *value = argv[++i];
     }
     if (args->map == NULL)
-        return cli_usage("plan", "which --role-map FILE?");
-    return args->nodes != NULL ? CLI_OK : cli_usage("plan", "which --nodes FILE?");
+        args->map = "role-map.yaml";
+    return CLI_OK;
 }
 
 /* The mistakes of a file, as `rolemesh check` tells them. */
@@ -71,11 +74,15 @@ static int plan_make(const struct plan_live *live, struct plan_answer *a)
     return r;
 }
 
-static int plan_answer(const struct plan_live *live, bool json)
+static int plan_answer(const struct plan_live *live, const char *const *silent, bool json)
 {
     struct plan_answer *a = calloc(1, sizeof *a);
-    int r = a != NULL ? plan_make(live, a) : UV_ENOMEM, code;
+    int r = UV_ENOMEM, code;
 
+    if (a != NULL) {
+        a->silent = silent;
+        r = plan_make(live, a);
+    }
     if (r == 0) {
         if (json)
             r = plan_show_json(a);
@@ -90,10 +97,46 @@ static int plan_answer(const struct plan_live *live, bool json)
     return code;
 }
 
+static int plan_offline(const struct plan_args *args, const struct role_map *map,
+                        struct conf_report *report)
+{
+    struct plan_facts *facts;
+    int r = plan_facts_load(args->nodes, map, report, &facts), code;
+
+    if (r < 0)
+        return plan_complain(report, r, args->json);
+    code = plan_answer(&facts->live, NULL, args->json);
+    plan_facts_free(facts);
+    return code;
+}
+
+static int plan_online(const struct plan_args *args, const struct role_map *map)
+{
+    struct plan_asked asked;
+    int r = plan_ask(map, &asked), code = CLI_FAILED;
+
+    if (r < 0) {
+        fprintf(stderr, "rolemesh plan: %s\n", rm_strerror(r));
+        return CLI_FAILED;
+    }
+    for (size_t n = 0; n < map->n_nodes; n++)
+        if (asked.nodes[n].state == NULL)
+            fprintf(stderr, "rolemesh plan: node '%s' at %s:%u: %s\n", map->nodes[n].name,
+                    map->nodes[n].address.host, (unsigned)map->nodes[n].address.port,
+                    asked.silent[n]);
+    if (asked.n_heard > 0)
+        code = plan_answer(&asked.live, asked.silent, args->json);
+    else
+        fputs("rolemesh plan: no worker answers; describe the machines with --nodes FILE to plan "
+              "without them\n",
+              stderr);
+    plan_asked_clear(&asked);
+    return code;
+}
+
 int cli_plan(int argc, char **argv)
 {
     struct plan_args args = {.map = NULL};
-    struct plan_facts *facts = NULL;
     struct role_map *map = NULL;
     struct conf_report report;
     int r = plan_read_args(argc, argv, &args), code;
@@ -102,12 +145,14 @@ int cli_plan(int argc, char **argv)
         return r;
     conf_report_init(&report);
     r = role_map_load(args.map, &report, &map);
-    if (r == 0) {
+    if (r < 0) {
+        code = plan_complain(&report, r, args.json);
+    } else if (args.nodes != NULL) {
         conf_report_clear(&report);
-        r = plan_facts_load(args.nodes, map, &report, &facts);
+        code = plan_offline(&args, map, &report);
+    } else {
+        code = plan_online(&args, map);
     }
-    code = r < 0 ? plan_complain(&report, r, args.json) : plan_answer(&facts->live, args.json);
-    plan_facts_free(facts);
     role_map_unref(map);
     conf_report_clear(&report);
     return code;

@@ -43,6 +43,22 @@ static void json_host(const struct plan_answer *a, struct rm_jw *w, size_t role,
     rm_jw_end(w);
 }
 
+static void json_bad(const struct plan_answer *a, struct rm_jw *w, size_t node)
+{
+    rm_jw_arr(w, "cannot_host");
+    for (size_t r = 0; r < a->problem.in.n_roles; r++) {
+        const char *why = plan_bad_of(a, r, node);
+
+        if (why == NULL)
+            continue;
+        rm_jw_obj(w, NULL);
+        rm_jw_str(w, "role", role_of(a, r)->name);
+        rm_jw_str(w, "why", why);
+        rm_jw_end(w);
+    }
+    rm_jw_end(w);
+}
+
 static void json_foreign(const struct plan_answer *a, struct rm_jw *w, size_t node)
 {
     const struct node_state *s = a->live->nodes[node].state;
@@ -73,6 +89,7 @@ static void json_nodes(const struct plan_answer *a, struct rm_jw *w)
         for (size_t r = 0; r < a->problem.in.n_roles; r++)
             json_host(a, w, r, n);
         rm_jw_end(w);
+        json_bad(a, w, n);
         json_foreign(a, w, n);
         rm_jw_end(w);
     }

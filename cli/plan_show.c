@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/plan_show.h"
 
+#include "cli/ask.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -85,6 +87,15 @@ uint64_t plan_node_reserve(const struct plan_answer *a, size_t node)
     uint64_t total = plan_node_total(a, node), budget = a->problem.nodes[node].budget_bytes;
 
     return total > budget ? total - budget : 0;
+}
+
+const char *plan_bad_of(const struct plan_answer *a, size_t role, size_t node)
+{
+    const struct plan_live_pair *p = &a->live->pairs[role * a->live->map->n_nodes + node];
+
+    return p->known == PLAN_BAD && map_role_allows(role_of(a, role), node_name(a, node))
+               ? p->forecast->error
+               : NULL;
 }
 
 void plan_stop_reason(const struct plan_answer *a, size_t role, size_t node, char *out, size_t size)
@@ -200,14 +211,25 @@ static void show_host(const struct plan_answer *a, size_t r, size_t node)
     }
 }
 
+/* Where the map allows a role that the node cannot host: its one line why. */
+static void show_bad(const struct plan_answer *a, size_t r, size_t node)
+{
+    const char *why = plan_bad_of(a, r, node);
+    char shown[ASK_TEXT_MAX];
+
+    if (why != NULL)
+        printf("  %-5s %-16s %s\n", "not", role_of(a, r)->name, ask_shown(why, shown));
+}
+
 static void show_foreign(const struct plan_answer *a, size_t node)
 {
     const struct node_state *s = a->live->nodes[node].state;
+    char shown[ASK_TEXT_MAX];
 
     for (uint32_t i = 0; s != NULL && i < s->n_hosts; i++)
         if (role_map_role(a->live->map, rm_slice_of(s->hosts[i].role)) == NULL)
             printf("  %-5s %-16s %6.1f GiB; the role map has no such role\n", "stop",
-                   s->hosts[i].role, gib(s->hosts[i].forecast_bytes));
+                   ask_shown(s->hosts[i].role, shown), gib(s->hosts[i].forecast_bytes));
 }
 
 static void show_node(const struct plan_answer *a, size_t node)
@@ -222,6 +244,8 @@ static void show_node(const struct plan_answer *a, size_t node)
     show_bar(a, node);
     for (size_t r = 0; r < a->problem.in.n_roles; r++)
         show_host(a, r, node);
+    for (size_t r = 0; r < a->problem.in.n_roles; r++)
+        show_bad(a, r, node);
     show_foreign(a, node);
     if (a->plan.swap_bytes[node] > 0)
         printf("  warning: %" PRIu64

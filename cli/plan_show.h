@@ -23,6 +23,9 @@ struct plan_parts plan_role_parts(const struct plan_answer *a, size_t role);
 uint64_t plan_node_total(const struct plan_answer *a, size_t node);
 uint64_t plan_node_reserve(const struct plan_answer *a, size_t node);
 
+/* Why the node cannot host a role that it may host; NULL: it can, or may not. */
+const char *plan_bad_of(const struct plan_answer *a, size_t role, size_t node);
+
 /* Why a standing host goes; out: size bytes for the text. */
 void plan_stop_reason(const struct plan_answer *a, size_t role, size_t node, char *out,
                       size_t size);

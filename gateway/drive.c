@@ -12,6 +12,7 @@
 #include "proto/base/json_write.h"
 #include "proto/base/log.h"
 #include "proto/node/desired.h"
+#include "proto/plan/plan_live.h"
 
 enum {
     TICK_MS = 1000,
@@ -90,45 +91,10 @@ static uint64_t node_budget(const struct drive *d, size_t node)
     return m->total > reserve ? m->total - reserve : 0;
 }
 
-static enum node_residency residency_of(const struct map_role *role)
-{
-    if (role->residency == MAP_PINNED)
-        return RESIDENCY_PINNED;
-    return role->residency == MAP_ON_DEMAND ? RESIDENCY_ON_DEMAND : RESIDENCY_RESIDENT;
-}
-
-static enum node_lane lane_of(const struct map_role *role)
-{
-    if (role->lane == MAP_LANE_AUTOCOMPLETE)
-        return LANE_AUTOCOMPLETE;
-    return role->lane == MAP_LANE_BATCH ? LANE_BATCH : LANE_INTERACTIVE;
-}
-
 static void desired_of(const struct drive *d, const struct map_role *role, struct desired_host *out)
 {
-    *out = (struct desired_host){
-        .epoch = d->epoch,
-        .engine = role->engine.kind == MAP_ENGINE_ATTACH ? ENGINE_ATTACH : ENGINE_CORE,
-        .context = role->context,
-        .slots = role->slots,
-        .batch = role->batch,
-        .threads = role->threads,
-        .gpu_layers = role->gpu_layers,
-        .queue_max = role->queue_max,
-        .residency = residency_of(role),
-        .lane = lane_of(role),
-    };
-    snprintf(out->role, sizeof out->role, "%s", role->name);
-    snprintf(out->model, sizeof out->model, "%s", role->model_name);
-    snprintf(out->kv, sizeof out->kv, "%s", map_kv_name(role->kv));
-    if (out->engine == ENGINE_ATTACH) {
-        snprintf(out->url, sizeof out->url, "%s", role->engine.url);
-        snprintf(out->engine_model, sizeof out->engine_model, "%s",
-                 role->model->attached != NULL ? role->model->attached : "");
-    } else {
-        snprintf(out->source, sizeof out->source, "%s",
-                 role->model->path != NULL ? role->model->path : role->model->source);
-    }
+    plan_desired_host(role, out);
+    out->epoch = d->epoch;
 }
 
 /* ---- questions to workers ---- */
@@ -395,8 +361,11 @@ static void give_up_unwanted(struct drive *d, size_t node)
 static bool host_is_as_wanted(const struct node_host *h, const struct map_role *role,
                               const char *revision)
 {
+    struct desired_host d;
+
+    plan_desired_host(role, &d);
     return h != NULL && h->state != HOST_ABSENT && strcmp(h->revision, revision) == 0 &&
-           h->residency == residency_of(role) && h->lane == lane_of(role);
+           h->residency == d.residency && h->lane == d.lane;
 }
 
 static void drive_run(struct drive *d)

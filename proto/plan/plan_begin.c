@@ -337,7 +337,7 @@ static void count_closed(struct search *s)
         }
 }
 
-void plan_ask(struct search *s, uint64_t scope, const uint64_t *hosts, size_t roles_max)
+void plan_question(struct search *s, uint64_t scope, const uint64_t *hosts, size_t roles_max)
 {
     start_empty(s, scope, hosts);
     for (int wish = PLAN_PINNED; wish <= PLAN_LOADED; wish++)

@@ -3,6 +3,7 @@
  */
 #include "proto/plan/plan_live.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -253,6 +254,49 @@ struct plan_node plan_live_node(const struct plan_live *live, size_t node)
     out.largest_bytes = n->largest_bytes;
     device_limits(n->state, &out);
     return out;
+}
+
+/* --- what workers are asked ---------------------------------------------------------------------
+ */
+
+static enum node_residency residency_of(const struct map_role *role)
+{
+    if (role->residency == MAP_PINNED)
+        return RESIDENCY_PINNED;
+    return role->residency == MAP_ON_DEMAND ? RESIDENCY_ON_DEMAND : RESIDENCY_RESIDENT;
+}
+
+static enum node_lane lane_of(const struct map_role *role)
+{
+    if (role->lane == MAP_LANE_AUTOCOMPLETE)
+        return LANE_AUTOCOMPLETE;
+    return role->lane == MAP_LANE_BATCH ? LANE_BATCH : LANE_INTERACTIVE;
+}
+
+void plan_desired_host(const struct map_role *role, struct desired_host *out)
+{
+    *out = (struct desired_host){
+        .engine = role->engine.kind == MAP_ENGINE_ATTACH ? ENGINE_ATTACH : ENGINE_CORE,
+        .context = role->context,
+        .slots = role->slots,
+        .batch = role->batch,
+        .threads = role->threads,
+        .gpu_layers = role->gpu_layers,
+        .queue_max = role->queue_max,
+        .residency = residency_of(role),
+        .lane = lane_of(role),
+    };
+    snprintf(out->role, sizeof out->role, "%s", role->name);
+    snprintf(out->model, sizeof out->model, "%s", role->model_name);
+    snprintf(out->kv, sizeof out->kv, "%s", map_kv_name(role->kv));
+    if (out->engine == ENGINE_ATTACH) {
+        snprintf(out->url, sizeof out->url, "%s", role->engine.url);
+        snprintf(out->engine_model, sizeof out->engine_model, "%s",
+                 role->model->attached != NULL ? role->model->attached : "");
+    } else {
+        snprintf(out->source, sizeof out->source, "%s",
+                 role->model->path != NULL ? role->model->path : role->model->source);
+    }
 }
 
 /* --- all of it ----------------------------------------------------------------------------------

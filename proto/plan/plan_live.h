@@ -52,6 +52,10 @@ struct plan_live {
     bool foreign_stay; /* hosts that the map does not name keep their bytes; false: they will go */
 };
 
+/* What a worker is asked for, to host a role or to forecast it; epoch and drain_ms stay 0. Names
+ * and paths are cut where a message has no room: the map's own limits are below that. */
+void plan_desired_host(const struct map_role *role, struct desired_host *out);
+
 /* The planner's input. in points into the struct and to memory freed by plan_case_clear. */
 struct plan_case {
     struct plan_node nodes[PLAN_NODES_MAX];

@@ -172,7 +172,7 @@ void plan_end(struct search *s);
 
 /* Puts the question: hosts outside scope are as in `hosts`, nothing in scope is decided. At most
  * roles_max roles are open, the important first; the others get nothing more in scope. */
-void plan_ask(struct search *s, uint64_t scope, const uint64_t *hosts, size_t roles_max);
+void plan_question(struct search *s, uint64_t scope, const uint64_t *hosts, size_t roles_max);
 
 /* What the partial plan counts on swap: of one node in bytes, of all in GiB. */
 uint64_t plan_swap_of(const struct search *s, size_t node);

@@ -24,7 +24,7 @@ bool plan_is_feasible(const struct plan_out *out)
 
 static void search_exactly(struct search *s)
 {
-    plan_ask(s, s->in->n_nodes < 64 ? plan_bit(s->in->n_nodes) - 1 : UINT64_MAX, NULL, SLOTS);
+    plan_question(s, s->in->n_nodes < 64 ? plan_bit(s->in->n_nodes) - 1 : UINT64_MAX, NULL, SLOTS);
     s->steps_stop = s->steps_max;
     s->memo_on = true;
     plan_branch(s);
@@ -34,8 +34,8 @@ static void search_run(struct search *s)
 {
     bool exact = s->in->n_nodes <= PLAN_EXACT_NODES && s->in->n_roles <= PLAN_EXACT_ROLES;
 
-    plan_ask(s, s->in->n_nodes < 64 ? plan_bit(s->in->n_nodes) - 1 : UINT64_MAX, NULL,
-             PLAN_ROLES_MAX);
+    plan_question(s, s->in->n_nodes < 64 ? plan_bit(s->in->n_nodes) - 1 : UINT64_MAX, NULL,
+                  PLAN_ROLES_MAX);
     plan_bound(s, 0, s->out->bound);
     memset(s->out->count, 0xff, sizeof s->out->count);
     plan_try_quickly(s);

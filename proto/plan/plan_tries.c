@@ -55,7 +55,7 @@ static void try_level(struct search *s, uint32_t level, bool standing, bool full
 
 static void try_once(struct search *s, enum keep keep, bool fullest)
 {
-    plan_ask(s, all_nodes(s), NULL, PLAN_ROLES_MAX);
+    plan_question(s, all_nodes(s), NULL, PLAN_ROLES_MAX);
     memset(s->placed, 0, s->n_units * sizeof *s->placed);
     for (uint32_t level = 0; keep == KEEP_ALL && level < LEVELS; level++)
         try_level(s, level, true, fullest);
@@ -85,7 +85,7 @@ static bool improve(struct search *s, uint64_t scope, uint64_t steps)
     uint32_t before[PLAN_COUNTS];
 
     memcpy(before, s->out->count, sizeof before);
-    plan_ask(s, scope, s->out->hosts, SLOTS);
+    plan_question(s, scope, s->out->hosts, SLOTS);
     s->steps_stop = s->steps + steps < s->steps_max ? s->steps + steps : s->steps_max;
     s->memo_on = false;
     plan_branch(s);
