@@ -14,7 +14,9 @@ enum cli_exit {
 int cli_apply(int argc,
               char **argv); /* apply [FILE] [--dry-run] [--yes] [--gateway URL] [--json] */
 int cli_check(int argc, char **argv); /* check FILE [--worker] [--json] */
-int cli_keys(int argc, char **argv);  /* keys --config [--worker | --nodes] */
+int cli_forecast(int argc,
+                 char **argv);       /* forecast FILE|MODEL [--context N[,N..]] [--slots N] .. */
+int cli_keys(int argc, char **argv); /* keys --config [--worker | --nodes] */
 int cli_ledger(int argc,
                char **argv); /* ledger [--role-map FILE | --gateway URL] [--node NAME] [--json] */
 int cli_plan(int argc, char **argv);    /* plan [--role-map FILE] [--nodes FILE] [--json] */

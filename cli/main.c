@@ -20,6 +20,12 @@ static const struct command {
      cli_apply},
     {"check", "FILE [--worker] [--json]",
      "tell every mistake in a role map (--worker: a worker's file)", cli_check},
+    {"forecast",
+     "FILE|MODEL [--context N[,N..]] [--slots N] [--kv f16|q8_0] [--role-map FILE] [--node "
+     "NAME|ADDRESS] [--json]",
+     "the memory a model needs, by part and context, and the largest context that fits here or on "
+     "the nodes of a role map",
+     cli_forecast},
     {"help", "", "this list", cli_help},
     {"keys", "--config [--worker | --nodes]",
      "the reference of all keys of a role map (--worker: a worker's file; --nodes: plan's)",
