@@ -25,7 +25,7 @@ ROLES = {
     "architect": "modes: [architect], model: plan, context: 2Ki, slots: 1, nodes: [reasoning]",
 }
 # Says the same words for ever: streams that last until they are ended.
-ENDLESS = {"talk": {"script": "round and round it goes", "loop": 1, "layers": 1, "heads": 2}}
+ENDLESS = {"talk": {"script": "round and round it goes", "loop": 1, "layers": 1, "heads": 2, "ctx": 32768}}
 TALK = {"talk": "modes: [talk], model: talk, context: 32Ki, slots: 2, nodes: [speed]"}
 
 
@@ -304,7 +304,7 @@ def test_sigterm_lets_streams_finish(tmp_path):
 
 def test_a_gone_client_frees_its_slot(tmp_path):
     roles = {"talk": "modes: [talk], model: slow, context: 8Ki, slots: 1, nodes: [speed]"}
-    models = {"slow": {"layers": 8, "embd": 512, "ff": 1536, "heads": 8}}
+    models = {"slow": {"layers": 8, "embd": 512, "ff": 1536, "heads": 8, "ctx": 8192}}
     with cluster(tmp_path, ["speed"], models, roles) as c:
         body = json.dumps({"stream": True, "messages": [{"role": "user", "content": "word " * 1300}], "max_tokens": 4})
         head = f"POST /talk/v1/chat/completions HTTP/1.1\r\nHost: gw\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

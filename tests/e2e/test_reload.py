@@ -660,7 +660,7 @@ def test_streams_do_not_notice_a_hundred_edits_that_do_not_name_their_role(tmp_p
     other begins before an edit and ends after it. An undisturbed run says what all of them must be, byte by byte."""
     seed = int(os.environ.get("ROLEMESH_SEED") or random.SystemRandom().randrange(2**32))
     print(f"ROLEMESH_SEED={seed}")
-    models = {mode: {"script": words, "loop": 1, "layers": 1, "heads": 2} for mode, words in WORDS.items()}
+    models = {mode: {"script": words, "loop": 1, "layers": 1, "heads": 2, "ctx": 32768} for mode, words in WORDS.items()}
     models |= {"small": {"script": ASK}, "other": {"script": "Something else.", "layers": 3}}
     c = Cluster(tmp_path, ["speed", "reasoning", "spare"], models, Edits.KEEP)
     edits = Edits(c, random.Random(seed))
@@ -724,3 +724,78 @@ def test_streams_do_not_notice_a_hundred_edits_that_do_not_name_their_role(tmp_p
             s.leaving = True
             s.leave()
         c.stop()
+
+
+# ---- bad input: the running plan stays ----
+
+
+@pytest.fixture(name="running", scope="module")
+def running_fixture(tmp_path_factory):
+    """A gateway and a node that hosts `ask`, and files that cannot be hosted."""
+    folder = tmp_path_factory.mktemp("running")
+    c = Cluster(folder, ["speed"], {"ask": {"script": ASK}, "torn": folder, "shards": folder}, ROLES)
+    whole = c.paths["ask"].read_bytes()
+    c.paths["torn"].write_bytes(whole[:5000])
+    c.paths["shards"] = c.paths["shards"].with_name("shards-00001-of-00002.gguf")
+    c.paths["shards"].write_bytes(whole)
+    c.write_map()
+    try:
+        yield c.start()
+    finally:
+        c.stop()
+
+
+@pytest.mark.parametrize("change,line", [
+    (("reserve: 100MiB", "reserve: plenty"), ":4:{col}: error: reserve: "),
+    (("reserve: 100MiB", "reserve: 12"), ":4:{col}: error: reserve: "),
+    (("reserve: 100MiB", "reserve: 99999999TiB"), ":4:{col}: error: reserve: "),
+    (("context: 1Ki", "context: 1KiB"), ": error: context: "),
+    (("context: 1Ki", "context: -1"), ": error: context: "),
+    (("slots: 1", "slots: 1, nodes: [sped]"), ": error: there is no node 'sped'; did you mean 'speed'?"),
+    (("model: ask", "model: aks"), ": error: there is no model 'aks'; did you mean 'ask'?"),
+])
+def test_a_map_with_a_mistake_leaves_the_plan_as_it_is(running, change, line):
+    c = running
+    good = c.map.read_text()
+    pid, failures = c.host("ask")["pid"], c.get("/api/v1/map")["failures"]
+    bad = good.replace(*change, 1)
+    assert bad != good
+    c.map.write_text(bad)
+    at = bad.splitlines()[3].find("reserve: ") + len("reserve: ") + 1
+    told = len(c.gateway.log())
+    c.gateway.signal(signal.SIGHUP)
+    wait_for("refused", lambda: c.get("/api/v1/map")["failures"] > failures)
+    c.map.write_text(good)
+    lines = [x for x in c.gateway.log()[told:].splitlines() if ": error: " in x]
+    assert len(lines) == 1 and f"{c.map}:" in lines[0] and line.format(col=at) in lines[0], lines
+    assert c.answer("ask")["choices"][0]["message"]["content"] == ASK and c.host("ask")["pid"] == pid
+
+
+@pytest.mark.parametrize("name,role,words", [
+    ("context beyond the model's", "model: ask, context: 8Ki", ["ask.gguf", "8192 tokens", "4096"]),
+    ("half a file", "model: torn", ["torn.gguf", "offset 49", "exceeds the file"]),
+    ("a shard that is missing", "model: shards", ["shards-00001-of-00002.gguf"]),
+    ("no such file", "model: gone", ["gone.gguf", "no such file"]),
+])
+def test_a_role_that_no_node_can_host_says_why_and_leaves_the_others(running, name, role, words):
+    c = running
+    c.paths.setdefault("gone", c.models / "gone.gguf")
+    pid, told = c.host("ask")["pid"], len(c.gateway.log())
+    good, new = c.map.read_text(), "".join(x for x in name if x.isalpha())
+    c.roles = {**ROLES, new: f"{role}, slots: 1"}
+    try:
+        c.write_map()
+        c.gateway.signal(signal.SIGHUP)
+        host = wait_for("it failed", lambda: (h := c.host(new)) and h["state"] == "failed" and h)
+        lines = wait_for("it is told", lambda: [x for x in c.gateway.log()[told:].splitlines() if "cannot host a role" in x])
+        assert len(lines) == 1 and f"role={new}" in lines[0] and "node=speed" in lines[0], lines
+        for word in words:
+            assert word in lines[0] and word in host["last_error"]["text"], (name, lines, host["last_error"])
+        status, _, body = c.chat(new)
+        assert status == 503 and new in json.loads(body)["error"]["message"]
+        assert c.answer("ask")["choices"][0]["message"]["content"] == ASK and c.host("ask")["pid"] == pid
+    finally:
+        c.roles = dict(ROLES)
+        c.map.write_text(good)
+        c.gateway.signal(signal.SIGHUP)
+        wait_for("it is gone", lambda: c.role(new) is None)

@@ -186,6 +186,7 @@ static void host_on_checked(void *arg, const struct look_result *r)
 {
     struct host *h = arg;
     uint64_t planned = 0;
+    char beyond[MODELS_WHY_MAX];
     struct node_error e;
 
     h->look = NULL;
@@ -193,6 +194,11 @@ static void host_on_checked(void *arg, const struct look_result *r)
     if (r->err < 0) {
         engine_error(&e, r->err == RM_ERR_CONF ? CAUSE_CONFIG : CAUSE_LOAD, "%s",
                      r->why[0] != '\0' ? r->why : rm_strerror(r->err));
+        host_refuse(h, &e);
+        return;
+    }
+    if (model_context_beyond(h->wanted.source, h->wanted.context, r->trained, beyond)) {
+        engine_error(&e, CAUSE_CONFIG, "%s", beyond);
         host_refuse(h, &e);
         return;
     }

@@ -19,9 +19,14 @@ static void look_run(uv_work_t *work)
 {
     struct host_look *l = work->data;
     struct look_result *r = &l->result;
+    struct gguf_head *head = malloc(sizeof(*head));
 
-    r->err =
-        model_look(l->models_fd, l->models_dir, l->source, l->want_hash, &r->file, NULL, r->why);
+    r->err = head == NULL ? UV_ENOMEM
+                          : model_look(l->models_fd, l->models_dir, l->source, l->want_hash,
+                                       &r->file, head, r->why);
+    if (r->err == 0)
+        r->trained = gguf_number_at(head, GGUF_CONTEXT, 0, 0);
+    free(head);
 }
 
 static void look_on_done(uv_work_t *work, int status)

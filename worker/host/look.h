@@ -12,6 +12,7 @@ struct host_look;
 struct look_result {
     int err; /* as model_look, or a libuv code */
     struct model_file file;
+    uint32_t trained; /* context that the model was made for (tokens); 0: unknown */
     char why[MODELS_WHY_MAX];
 };
 

@@ -441,6 +441,9 @@ static void question_look(uv_work_t *work)
                                             q->d.source, true, &q->file, head, q->why);
     if (q->look_err == 0)
         forecast_estimate(head, &q->d, &q->estimate); /* says in itself when it cannot */
+    if (q->look_err == 0 &&
+        model_context_beyond(q->d.source, q->d.context, q->estimate.context_train, q->why))
+        q->look_err = RM_ERR_CONF;
     free(head);
 }
 

@@ -251,6 +251,16 @@ static int look_name(const char *dir, const char *source, size_t *skip, uint32_t
     return 0;
 }
 
+bool model_context_beyond(const char *source, uint32_t context, uint32_t trained, char *why)
+{
+    if (trained == 0 || context <= trained)
+        return false;
+    snprintf(why, MODELS_WHY_MAX,
+             "\"%.200s\": a context of %u tokens was asked for, the model was made for %u", source,
+             context, trained);
+    return true;
+}
+
 int model_look(int dir_fd, const char *dir, const char *source, bool want_hash,
                struct model_file *out, struct gguf_head *head, char *why)
 {

@@ -46,6 +46,11 @@ RM_MUST_USE int models_open_dir(const char *dir);
 RM_MUST_USE int model_look(int dir_fd, const char *dir, const char *source, bool want_hash,
                            struct model_file *out, struct gguf_head *head, char *why);
 
+/* Is a context (tokens per slot) beyond what the model was made for? trained: by its header; 0:
+ * unknown, then nothing is beyond it. True: why (MODELS_WHY_MAX bytes) says so with both numbers.
+ */
+bool model_context_beyond(const char *source, uint32_t context, uint32_t trained, char *why);
+
 struct model_list {
     struct model_file *v; /* owned; path is relative to the directory; sorted by it */
     uint32_t n;
