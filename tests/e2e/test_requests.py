@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama
 SEED = int(os.environ.get("ROLEMESH_SEED") or time.time_ns() % 1_000_000_007)
 ROWS = load("requests.txt")
 # The engine says the same words for ever, so that a stream lasts until it is ended; one slot, so that a lost one shows.
-MODELS = {"ask": {"script": "round and round it goes", "loop": 1, "layers": 1, "heads": 2}}
+MODELS = {"ask": {"script": "round and round it goes", "loop": 1, "layers": 1, "heads": 2, "ctx": 65536}}
 ROLES = {"ask": "modes: [ask], model: ask, context: 64Ki, slots: 1"}
 CHAT = {"model": "ask", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}
 COUNTERS = {
