@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: MIT
 """What an evicted host had read: kept on the disk, taken back by the next engine, and gone when nobody will want it."""
 import contextlib
+import json
 import os
 import stat
 import time
 
 import pytest
+from cluster_rig import Cluster, call
 from core_rig import Core
-from rig import SLOW, program, wait_for
+from rig import SLOW, chat_of, program, wait_for
+from test_short_memory import MIB, Hog, grouped
 from worker_rig import ANSWER, SCRIPT, Worker, text_in
 
 HASH = "0123456789abcdef" * 4
 PROMPT = "The quick brown fox jumps over the lazy dog; nobody knows why. " * 50  # more than 2,000 tokens
 SHORT = PROMPT[:700]  # where the length does not matter
-CONTEXT = 6144
+BIG = {"embd": 512, "layers": 8, "kvheads": 1, "ctx": 8192, "script": SCRIPT}
+FLAGS = {"context": 6144, "kv": "q8_0"}  # few bytes per token: the disk is the faster one even on a busy machine
 
 
 @pytest.fixture
 def big(make_model):
     """Slow enough to read a prompt with that a disk is faster by far, and small per token; answers ANSWER."""
-    return make_model("big", embd=512, layers=8, kvheads=2, ctx=8192, script=SCRIPT)
+    return make_model("big", **BIG)
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def evict(worker, role="code", query="?save=1"):
 
 
 def test_an_evicted_host_comes_back_warm(worker, big):
-    worker.host_ready("code", big, context=CONTEXT)
+    worker.host_ready("code", big, **FLAGS)
     n, from_cache = cached(worker.chat("code", PROMPT))
     assert n > 2000 and from_cache < 100
     evict(worker)
@@ -55,7 +59,7 @@ def test_an_evicted_host_comes_back_warm(worker, big):
     assert kept.name.startswith("code-") and kept.suffix == ".kv"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
-    host = worker.host_ready("code", context=CONTEXT)
+    host = worker.host_ready("code", **FLAGS)
     assert files(worker) == [], "it is read once"
     assert host["kv_used"] >= n
     again, from_cache = cached(worker.chat("code", PROMPT + "And then?"))
@@ -66,19 +70,19 @@ def test_an_evicted_host_comes_back_warm(worker, big):
 
 
 def test_another_model_under_the_name_makes_no_use_of_it(worker, big, make_model):
-    worker.host_ready("code", big, context=CONTEXT)
-    n, _ = cached(worker.chat("code", PROMPT))
+    worker.host_ready("code", big, **FLAGS)
+    n, _ = cached(worker.chat("code", SHORT))
     evict(worker)
     assert len(files(worker)) == 1
-    worker.add_model("code", make_model("other", embd=512, layers=8, kvheads=2, ctx=8192, script=SCRIPT, seed=9))
-    worker.host_ready("code", context=CONTEXT)
+    worker.add_model("code", make_model("other", **BIG, seed=9))
+    worker.host_ready("code", **FLAGS)
     assert files(worker) == []
-    again, from_cache = cached(worker.chat("code", PROMPT))
+    again, from_cache = cached(worker.chat("code", SHORT))
     assert again == n and from_cache < 100
 
 
 def test_it_goes_with_the_role_and_with_other_flags(worker, big):
-    worker.host_ready("code", big, context=CONTEXT)
+    worker.host_ready("code", big, **FLAGS)
     cached(worker.chat("code", SHORT))
     evict(worker)
     assert len(files(worker)) == 1
@@ -86,10 +90,10 @@ def test_it_goes_with_the_role_and_with_other_flags(worker, big):
     assert len(files(worker)) == 1
     assert worker.delete("code").status == 404  # away already, and for good
     wait_for("the file is gone", lambda: files(worker) == [])
-    worker.host_ready("code", context=CONTEXT)
+    worker.host_ready("code", **FLAGS)
     cached(worker.chat("code", SHORT))
     evict(worker)
-    worker.host_ready("code", context=CONTEXT, slots=1)  # of another shape
+    worker.host_ready("code", **FLAGS, slots=1)  # of another shape
     wait_for("the file is gone", lambda: files(worker) == [])
     assert cached(worker.chat("code", SHORT))[1] < 100
     evict(worker, query="")
@@ -97,7 +101,7 @@ def test_it_goes_with_the_role_and_with_other_flags(worker, big):
 
 
 def test_a_role_that_goes_for_good_while_it_is_saved(worker, big):
-    worker.host_ready("code", big, context=CONTEXT)
+    worker.host_ready("code", big, **FLAGS)
     cached(worker.chat("code", SHORT))
     worker.delete("code", "?save=1")
     worker.delete("code")
@@ -128,11 +132,11 @@ def test_epoch_and_save_in_one_query(worker, query, status):
 
 def test_a_worker_that_keeps_none(tmp_path, big):
     with Worker(tmp_path, "--kv-save", "0") as worker:
-        worker.host_ready("code", big, context=CONTEXT)
+        worker.host_ready("code", big, **FLAGS)
         cached(worker.chat("code", SHORT))
         evict(worker)
         assert files(worker) == []
-        worker.host_ready("code", context=CONTEXT)
+        worker.host_ready("code", **FLAGS)
         assert cached(worker.chat("code", SHORT))[1] < 100
 
 
@@ -153,12 +157,12 @@ def test_a_full_disk(tmp_path, big):
     core.write_text(f'#!/bin/sh\nulimit -f 64\nexec {program("rolemesh-core")} "$@"\n')
     core.chmod(0o755)
     with Worker(tmp_path, core=core) as worker:
-        worker.host_ready("code", big, context=CONTEXT)
+        worker.host_ready("code", big, **FLAGS)
         cached(worker.chat("code", SHORT))
         evict(worker)
         assert files(worker) == []
         assert "KV state not saved" in worker.process.log()
-        worker.host_ready("code", context=CONTEXT)
+        worker.host_ready("code", **FLAGS)
         assert cached(worker.chat("code", SHORT))[1] < 100
 
 
@@ -166,7 +170,7 @@ def test_a_full_disk(tmp_path, big):
 def test_killed_while_it_is_saved(tmp_path, worker, big):
     """The engine dies at one moment or another of its save: nothing half is left, and the next one serves."""
     for wait in (0, 0.005, 0.02, 0.05):
-        host = worker.host_ready("code", big, context=CONTEXT)
+        host = worker.host_ready("code", big, **FLAGS)
         cached(worker.chat("code", SHORT))
         worker.delete("code", "?save=1")
         deadline = time.monotonic() + 5 * SLOW
@@ -179,12 +183,63 @@ def test_killed_while_it_is_saved(tmp_path, worker, big):
         wait_for("no half file", lambda: not any(f.suffix == ".tmp" for f in files(worker)))
 
 
+@pytest.mark.skipif(SLOW > 1, reason="a sanitizer's own memory is over the limit")
+def test_a_host_that_had_to_go_for_memory_comes_back_warm(tmp_path, big):
+    with grouped(tmp_path, 400) as (worker, group):
+        worker.host_ready("code", big, residency="on-demand", **FLAGS)
+        n, _ = cached(worker.chat("code", SHORT))
+        with contextlib.closing(Hog(group)) as hog:
+            hog.leave(15)  # the line is at 25 MiB
+            wait_for("it is gone", lambda: (h := worker.host("code"))["state"] == "failed" and h["pid"] == 0, 40)
+            assert worker.host("code")["last_error"]["cause"] == "memory"
+            assert len(files(worker)) == 1
+        worker.wait_state("code", "ready", seconds=60)
+        assert cached(worker.chat("code", SHORT))[1] > n - 20
+        assert group.kills() == 0
+
+
+def test_the_gateway_asks_for_it(tmp_path):
+    """A role that the map moves to another node is kept where it was; one that leaves the map is not."""
+    role = "modes: [code], model: big, context: 4Ki, kv: q8_0, nodes: [{}]"
+    cluster = Cluster(tmp_path, {"speed": None, "reasoning": None}, {"big": BIG}, {"code": role.format("speed")})
+    kv = tmp_path / "state-speed" / "kv"
+
+    def chat():
+        status, _, body = call(cluster.port, "POST", "/code/v1/chat/completions", chat_of(SHORT))
+        assert status == 200, body
+        return json.loads(body)["usage"]
+
+    def remap(**roles):
+        cluster.roles = roles
+        cluster.write_map()
+        cluster.gateway.signal(1)
+
+    def hosted(node):
+        return [h["role"] for h in cluster.node_state(node)["hosts"] if h["state"] in ("ready", "busy", "draining")]
+
+    try:
+        cluster.start()
+        n = chat()["prompt_tokens"]
+        remap(code=role.format("reasoning"))
+        wait_for("it has moved", lambda: hosted("speed") == [] and hosted("reasoning") == ["code"], 40)
+        assert len(list(kv.iterdir())) == 1
+        remap(code=role.format("speed"))
+        wait_for("it is back", lambda: hosted("reasoning") == [] and hosted("speed") == ["code"], 40)
+        wait_for("the gateway knows", lambda: cluster.is_ready("code"))
+        assert chat()["prompt_tokens_details"]["cached_tokens"] > n - 20
+        remap(other=role.format("reasoning").replace("code", "other"))
+        wait_for("it is gone", lambda: hosted("speed") == [], 40)
+        wait_for("nothing is left", lambda: list(kv.iterdir()) == [])
+    finally:
+        cluster.stop()
+
+
 # ---- the core alone ----
 
 
 @contextlib.contextmanager
 def core_of(tmp_path, model, **flags):
-    core = Core(tmp_path, model, context=4096, slots=2, kv_file=tmp_path / "code.kv", model_hash=HASH, **flags)
+    core = Core(tmp_path, model, slots=2, kv_file=tmp_path / "code.kv", model_hash=HASH, **FLAGS, **flags)
     try:
         yield core
     finally:
@@ -250,7 +305,7 @@ def test_a_bad_file_costs_one_line(tmp_path, big, spoil):
 def test_killed_core_and_its_file(tmp_path, big):
     """SIGKILL while it writes: what has the name is whole, and what has not is never taken."""
     for hit in range(4):
-        core = Core(tmp_path, big, context=4096, slots=2, kv_file=tmp_path / "code.kv", model_hash=HASH)
+        core = Core(tmp_path, big, slots=2, kv_file=tmp_path / "code.kv", model_hash=HASH, **FLAGS)
         core.wait_ready()
         cached(core.chat(SHORT + str(hit)))
         asking = core.connect()
