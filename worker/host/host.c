@@ -27,7 +27,7 @@ struct host {
     char role[NODE_NAME_MAX];
     struct host_look *look; /* under way; who asked for it is told */
     struct model_file file; /* as the last look found it, good or not */
-    struct model_id loaded; /* what its engine has, or had last; files 0: none has been ready */
+    struct model_id loaded; /* what its engine has, had last or was to get; files 0: none */
     bool moving;            /* the file changed while it was loaded: it has to be still first */
     bool condemned;         /* the engine goes for that; why is in `verdict` */
     bool grown;             /* the file needs more than was planned for, and there is no room */
@@ -271,6 +271,7 @@ static bool host_file_stood(struct host *h, const struct look_result *r, struct 
     engine_error(e, CAUSE_LOAD, "%.160s changed while role '%s' loaded it: %s", h->serving.source,
                  h->role, change);
     h->file = r->file;
+    h->loaded = was; /* what the next check compares with */
     h->moving = true;
     h->ticks = 0; /* looked at again with the next tick */
     return false;
