@@ -620,10 +620,13 @@ void host_kill(struct host *h)
     host_step(h, &(struct host_event){.type = HOST_EV_KILL});
 }
 
-/* What the engine holds, or will hold when it is loaded. */
-static uint64_t host_bytes(const struct host *h)
+/* What the engine holds of system memory, or will hold when it is loaded. */
+static uint64_t host_system_bytes(const struct host *h)
 {
-    return h->rss_bytes > h->forecast_bytes ? h->rss_bytes : h->forecast_bytes;
+    uint64_t vram = meter_vram(h->meter), bytes = h->forecast_bytes;
+
+    bytes -= vram < bytes ? vram : bytes;
+    return h->rss_bytes > bytes ? h->rss_bytes : bytes;
 }
 
 void host_guarded(const struct host *h, struct guard_host *out)
@@ -634,7 +637,7 @@ void host_guarded(const struct host *h, struct guard_host *out)
         .role = h->role,
         .residency = h->wanted.residency,
         .lane = h->wanted.lane,
-        .bytes = host_bytes(h),
+        .bytes = host_system_bytes(h),
         .alive = h->engine != NULL && h->engine->pid > 0 && !leaving,
         .leaving = h->engine != NULL && h->engine->pid > 0 && leaving,
     };
@@ -645,7 +648,7 @@ void host_evict(struct host *h, uint32_t drain_ms, const char *why)
     uint32_t own = h->wanted.drain_ms > 0 ? h->wanted.drain_ms : HOST_DRAIN_MS;
     struct node_error e;
 
-    h->evicted_bytes = host_bytes(h);
+    h->evicted_bytes = host_system_bytes(h);
     engine_error(&e, CAUSE_MEMORY, "%s", why); /* told by whoever decided it */
     h->last_error = e;
     h->last_error.at_ms = rm_now_ms() - h->env->start_ms;

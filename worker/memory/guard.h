@@ -39,7 +39,7 @@ struct guard_host {
     const char *role; /* decides between equals; borrowed */
     enum node_residency residency;
     enum node_lane lane;
-    uint64_t bytes; /* that it takes, or will when it is loaded */
+    uint64_t bytes; /* of system memory that it takes, or will when it is loaded */
     bool alive;     /* an engine process of ours that would give memory back */
     bool leaving;   /* it is draining or told to end */
 };

@@ -360,10 +360,21 @@ void meter_note(struct meter *x, const struct engine_measure *m, uint64_t rss, u
     meters_next(x->owner);
 }
 
+static const struct node_ledger_row *row_of(const struct meter *x)
+{
+    return x != NULL && x->load_told ? ledger_find(x->owner->ledger, &x->key) : NULL;
+}
+
+uint64_t meter_vram(const struct meter *x)
+{
+    const struct node_ledger_row *row = row_of(x);
+
+    return row != NULL && row->measured ? row->peak.vram : 0;
+}
+
 uint64_t meter_measured(const struct meter *x)
 {
-    const struct node_ledger_row *row =
-        x != NULL && x->load_told ? ledger_find(x->owner->ledger, &x->key) : NULL;
+    const struct node_ledger_row *row = row_of(x);
 
     return row != NULL && row->measured ? row->expected : 0;
 }

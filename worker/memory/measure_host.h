@@ -82,6 +82,9 @@ void meter_note(struct meter *x, const struct engine_measure *m, uint64_t rss, u
 /* Bytes that the ledger says of this engine by now, when they are measured; else 0. */
 uint64_t meter_measured(const struct meter *x);
 
+/* Of them, the part that lies in devices' own memory; 0: none, or not measured. */
+uint64_t meter_vram(const struct meter *x);
+
 void meter_end(struct meter *x); /* frees */
 
 #endif
