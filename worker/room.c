@@ -100,8 +100,11 @@ bool room_fits(struct worker *w, const struct host *h, uint64_t bytes, char *why
 bool room_refuses(struct worker *w, uint64_t bytes, char *why, size_t size)
 {
     const struct room *room = &w->room;
+    struct guard_host hosts[NODE_HOSTS_MAX];
 
-    if (guard_has_room(&room->guard, &room->reading, bytes))
+    for (uint32_t i = 0; i < w->n_hosts; i++)
+        host_guarded(w->hosts[i], &hosts[i]);
+    if (guard_has_room(&room->guard, &room->reading, hosts, w->n_hosts, bytes))
         return false;
     if (room->guard.refusing)
         guard_why(&room->reading, why, size);

@@ -17,7 +17,10 @@
 #include "worker/memory/process.h"
 #include "worker/models/swap.h"
 
-enum { RETRY_LOOK_S = 10 }; /* how often a file that failed is looked at for a change */
+enum {
+    RETRY_LOOK_S = 10, /* how often a file that failed is looked at for a change */
+    SEEN_TICKS = 3     /* after so many a reading of the memory has surely seen a loaded engine */
+};
 
 struct host {
     struct host_env *env;
@@ -44,7 +47,7 @@ struct host {
     struct host_run *runs;
     uint32_t n_runs;
     uv_timer_t timer;
-    unsigned ticks;
+    unsigned ticks, ready_ticks; /* ready_ticks: since it was ready */
     bool gone;
     uint64_t started_ms;
 };
@@ -279,7 +282,7 @@ static bool host_file_stood(struct host *h, const struct look_result *r, struct 
 
 static void host_is_ready(struct host *h)
 {
-    h->evicted_bytes = 0;
+    h->evicted_bytes = h->ready_ticks = 0;
     if (h->serving.engine == ENGINE_CORE)
         h->loaded = model_id_of(&h->file);
     host_step(h, &(struct host_event){.type = HOST_EV_READY});
@@ -632,12 +635,16 @@ static uint64_t host_system_bytes(const struct host *h)
 void host_guarded(const struct host *h, struct guard_host *out)
 {
     bool leaving = h->sm.phase == HOST_PH_DRAINING || h->sm.phase == HOST_PH_STOPPING;
+    bool loading = h->sm.phase == HOST_PH_LOADING || h->sm.phase == HOST_PH_WARMING;
+    bool unseen = h->sm.phase == HOST_PH_READY && h->ready_ticks < SEEN_TICKS;
+    uint64_t bytes = host_system_bytes(h);
 
     *out = (struct guard_host){
         .role = h->role,
         .residency = h->wanted.residency,
         .lane = h->wanted.lane,
-        .bytes = host_system_bytes(h),
+        .bytes = bytes,
+        .to_come = loading || unseen ? bytes : 0,
         .alive = h->engine != NULL && h->engine->pid > 0 && !leaving,
         .leaving = h->engine != NULL && h->engine->pid > 0 && leaving,
     };
@@ -709,6 +716,8 @@ void host_fill(const struct host *h, struct node_host *out)
 
 void host_tick(struct host *h)
 {
+    if (h->ready_ticks < SEEN_TICKS)
+        h->ready_ticks++;
     if (h->engine != NULL) {
         if (h->engine->pid > 0)
             h->rss_bytes = memory_rss(h->engine->pid);

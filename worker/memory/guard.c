@@ -37,10 +37,22 @@ static bool reading_is_good(const struct guard_reading *r)
     return r->available >= good_line(r) && r->pressure < GUARD_PRESSURE_LOW;
 }
 
-bool guard_has_room(const struct guard *g, const struct guard_reading *r, uint64_t bytes)
+/* What the hosts leave of `available` when those that load have loaded. */
+static uint64_t left_after(uint64_t available, const struct guard_host *hosts, size_t n)
 {
-    return !g->refusing &&
-           (bytes == 0 || (r->available >= good_line(r) && r->available - good_line(r) >= bytes));
+    for (size_t i = 0; i < n; i++)
+        available -= hosts[i].to_come < available ? hosts[i].to_come : available;
+    return available;
+}
+
+bool guard_has_room(const struct guard *g, const struct guard_reading *r,
+                    const struct guard_host *hosts, size_t n, uint64_t bytes)
+{
+    uint64_t left = left_after(r->available, hosts, n);
+
+    if (g->refusing || bytes == 0)
+        return !g->refusing;
+    return left >= good_line(r) && left - good_line(r) >= bytes;
 }
 
 /* The order of going: greater goes first. */

@@ -39,9 +39,11 @@ struct guard_host {
     const char *role; /* decides between equals; borrowed */
     enum node_residency residency;
     enum node_lane lane;
-    uint64_t bytes; /* of system memory that it takes, or will when it is loaded */
-    bool alive;     /* an engine process of ours that would give memory back */
-    bool leaving;   /* it is draining or told to end */
+    uint64_t bytes;   /* of system memory that it takes, or will when it is loaded */
+    uint64_t to_come; /* of them, what the reading may not show yet: all of it while it loads and
+                         until a reading came after that */
+    bool alive;       /* an engine process of ours that would give memory back */
+    bool leaving;     /* it is draining or told to end */
 };
 
 enum guard_act {
@@ -71,9 +73,11 @@ uint64_t guard_line(uint64_t reserve, uint64_t system);
 enum guard_act guard_step(struct guard *g, const struct guard_reading *r,
                           const struct guard_host *hosts, size_t n, uint64_t now_ms, size_t *which);
 
-/* May an engine that takes `bytes` come back? Not while refusing, and not when it would leave less
- * than what counts as good: one that had to go does not come back to be sent away again. */
-bool guard_has_room(const struct guard *g, const struct guard_reading *r, uint64_t bytes);
+/* May an engine that takes `bytes` come back? Not while refusing, and not when it and all that are
+ * loading would leave less than what counts as good: one that had to go does not come back to be
+ * sent away again. bytes 0: it had not to go, the verdict alone counts. */
+bool guard_has_room(const struct guard *g, const struct guard_reading *r,
+                    const struct guard_host *hosts, size_t n, uint64_t bytes);
 
 /* One line for people: what is left and where the line is, without an end. */
 void guard_why(const struct guard_reading *r, char *out, size_t size);

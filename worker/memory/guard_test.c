@@ -122,15 +122,15 @@ static struct guard_host host_of_letter(char c)
         char letter;
         struct guard_host host;
     } known[] = {
-        {'P', {"P", RESIDENCY_PINNED, LANE_BATCH, 40 * GIB, true, false}},
-        {'R', {"R", RESIDENCY_RESIDENT, LANE_AUTOCOMPLETE, 20 * GIB, true, false}},
-        {'r', {"r", RESIDENCY_RESIDENT, LANE_BATCH, 5 * GIB, true, false}},
-        {'S', {"S", RESIDENCY_RESIDENT, LANE_INTERACTIVE, 20 * GIB, true, false}},
-        {'B', {"B", RESIDENCY_ON_DEMAND, LANE_BATCH, 8 * GIB, true, false}},
-        {'b', {"b", RESIDENCY_ON_DEMAND, LANE_BATCH, 2 * GIB, true, false}},
-        {'I', {"I", RESIDENCY_ON_DEMAND, LANE_INTERACTIVE, 30 * GIB, true, false}},
-        {'A', {"A", RESIDENCY_ON_DEMAND, LANE_AUTOCOMPLETE, 6 * GIB, true, false}},
-        {'-', {"-", RESIDENCY_ON_DEMAND, LANE_BATCH, 50 * GIB, false, false}},
+        {'P', {"P", RESIDENCY_PINNED, LANE_BATCH, 40 * GIB, 0, true, false}},
+        {'R', {"R", RESIDENCY_RESIDENT, LANE_AUTOCOMPLETE, 20 * GIB, 0, true, false}},
+        {'r', {"r", RESIDENCY_RESIDENT, LANE_BATCH, 5 * GIB, 0, true, false}},
+        {'S', {"S", RESIDENCY_RESIDENT, LANE_INTERACTIVE, 20 * GIB, 0, true, false}},
+        {'B', {"B", RESIDENCY_ON_DEMAND, LANE_BATCH, 8 * GIB, 0, true, false}},
+        {'b', {"b", RESIDENCY_ON_DEMAND, LANE_BATCH, 2 * GIB, 0, true, false}},
+        {'I', {"I", RESIDENCY_ON_DEMAND, LANE_INTERACTIVE, 30 * GIB, 0, true, false}},
+        {'A', {"A", RESIDENCY_ON_DEMAND, LANE_AUTOCOMPLETE, 6 * GIB, 0, true, false}},
+        {'-', {"-", RESIDENCY_ON_DEMAND, LANE_BATCH, 50 * GIB, 0, false, false}},
     };
 
     for (size_t i = 0; i < RM_COUNT(known); i++)
@@ -203,16 +203,22 @@ static void room_for_a_return(void **state)
 {
     struct guard_reading r = reading(10, 0); /* good from 4.5 */
     struct guard calm = {0}, refusing = {.refusing = true};
+    struct guard_host loading[3] = {
+        {.bytes = 9 * GIB, .to_come = 2 * GIB}, {.to_come = GIB}, {.to_come = UINT64_MAX}};
 
     (void)state;
-    assert_true(guard_has_room(&calm, &r, 0));
-    assert_true(guard_has_room(&calm, &r, 5 * GIB + GIB / 2));
-    assert_false(guard_has_room(&calm, &r, 5 * GIB + GIB / 2 + 1));
-    assert_false(guard_has_room(&calm, &r, UINT64_MAX));
-    assert_false(guard_has_room(&refusing, &r, 0));
+    assert_true(guard_has_room(&calm, &r, NULL, 0, 0));
+    assert_true(guard_has_room(&calm, &r, NULL, 0, 5 * GIB + GIB / 2));
+    assert_false(guard_has_room(&calm, &r, NULL, 0, 5 * GIB + GIB / 2 + 1));
+    assert_false(guard_has_room(&calm, &r, NULL, 0, UINT64_MAX));
+    assert_true(guard_has_room(&calm, &r, loading, 2, 2 * GIB + GIB / 2));
+    assert_false(guard_has_room(&calm, &r, loading, 2, 2 * GIB + GIB / 2 + 1));
+    assert_false(guard_has_room(&calm, &r, loading, 3, 1));
+    assert_false(guard_has_room(&refusing, &r, NULL, 0, 0));
     r = reading(3.5, 0);
-    assert_true(guard_has_room(&calm, &r, 0)); /* what is new is refused by the verdict alone */
-    assert_false(guard_has_room(&calm, &r, 1));
+    assert_true(
+        guard_has_room(&calm, &r, NULL, 0, 0)); /* what is new is refused by the verdict alone */
+    assert_false(guard_has_room(&calm, &r, NULL, 0, 1));
 }
 
 /* ---- random ---- */
