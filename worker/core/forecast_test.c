@@ -14,6 +14,7 @@
 #include "worker/core/decoder.h"
 #include "worker/core/forecast.h"
 #include "worker/core/loader.h"
+#include "worker/core/shim.h"
 
 static const struct row {
     const char *name, *arch;
@@ -180,6 +181,50 @@ static void run_costs_row(void **state)
     compare(&conf, &f, 0, 3, false, row->bound); /* the model's own context */
 }
 
+/* ---- checkpoints ---- */
+
+/* What prefix reuse keeps of a slot that has read more than any window sees is as large as the
+ * costs say; libllama adds positions and lengths, a little for each cell. */
+static const struct kept_row {
+    const char *name, *arch;
+    const char *args[4];
+} kept_rows[] = {
+    {"kept: gemma3", "gemma3", {"embd=128", "layers=8", "swa=256"}},
+    {"kept: gpt-oss", "gpt-oss", {"embd=128", "layers=5"}},
+    {"kept: mamba", "mamba", {"embd=128"}},
+    {"kept: qwen35", "qwen35", {"embd=128", "layers=8"}},
+};
+
+static void run_kept_row(void **state)
+{
+    enum { CHUNK = 64, READ = 1024, CELL_NOTES = 64, NOTES = 1024 };
+    const struct kept_row *row = *state;
+    struct decoder_conf conf = {.context = 2048, .slots = 2, .threads = 1};
+    const char *args[5] = {row->args[0], row->args[1], row->args[2], row->args[3], NULL};
+    struct node_forecast f;
+    llama_token tokens[CHUNK];
+    struct loaded l;
+    char path[512], why[256];
+    uint64_t one, kept;
+
+    models_make(path, sizeof(path), "m", row->arch, args);
+    conf.model_path = path;
+    assert_int_equal(forecast_run(&conf, true, &f, why, sizeof(why)), 0);
+    assert_true(f.costs.f16.known && f.costs.checkpoints_slot > 0);
+    one = f.costs.f16.kv_window_cell * f.costs.window + f.costs.state_slot;
+    assert_int_equal(f.checkpoints, one * f.costs.checkpoints_slot * 2);
+    for (int i = 0; i < CHUNK; i++)
+        tokens[i] = 32 + i;
+    assert_int_equal(loader_open(&conf, false, &l, why, sizeof(why)), 0);
+    for (int at = 0; at < READ; at += CHUNK)
+        assert_int_equal(shim_decode(l.ctx, llama_batch_get_one(tokens, CHUNK)), 0);
+    kept = shim_state_size(l.ctx, 0);
+    loader_close(&l);
+    if (kept < one / 2 || kept > one + f.costs.window * CELL_NOTES + NOTES)
+        fail_msg("%s: %llu bytes kept, %llu foretold", row->arch, (unsigned long long)kept,
+                 (unsigned long long)one);
+}
+
 /* Points that no model gave: what does not follow the rule is not called known or exact. */
 static void solving(void **state)
 {
@@ -215,7 +260,8 @@ static void solving(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + RM_COUNT(bad_rows) + RM_COUNT(costs_rows) + 1];
+    struct CMUnitTest
+        tests[RM_COUNT(rows) + RM_COUNT(bad_rows) + RM_COUNT(costs_rows) + RM_COUNT(kept_rows) + 1];
     size_t n = 0;
 
     for (size_t i = 0; i < RM_COUNT(rows); i++)
@@ -226,6 +272,9 @@ int main(void)
     for (size_t i = 0; i < RM_COUNT(costs_rows); i++)
         tests[n++] = (struct CMUnitTest){costs_rows[i].name, run_costs_row, NULL, NULL,
                                          (void *)&costs_rows[i]};
+    for (size_t i = 0; i < RM_COUNT(kept_rows); i++)
+        tests[n++] =
+            (struct CMUnitTest){kept_rows[i].name, run_kept_row, NULL, NULL, (void *)&kept_rows[i]};
     tests[n] = (struct CMUnitTest)cmocka_unit_test(solving);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
