@@ -22,7 +22,13 @@
 #include <string.h>
 #include <uv.h>
 
-enum { FIRST_CONTEXT = 4096, CORE_MS = 60000, NODE_MS = 60000, TEXT_MAX = 256 * 1024 };
+enum {
+    FIRST_CONTEXT = 4096,
+    ANY_CONTEXT = 256,
+    CORE_MS = 60000,
+    NODE_MS = 60000,
+    TEXT_MAX = 256 * 1024
+};
 
 struct forecast_args {
     const char *model, *map, *node;
@@ -418,12 +424,12 @@ static int ask_node(struct source *s, uint32_t context, struct forecast_view *v,
 
 static int of_worker(struct source *s, struct forecast_view *v)
 {
-    uint32_t first = s->args->n_contexts > 0 ? s->args->contexts[0] : FIRST_CONTEXT;
+    uint32_t first = s->args->n_contexts > 0 ? s->args->contexts[0] : ANY_CONTEXT;
     int r = ask_state(s, v);
 
     s->ask = ask_node;
     if (r == CLI_OK && (r = ask_node(s, first, v, &v->row[0])) == CLI_OK)
-        r = fill_rows(s, v->row[0].context_train, v); /* the first one again is in its cache */
+        r = fill_rows(s, v->row[0].context_train, v);
     return r;
 }
 

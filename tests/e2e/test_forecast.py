@@ -158,12 +158,16 @@ def test_a_model_of_a_role_map(model, tmp_path):
 
         table = rolemesh("coder", "--role-map", file, "--node", "speed")
         assert table.returncode == 0 and f"speed, {address}:" in table.stdout
+        worker.add_model("short", make_model(tmp_path / "short.gguf", ctx=1000))
+        short = forecast_of(worker.models / "short.gguf", "--node", address)
+        assert [row["context"] for row in short["nodes"][0]["forecasts"]] == [1000]
         lone = forecast_of(worker.models / "code.gguf", "--node", address, "--context", 512)
         assert lone["nodes"][0]["node"] == "speed" and lone["nodes"][0]["forecasts"][0]["context"] == 512
 
         for args, text in (
             (("bad", "--role-map", file, "--node", "speed"), "bad.gguf"),
-            (("coder", "--role-map", file, "--node", "speed", "--context", "1Mi"), "trained for 24000 tokens"),
+            (("coder", "--role-map", file, "--node", "speed", "--context", "1Mi"), "for 24000"),
+            (("coder", "--role-map", file, "--node", "speed", "--context", "4Ki,1Mi"), "for 24000"),
             ((worker.models / "none.gguf", "--node", address), "no such file"),
             (("coder", "--role-map", file, "--node", "nobody"), "no node is called 'nobody'"),
         ):
