@@ -41,10 +41,13 @@ struct node_ledger_row {
     struct ledger_key key;
     char model[NODE_NAME_MAX];  /* the role map's name at the last load */
     uint64_t predicted;         /* bytes, without the ledger, at the last load; 0: unknown */
+    uint64_t compute;           /* of them, buffers of the computation */
     bool estimated;             /* from the file's header only: not in the errors */
     struct ledger_bytes loaded; /* when the engine was ready */
     struct ledger_bytes full;   /* when a slot was first full */
     struct ledger_bytes peak;   /* the most ever seen */
+    uint32_t batch;             /* tokens that a decode call may take */
+    uint32_t batch_most;        /* the most that one had taken when the peak was measured */
     bool all_full;              /* all slots were once full together */
     uint64_t expected;          /* bytes that the next forecast gives */
     bool measured;              /* `expected` comes from measurements */

@@ -80,9 +80,9 @@ def forecast(worker, role, **changes):
     return answer.json()
 
 
-def fill_a_slot(worker, role):
+def fill_a_slot(worker, role, text="hi"):
     """An answer as long as the context."""
-    answer = worker.chat(role)
+    answer = worker.chat(role, text)
     assert answer.status == 200
     assert answer.json()["choices"][0]["finish_reason"] == "length"
 
@@ -112,7 +112,8 @@ def test_the_first_load_writes_a_row_and_the_next_start_says_measured(worker, mi
     now = system_bytes(host["pid"])
     assert abs(row["full"]["system"] - now) <= now * 0.02 + 2 * MIB
     assert total(row["peak"]) >= max(total(row["full"]), total(row["loaded"]))
-    assert row["measured"] and row["expected"] >= total(row["peak"]) > 0
+    assert row["measured"] and max(row["predicted"], total(row["peak"])) >= row["expected"] >= total(row["peak"])
+    assert 0 < row["batch_most"] < row["batch"] == 512 and 0 < row["compute"] < row["predicted"]
     wait_for("it counts as taken", lambda: worker.host("code")["forecast_bytes"] == row["expected"])
     assert worker.state()["memory"]["committed"] == row["expected"]
 
@@ -264,11 +265,12 @@ def test_command_and_metrics(worker, middling, tmp_path):
     done = ledger_command("--role-map", here)
     assert done.returncode == 0 and "NODE speed: nothing measured yet" in done.stdout, done
     worker.add_model("code", middling)
-    worker.host_ready("code", context=256, slots=1)
-    fill_a_slot(worker, "code")
+    worker.host_ready("code", context=256, slots=1, batch=32)
+    fill_a_slot(worker, "code", "a prompt that does not fit into one batch of the thirty-two tokens")
     row = wait_row(worker, "code", "full")
     wait_for("the prediction is in the row", lambda: row_of(worker, "code")["predicted"])
     row = row_of(worker, "code")
+    assert (row["batch"], row["batch_most"]) == (32, 32)
     assert row["all_full"] and row["expected"] == total(row["peak"])  # its only slot
     done = ledger_command("--role-map", here, "--node", "speed")
     assert done.returncode == 0, done

@@ -133,6 +133,8 @@ static int put_state(struct api *api, struct rm_slice path, struct rm_buf *out)
     rm_jw_u64(&w, "jobs_done", s.jobs_done - api->before.jobs_done);
     rm_jw_u64(&w, "jobs_failed", s.jobs_failed - api->before.jobs_failed);
     rm_jw_u64(&w, "decode_calls", s.decode_calls - api->before.decode_calls);
+    rm_jw_u64(&w, "batch", s.batch);
+    rm_jw_u64(&w, "batch_most", s.batch_most);
     put_depth(api, &s, &w);
     rm_jw_u64(&w, "ticks", s.ticks);
     rm_jw_u64(&w, "requests", answers_count(api->answers));

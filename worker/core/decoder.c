@@ -122,6 +122,7 @@ static void publish(struct decoder *d)
     uint64_t used = kv_tokens(d->kv, false);
 
     s->slots = d->llama.slots;
+    s->batch = d->llama.batch;
     s->slots_busy = d->n_busy;
     s->slots_prefill = s->kv_deepest = 0;
     for (uint32_t i = 0; i < d->llama.slots; i++)
@@ -449,6 +450,8 @@ static void decode_once(struct decoder *d)
     us = rm_now_us() - began;
     batch_note(&d->pace, t.n_prompt, t.n_streams, (double)us / 1000.0);
     depth_note(d->stats.depth, &t.depth, us);
+    if ((uint32_t)d->batch.n_tokens > d->stats.batch_most)
+        d->stats.batch_most = (uint32_t)d->batch.n_tokens;
 }
 
 /* ---- the thread ---- */

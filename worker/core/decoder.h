@@ -133,7 +133,8 @@ struct decoder_stats {
     uint64_t prompt_tokens, cached_tokens, generated_tokens, jobs_done, jobs_failed, decode_calls;
     uint64_t preempted; /* jobs put back to the queue because the KV memory was full */
     struct depth_sums depth[DEPTH_BUCKETS]; /* speeds by depth */
-    uint64_t ticks; /* rises with every decode call: a stall watchdog's pulse */
+    uint32_t batch, batch_most; /* tokens of one decode call: as many as may be; the most so far */
+    uint64_t ticks;             /* rises with every decode call: a stall watchdog's pulse */
 };
 
 /* Loads the model, makes a first decode call and starts the thread. Blocks while weights are read

@@ -502,6 +502,8 @@ static void speeds_are_counted_by_depth(void **state)
     assert_int_equal(s.depth[0].decode_tokens, 0);
     assert_int_equal(s.depth[2].prefill_tokens + s.depth[2].decode_tokens, 0);
     assert_in_range(s.kv_deepest, 1549, 1550);
+    assert_int_equal(s.batch, 512);
+    assert_in_range(s.batch_most, 64, 512);
     test_close(d);
 }
 

@@ -36,11 +36,13 @@
  *   {"model":{"name","arch","desc","params","bytes","context_train","vocab","template","fim"},
  *    "version","llama","pid","uptime_ms","context","slots","slots_busy","slots_prefill","queue",
  *    "prefill_tps","decode_tps","kv_used","kv_total","kv_deepest","prompt_tokens","cached_tokens",
- *    "generated_tokens","jobs_done","jobs_failed","decode_calls","depth","ticks","requests"}
+ *    "generated_tokens","jobs_done","jobs_failed","decode_calls","batch","batch_most","depth","ticks",
+ *    "requests"}
  * in this order; all but model, version, llama and depth are numbers; depth is an array of
  *   {"from","prefill_tokens","prefill_us","decode_tokens","decode_us"}, see depth.h.
  * `context` is tokens per slot, `kv_deepest` the tokens of the longest sequence, the token counters
- * are since the start, tps are moving averages (0: not measured yet), `ticks` rises while the
+ * are since the start, `batch` is how many tokens a decode call takes at most and `batch_most` how
+ * many one took, tps are moving averages (0: not measured yet), `ticks` rises while the
  * decode thread lives, `requests` are those in the process now. template: "jinja", "builtin" or
  * "none"; fim: true when the model has fill-in-the-middle tokens. */
 #ifndef RM_CORE_READY_H

@@ -162,6 +162,8 @@ int engine_measure_decode(struct rm_slice json, struct engine_measure *out)
             .prompt_tokens = get_u64(o, "prompt_tokens"),
             .cached_tokens = get_u64(o, "cached_tokens"),
             .generated_tokens = get_u64(o, "generated_tokens"),
+            .batch = get_u32(o, "batch"),
+            .batch_most = get_u32(o, "batch_most"),
         };
         get_speeds(o, out);
         get_build(o, out->build);

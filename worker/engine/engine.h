@@ -37,7 +37,8 @@ struct engine_measure {
     uint64_t kv_used, kv_total;
     uint64_t kv_deepest;                      /* tokens of the longest sequence */
     struct ledger_speed speed[LEDGER_DEPTHS]; /* since its start; see proto/node/ledger.h */
-    char build[LEDGER_BUILD_MAX];             /* "VERSION/LLAMA"; "": an engine that is not ours */
+    uint32_t batch, batch_most;   /* tokens of a decode call: as many as may be, as there were */
+    char build[LEDGER_BUILD_MAX]; /* "VERSION/LLAMA"; "": an engine that is not ours */
     uint64_t prompt_tokens, cached_tokens, generated_tokens;
 };
 

@@ -102,6 +102,7 @@ static void core_state_for_the_ledger(void **state)
     assert_int_equal(
         engine_measure_decode(
             RM_LIT("{\"slots\":1,\"version\":\"0.1.0\",\"llama\":\"0.5\\u001b0\",\"kv_deepest\":77,"
+                   "\"batch\":512,\"batch_most\":64,"
                    "\"depth\":[{\"from\":1024,\"prefill_tokens\":1,\"prefill_us\":2,"
                    "\"decode_tokens\":3,\"decode_us\":4},{\"from\":1000,\"decode_us\":9},"
                    "{\"prefill_us\":9},7,{\"from\":0,\"decode_us\":5},{\"from\":4096,"
@@ -109,6 +110,8 @@ static void core_state_for_the_ledger(void **state)
             &m),
         0);
     assert_int_equal(m.kv_deepest, 77);
+    assert_int_equal(m.batch, 512);
+    assert_int_equal(m.batch_most, 64);
     assert_string_equal(m.build, "0.1.0/0.5?0");
     assert_int_equal(m.speed[0].decode_us, 5);
     assert_int_equal(m.speed[0].prefill_us, 0);

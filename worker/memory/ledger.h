@@ -12,8 +12,11 @@
  *                                   mapped weights may not all have been touched
  *   a slot was full once            what one slot added, for every slot: loaded + slots * (full -
  *                                   loaded); at least the peak, at most max(peak, prediction)
- *   all slots were full together    the peak
- * A prediction from the file's header alone is a lower bound, so it caps nothing.
+ *   all slots were full together    the peak, and again at most max(peak, prediction)
+ * In the last two cases, before they are capped: more for batches larger than any so far, by as
+ * much as the computation's buffers are not used yet: compute * (batch - batch_most) / batch. On
+ * devices those are taken whole when a model is loaded, so there it is too much; the cap bounds
+ * that. A prediction from the file's header alone is a lower bound, so it caps nothing.
  *
  * Cold or warm, and load_ms: a load is warm when, just before its engine started, at least
  * LEDGER_WARM_PART of the model's bytes were in the page cache (mincore(2) on samples, see

@@ -32,6 +32,9 @@ const char *const ledger_migrations[] = {
     "CREATE TABLE engine("
     " one INTEGER PRIMARY KEY CHECK(one = 1),"
     " program TEXT NOT NULL, build TEXT NOT NULL) STRICT;",
+    "ALTER TABLE ledger ADD COLUMN compute INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE ledger ADD COLUMN batch INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE ledger ADD COLUMN batch_most INTEGER NOT NULL DEFAULT 0;",
 };
 const int ledger_n_migrations = RM_COUNT(ledger_migrations);
 
@@ -59,15 +62,16 @@ struct column {
 #m "_" #p, U64, offsetof(struct node_ledger_row, m.p), sizeof(uint64_t)                    \
     }
 
-enum { KEYS = 6, COLUMNS = 24 };
+enum { KEYS = 6, COLUMNS = 27 };
 
 static const struct column columns[COLUMNS] = {
-    KEY(model_hash, TEXT), KEY(context, U32),     KEY(slots, U32),     KEY(kv, TEXT),
-    KEY(flags, TEXT),      KEY(build, TEXT),      COL(model, TEXT),    COL(predicted, U64),
-    COL(estimated, BOOL),  BYTES(loaded, system), BYTES(loaded, vram), BYTES(loaded, gtt),
-    BYTES(full, system),   BYTES(full, vram),     BYTES(full, gtt),    BYTES(peak, system),
-    BYTES(peak, vram),     BYTES(peak, gtt),      COL(all_full, BOOL), COL(loads, U32),
-    COL(cold_ms, U64),     COL(warm_ms, U64),     COL(first_s, U64),   COL(last_s, U64),
+    KEY(model_hash, TEXT), KEY(context, U32),     KEY(slots, U32),      KEY(kv, TEXT),
+    KEY(flags, TEXT),      KEY(build, TEXT),      COL(model, TEXT),     COL(predicted, U64),
+    COL(estimated, BOOL),  BYTES(loaded, system), BYTES(loaded, vram),  BYTES(loaded, gtt),
+    BYTES(full, system),   BYTES(full, vram),     BYTES(full, gtt),     BYTES(peak, system),
+    BYTES(peak, vram),     BYTES(peak, gtt),      COL(all_full, BOOL),  COL(loads, U32),
+    COL(cold_ms, U64),     COL(warm_ms, U64),     COL(first_s, U64),    COL(last_s, U64),
+    COL(compute, U64),     COL(batch, U32),       COL(batch_most, U32),
 };
 
 #define KEY_NAMES  "model_hash, context, slots, kv, flags, build"

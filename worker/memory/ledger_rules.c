@@ -43,6 +43,14 @@ static uint64_t with_all_slots(const struct node_ledger_row *row)
     return full > loaded ? loaded + row->key.slots * (full - loaded) : loaded;
 }
 
+/* What of the computation's buffers a larger batch than any so far would touch. */
+static uint64_t headroom(const struct node_ledger_row *row)
+{
+    if (row->batch == 0 || row->batch_most >= row->batch)
+        return 0;
+    return row->compute / row->batch * (row->batch - row->batch_most);
+}
+
 uint64_t ledger_expect(const struct node_ledger_row *row, uint64_t predicted, bool estimated,
                        bool *measured)
 {
@@ -56,9 +64,7 @@ uint64_t ledger_expect(const struct node_ledger_row *row, uint64_t predicted, bo
         return larger(peak, predicted);
     }
     *measured = true;
-    if (row->all_full)
-        return peak;
-    all = larger(peak, with_all_slots(row));
+    all = (row->all_full ? peak : larger(peak, with_all_slots(row))) + headroom(row);
     most = larger(peak, predicted);
     return estimated || predicted == 0 || all < most ? all : most;
 }

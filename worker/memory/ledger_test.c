@@ -16,6 +16,7 @@
 
 #include "proto/base/log.h"
 #include "worker/memory/ledger.h"
+#include "worker/memory/ledger_file.h"
 
 /* ---- the rule ---- */
 
@@ -27,22 +28,30 @@ static const struct rule_row {
     bool estimated;
     uint64_t expected;
     bool measured;
+    uint64_t compute; /* batch: 512 */
+    uint32_t batch_most;
 } rule_rows[] = {
     /* four slots */
-    {"nothing measured", 0, 0, 0, false, 1000, false, 1000, false},
-    {"nothing measured, nothing predicted", 0, 0, 0, false, 0, false, 0, false},
-    {"only loaded, below the prediction", 900, 0, 900, false, 1000, false, 1000, false},
-    {"only loaded, above the prediction", 1100, 0, 1100, false, 1000, false, 1100, true},
-    {"only loaded, a peak above", 900, 0, 1050, false, 1000, false, 1050, true},
-    {"one slot full, nothing added", 900, 900, 905, false, 1000, false, 905, true},
-    {"one slot full, some added", 900, 910, 910, false, 1000, false, 940, true},
-    {"one slot full, less than when loaded", 900, 850, 900, false, 1000, false, 900, true},
-    {"one slot full, more than predicted", 900, 990, 990, false, 1000, false, 1000, true},
-    {"one slot full, peak over prediction", 900, 1010, 1010, false, 1000, false, 1010, true},
-    {"one slot full, the prediction is a lower bound", 900, 990, 990, false, 500, true, 1260, true},
-    {"one slot full, no prediction", 900, 910, 920, false, 0, false, 940, true},
-    {"all slots full", 900, 990, 995, true, 1000, false, 995, true},
-    {"all slots full, above the prediction", 900, 990, 1200, true, 1000, false, 1200, true},
+    {"nothing measured", 0, 0, 0, false, 1000, false, 1000, false, 0, 0},
+    {"nothing measured, nothing predicted", 0, 0, 0, false, 0, false, 0, false, 0, 0},
+    {"only loaded, below the prediction", 900, 0, 900, false, 1000, false, 1000, false, 0, 0},
+    {"only loaded, above the prediction", 1100, 0, 1100, false, 1000, false, 1100, true, 0, 0},
+    {"only loaded, a peak above", 900, 0, 1050, false, 1000, false, 1050, true, 0, 0},
+    {"one slot full, nothing added", 900, 900, 905, false, 1000, false, 905, true, 0, 0},
+    {"one slot full, some added", 900, 910, 910, false, 1000, false, 940, true, 0, 0},
+    {"one slot full, less than when loaded", 900, 850, 900, false, 1000, false, 900, true, 0, 0},
+    {"one slot full, more than predicted", 900, 990, 990, false, 1000, false, 1000, true, 0, 0},
+    {"one slot full, peak over prediction", 900, 1010, 1010, false, 1000, false, 1010, true, 0, 0},
+    {"one slot full, the prediction is a lower bound", 900, 990, 990, false, 500, true, 1260, true,
+     0, 0},
+    {"one slot full, no prediction", 900, 910, 920, false, 0, false, 940, true, 0, 0},
+    {"all slots full", 900, 990, 995, true, 1000, false, 995, true, 0, 0},
+    {"all slots full, above the prediction", 900, 990, 1200, true, 1000, false, 1200, true, 0, 0},
+    {"no batch of the largest size yet", 900, 910, 910, true, 2000, false, 1294, true, 512, 128},
+    {"the same, capped", 900, 910, 910, true, 1000, false, 1000, true, 512, 128},
+    {"one slot full, small batches", 900, 910, 910, false, 2000, false, 1708, true, 1024, 128},
+    {"the largest batch was there", 900, 910, 910, true, 2000, false, 910, true, 512, 512},
+    {"small batches, no prediction", 900, 910, 910, true, 0, false, 910, true, 0, 128},
 };
 
 static void run_rule(void **state)
@@ -53,7 +62,10 @@ static void run_rule(void **state)
                                   .loaded.vram = t->loaded - t->loaded / 2,
                                   .full.system = t->full,
                                   .peak.gtt = t->peak,
-                                  .all_full = t->all_full};
+                                  .all_full = t->all_full,
+                                  .compute = t->compute,
+                                  .batch = 512,
+                                  .batch_most = t->batch_most};
     bool measured = !t->measured;
 
     assert_int_equal(ledger_expect(&row, t->predicted, t->estimated, &measured), t->expected);
@@ -237,6 +249,9 @@ static struct node_ledger_row sample(uint32_t i)
     struct desired_host d = wish();
     struct node_ledger_row row = {.model = "qwen",
                                   .predicted = 1000 + i,
+                                  .compute = 77,
+                                  .batch = 512,
+                                  .batch_most = 512,
                                   .loaded = {900, 1, 2},
                                   .full = {950, 3, 4},
                                   .peak = {960, 5, 6},
@@ -277,6 +292,36 @@ static void rows_come_back_whole(void **state)
     ledger_close(l);
     l = open_ledger(r);
     assert_true(ledger_find(l, &row.key)->all_full);
+    ledger_close(l);
+    assert_int_equal(r->ill + r->damaged, 0);
+}
+
+/* A file of the first version, as it was written then. */
+static void an_older_file_keeps_its_rows(void **state)
+{
+    struct rig *r = *state;
+    const struct node_ledger_row *found;
+    struct ledger *l;
+    sqlite3 *db;
+    uint32_t n;
+
+    assert_int_equal(sqlite3_open(r->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, ledger_migrations[0], NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "PRAGMA user_version = 1;"
+                     "INSERT INTO ledger VALUES(1, 'aa', 4096, 2, 'f16', 'batch=0', '0.1.0/0.5.0', "
+                     "'qwen', 1000, 0, 900, 1, 2, 950, 3, 4, 960, 5, 6, 1, 7, 8000, 900, 10, 11)",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    l = open_ledger(r);
+    found = ledger_rows(l, &n);
+    assert_int_equal(n, 1);
+    assert_string_equal(found->model, "qwen");
+    assert_int_equal(found->expected, 971);
+    assert_int_equal(found->last_s, 11);
+    assert_int_equal(found->compute + found->batch + found->batch_most, 0);
     ledger_close(l);
     assert_int_equal(r->ill + r->damaged, 0);
 }
@@ -446,6 +491,7 @@ int main(void)
         cmocka_unit_test(speeds_keep_their_rate_and_stay_small),
         cmocka_unit_test(errors_over_rows),
         IN_RIG(rows_come_back_whole),
+        IN_RIG(an_older_file_keeps_its_rows),
         IN_RIG(the_build_is_known_while_the_program_stays),
         IN_RIG(pages_go_by_id),
         IN_RIG(the_oldest_row_goes_when_it_is_full),

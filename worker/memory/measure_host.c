@@ -19,7 +19,7 @@ struct meter {
     double cached;
     int pid; /* 0: not ready */
     uint64_t load_ms;
-    uint64_t predicted;
+    uint64_t predicted, compute;
     bool estimated, load_told; /* the load is in the row */
     struct meter_state state;
     struct meter_facts facts;                                    /* as told last */
@@ -100,6 +100,8 @@ void meter_take(struct meter_state *s, const struct meter_facts *f, enum meter_w
     s->full = s->full || want == METER_FULL || want == METER_ALL_FULL;
     s->all_full = s->all_full || want == METER_ALL_FULL;
     row->all_full = row->all_full || s->all_full;
+    row->batch = f->batch;
+    row->batch_most = f->batch_most > row->batch_most ? f->batch_most : row->batch_most;
 }
 
 /* ---- the row ---- */
@@ -160,6 +162,7 @@ static void meter_put(struct meter *x, enum meter_want want, const struct meter_
     rm_text_copy(row.model, sizeof(row.model), x->d.model);
     if (x->predicted > 0) {
         row.predicted = x->predicted;
+        row.compute = x->compute;
         row.estimated = x->estimated;
     }
     if (!x->load_told)
@@ -321,6 +324,7 @@ void meter_predicted(struct meter *x, const struct node_forecast *f)
     if (x == NULL || !f->known)
         return;
     x->predicted = f->weights + f->kv + f->compute + f->other;
+    x->compute = f->compute;
     x->estimated = f->estimated;
     if (x->load_told) /* the answer came after the load */
         meter_put(x, METER_NOTHING, NULL, NULL);
@@ -348,7 +352,9 @@ void meter_note(struct meter *x, const struct engine_measure *m, uint64_t rss, u
                                     .kv_used = m->kv_used,
                                     .kv_total = m->kv_total,
                                     .kv_deepest = m->kv_deepest,
-                                    .context = m->context};
+                                    .context = m->context,
+                                    .batch = m->batch,
+                                    .batch_most = m->batch_most};
     _Static_assert(sizeof(x->now) == sizeof(m->speed), "the same buckets");
     memcpy(x->now, m->speed, sizeof(x->now));
     if (x->key.build[0] == '\0' && m->build[0] != '\0' && x->key.model_hash[0] != '\0') {

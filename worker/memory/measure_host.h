@@ -40,7 +40,7 @@ struct meter_state {
 
 struct meter_facts {
     uint64_t now_ms, rss, kv_used, kv_total, kv_deepest;
-    uint32_t context;
+    uint32_t context, batch, batch_most; /* as in engine_measure */
 };
 
 enum meter_want meter_want(const struct meter_state *s, const struct meter_facts *f);

@@ -312,7 +312,7 @@ static void run_want(void **state)
 static void a_life_in_the_row(void **state)
 {
     struct meter_state s = {.fails = 2};
-    struct meter_facts f = {.now_ms = 7, .rss = 70};
+    struct meter_facts f = {.now_ms = 7, .rss = 70, .batch = 512, .batch_most = 20};
     struct node_ledger_row row = {.loads = 3};
 
     (void)state;
@@ -330,10 +330,13 @@ static void a_life_in_the_row(void **state)
     meter_take(&s, &f, METER_ALL_FULL, &(struct ledger_bytes){150, 10, 1}, &row);
     assert_true(s.all_full && row.all_full);
     assert_int_equal(ledger_bytes_sum(&row.full), 161);
+    assert_int_equal(row.batch, 512);
+    assert_int_equal(row.batch_most, 20);
+    f.batch_most = 3;
     memset(&s, 0, sizeof(s)); /* another life */
     meter_take(&s, &f, METER_LOADED, &(struct ledger_bytes){80, 10, 1}, &row);
     assert_int_equal(ledger_bytes_sum(&row.loaded), 111);
-    assert_true(row.all_full && row.loads == 3);
+    assert_true(row.all_full && row.loads == 3 && row.batch_most == 20);
 }
 
 int main(void)
