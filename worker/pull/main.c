@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/* worker/pull/main.c - rolemesh-pull: fetches a model into a directory and ends. A process of its
+ * own, so that neither the disk nor TLS ever holds up a worker's loop: the worker starts it for its
+ * node, `rolemesh pull` for this machine. Progress goes to stdout: a line that is rewritten on a
+ * terminal, else one JSON object a line with --json. */
+#include <curl/curl.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/json_write.h"
+#include "worker/pull/fetch.h"
+
+static const char help[] =
+    "usage: rolemesh-pull [options] SOURCE\n"
+    "\n"
+    "Fetches a model file, or all parts of a split one, into the models directory. What was begun "
+    "is gone on with.\n"
+    "\n"
+    "SOURCE is hf:ORG/REPO:QUANT (for example hf:org/some-model-GGUF:Q8_0) or the URL of a .gguf "
+    "file.\n"
+    "\n"
+    "  -d, --dir DIR          the models directory; default: this one\n"
+    "  -j, --connections N    parallel ranges, 1..16; default 4\n"
+    "      --sha256 HEX       what a URL's file must have; a hub says it by itself\n"
+    "      --keep-free BYTES  room that must stay free on the disk; default 1073741824\n"
+    "      --rate BYTES       bytes a second at most\n"
+    "      --json             progress and end as JSON, one object a line\n"
+    "      --dry-run          tell what would be fetched\n"
+    "  -V, --version\n"
+    "  -h, --help\n"
+    "\n"
+    "Environment: HF_TOKEN for gated repositories, HF_ENDPOINT for another hub than "
+    "https://huggingface.co.\n"
+    "Exit codes: 0 it is there; 1 it did not work, the same command goes on; 2 wrong use, or it "
+    "cannot work;\n"
+    "3 no room on the disk.\n";
+
+enum exit_code { EXIT_THERE = 0, EXIT_AGAIN = 1, EXIT_WRONG = 2, EXIT_ROOM = 3 };
+enum { TELL_MS = 250 };
+
+static volatile sig_atomic_t stop;
+
+struct options {
+    const char *source, *sha256;
+    struct fetch_conf fetch;
+    bool json, dry_run, terminal;
+    uint64_t told_ms;
+};
+
+static void on_signal(int number)
+{
+    (void)number;
+    stop = 1;
+}
+
+/* ---- telling ---- */
+
+static void json_line(const char *state, const char *name, const struct fetch_progress *p,
+                      const char *text)
+{
+    struct rm_buf b;
+    struct rm_jw w;
+
+    rm_buf_init(&b, 16 * 1024);
+    w = rm_jw_to(&b);
+    rm_jw_obj(&w, NULL);
+    rm_jw_str(&w, "state", state);
+    rm_jw_str(&w, "file", name);
+    if (p != NULL) {
+        rm_jw_u64(&w, "there", p->there);
+        rm_jw_u64(&w, "total", p->total);
+        rm_jw_u64(&w, "fetched", p->fetched);
+        rm_jw_dbl(&w, "rate", p->rate);
+    }
+    if (text != NULL)
+        rm_jw_str(&w, "text", text);
+    rm_jw_end(&w);
+    if (rm_jw_done(&w) == 0)
+        printf("%s\n", b.data);
+    fflush(stdout);
+    rm_buf_clear(&b);
+}
+
+static void bar(const struct fetch_progress *p)
+{
+    enum { WIDTH = 24 };
+    double part = p->total > 0 ? (double)p->there / (double)p->total : 0;
+    int full = (int)(part * WIDTH);
+    uint64_t left_s = p->rate > 1 ? (uint64_t)((double)(p->total - p->there) / p->rate) : 0;
+
+    printf("\r%s [%.*s%*s] %5.1f %%  %.1f of %.1f MB",
+           p->phase == FETCH_CHECKING ? "checking" : "fetching", full, "########################",
+           WIDTH - full, "", part * 100, (double)p->there / 1e6, (double)p->total / 1e6);
+    if (p->phase == FETCH_READING && p->rate > 1)
+        printf("  %.1f MB/s  %" PRIu64 ":%02" PRIu64 " left", p->rate / 1e6, left_s / 60,
+               left_s % 60);
+    fputs("\033[K", stdout);
+    fflush(stdout);
+}
+
+static void on_progress(void *arg, const struct fetch_progress *p)
+{
+    struct options *o = arg;
+    uint64_t now = rm_now_ms();
+
+    if (now - o->told_ms < TELL_MS)
+        return;
+    o->told_ms = now;
+    if (o->json)
+        json_line(p->phase == FETCH_CHECKING ? "checking" : "fetching", p->name, p, NULL);
+    else if (o->terminal)
+        bar(p);
+}
+
+static enum exit_code told_end(const struct options *o, const struct source_file *f,
+                               enum fetch_end how, const char *why, uint64_t fetched)
+{
+    static const struct {
+        const char *state;
+        enum exit_code code;
+    } ends[] = {
+        [FETCH_DONE] = {"done", EXIT_THERE},       [FETCH_THERE_ALREADY] = {"there", EXIT_THERE},
+        [FETCH_STOPPED] = {"stopped", EXIT_AGAIN}, [FETCH_FAILED] = {"failed", EXIT_AGAIN},
+        [FETCH_WRONG] = {"wrong", EXIT_WRONG},     [FETCH_NO_ROOM] = {"no_room", EXIT_ROOM},
+    };
+    const struct fetch_progress p = {.name = f->name, .fetched = fetched};
+
+    if (o->json) {
+        json_line(ends[how].state, f->name, &p, why[0] != '\0' ? why : NULL);
+        return ends[how].code;
+    }
+    if (o->terminal)
+        fputs("\r\033[K", stdout);
+    if (how == FETCH_DONE)
+        printf("%s: %" PRIu64 " bytes fetched%s\n", f->name, fetched,
+               f->sha256[0] != '\0' ? ", SHA-256 checked" : "");
+    else
+        fprintf(ends[how].code == EXIT_THERE ? stdout : stderr, "%s%s\n",
+                ends[how].code == EXIT_THERE ? "" : "rolemesh-pull: ", why);
+    fflush(stdout);
+    return ends[how].code;
+}
+
+/* ---- the work ---- */
+
+static int list_hub(const struct options *o, const struct source *s, struct source_list *files,
+                    char *why)
+{
+    struct rm_buf text;
+    int r;
+
+    rm_buf_init(&text, SOURCE_LIST_MAX);
+    r = fetch_text(&o->fetch, s->list_url, &text, why);
+    if (r == 0)
+        r = source_take_list(s, (struct rm_slice){text.data, text.len}, files, why);
+    rm_buf_clear(&text);
+    return r;
+}
+
+static enum exit_code complain(const struct options *o, enum exit_code code, const char *why)
+{
+    if (o->json)
+        json_line(code == EXIT_AGAIN ? "failed" : "wrong", o->source, NULL, why);
+    else
+        fprintf(stderr, "rolemesh-pull: %s\n", why);
+    return code;
+}
+
+static enum exit_code pull_files(struct options *o, const struct source_list *files)
+{
+    char why[SOURCE_WHY_MAX];
+    enum exit_code code = EXIT_THERE;
+
+    for (size_t i = 0; code == EXIT_THERE && i < files->n; i++) {
+        const struct source_file *f = &files->v[i];
+        uint64_t fetched = 0;
+        enum fetch_end how;
+
+        if (o->dry_run) {
+            printf("%s\t%" PRIu64 "\t%s\n", f->name, f->bytes, f->url);
+            continue;
+        }
+        why[0] = '\0';
+        how = fetch_file(&o->fetch, f, why, &fetched);
+        code = told_end(o, f, how, why, fetched);
+    }
+    return code;
+}
+
+static enum exit_code pull(struct options *o)
+{
+    const char *endpoint = getenv("HF_ENDPOINT");
+    char why[SOURCE_WHY_MAX] = "";
+    struct source_list files;
+    enum exit_code code;
+    struct source s;
+    int r;
+
+    if (endpoint == NULL || endpoint[0] == '\0')
+        endpoint = "https://huggingface.co";
+    r = source_parse(o->source, endpoint, &s, &files, why);
+    if (r == 0 && s.hub)
+        o->fetch.token = getenv("HF_TOKEN");
+    if (r == 0 && s.hub)
+        r = list_hub(o, &s, &files, why);
+    if (r == 0 && o->sha256 != NULL && files.n == 1)
+        snprintf(files.v[0].sha256, sizeof files.v[0].sha256, "%s", o->sha256);
+    if (r < 0)
+        code = complain(o, r == RM_ERR_UPSTREAM ? EXIT_AGAIN : EXIT_WRONG,
+                        why[0] != '\0' ? why : rm_strerror(r));
+    else
+        code = pull_files(o, &files);
+    source_list_clear(&files);
+    return code;
+}
+
+/* ---- arguments ---- */
+
+static bool number(const char *text, uint64_t most, uint64_t *out)
+{
+    char *end;
+
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && *out <= most;
+}
+
+static int misuse(const char *what)
+{
+    fprintf(stderr, "rolemesh-pull: %s; see --help\n", what);
+    return EXIT_WRONG;
+}
+
+static bool is_sha256(const char *text)
+{
+    return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
+}
+
+/* Returns -1 to go on, else the exit code. */
+static int read_options(int argc, char **argv, struct options *o)
+{
+    enum { OPT_SHA = 256, OPT_KEEP, OPT_RATE, OPT_JSON, OPT_DRY };
+    static const struct option table[] = {{"dir", required_argument, NULL, 'd'},
+                                          {"connections", required_argument, NULL, 'j'},
+                                          {"sha256", required_argument, NULL, OPT_SHA},
+                                          {"keep-free", required_argument, NULL, OPT_KEEP},
+                                          {"rate", required_argument, NULL, OPT_RATE},
+                                          {"json", no_argument, NULL, OPT_JSON},
+                                          {"dry-run", no_argument, NULL, OPT_DRY},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    uint64_t n = 0;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "d:j:Vh", table, NULL)) != -1) {
+        switch (c) {
+        case 'd':
+            o->fetch.dir = optarg;
+            break;
+        case 'j':
+            if (!number(optarg, FETCH_CONNECTIONS_MAX, &n) || n == 0)
+                return misuse("--connections: expected 1 to 16");
+            o->fetch.connections = (unsigned)n;
+            break;
+        case OPT_SHA:
+            if (!is_sha256(optarg))
+                return misuse("--sha256: expected 64 hex digits in lower case");
+            o->sha256 = optarg;
+            break;
+        case OPT_KEEP:
+            if (!number(optarg, UINT64_MAX / 2, &o->fetch.keep_free_bytes))
+                return misuse("--keep-free: expected a number of bytes");
+            break;
+        case OPT_RATE:
+            if (!number(optarg, INT64_MAX, &o->fetch.rate_max))
+                return misuse("--rate: expected bytes a second");
+            break;
+        case OPT_JSON:
+            o->json = true;
+            break;
+        case OPT_DRY:
+            o->dry_run = true;
+            break;
+        case 'V':
+            printf("rolemesh-pull %s\n", RM_VERSION);
+            return EXIT_THERE;
+        case 'h':
+            fputs(help, stdout);
+            return EXIT_THERE;
+        default:
+            return misuse("wrong option");
+        }
+    }
+    if (optind + 1 != argc)
+        return misuse(optind == argc ? "SOURCE is missing" : "one SOURCE at a time");
+    o->source = argv[optind];
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.fetch = {.dir = ".",
+                                  .connections = 4,
+                                  .keep_free_bytes = 1024u * 1024 * 1024,
+                                  .stop = &stop,
+                                  .on_progress = on_progress}};
+    struct sigaction act = {.sa_handler = on_signal};
+    int code = read_options(argc, argv, &o);
+
+    if (code >= 0)
+        return code;
+    o.fetch.arg = &o;
+    o.terminal = !o.json && isatty(STDOUT_FILENO);
+    if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return EXIT_AGAIN;
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    code = pull(&o);
+    curl_global_cleanup();
+    return code;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* worker/pull/source_test.c - what people write, and what a hub's list makes of it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+
+#include "worker/pull/source.h"
+
+#define HUB "https://hub.test"
+#define OID "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define FILE_OF(path)                                                                              \
+    "{\"type\":\"file\",\"path\":\"" path "\",\"size\":9,\"lfs\":{\"oid\":\"" OID                  \
+    "\",\"size\":1000}}"
+
+/* names: of the files, blank between; "!" and a part of the reason when it is refused. */
+static const struct row {
+    const char *name, *text, *list, *names;
+} rows[] = {
+    {"url", "https://h.test/a/m-Q8_0.gguf", NULL, "m-Q8_0.gguf"},
+    {"url with a query", "http://h.test/m.gguf?sig=a/b.bin", NULL, "m.gguf"},
+    {"url with an escape", "https://h.test/my%20model.gguf", NULL, "my model.gguf"},
+    {"url that climbs", "https://h.test/..%2fm.gguf", NULL, "!must end in the name"},
+    {"url of a hidden file", "https://h.test/.m.gguf", NULL, "!must end in the name"},
+    {"url of a directory", "https://h.test/models/", NULL, "!must end in the name"},
+    {"url of something else", "https://h.test/m.safetensors", NULL, "!must end in the name"},
+    {"only the suffix", "https://h.test/.gguf", NULL, "!must end in the name"},
+    {"no scheme", "h.test/m.gguf", NULL, "!expected hf:ORG/REPO:QUANT or a URL"},
+    {"another scheme", "file:///etc/passwd", NULL, "!expected hf:ORG/REPO:QUANT or a URL"},
+    {"blank", "https://h.test/a b.gguf", NULL, "!a blank or a byte"},
+    {"no quant", "hf:org/repo", "[]", "!expected hf:ORG/REPO:QUANT"},
+    {"no repo", "hf:org:Q8_0", "[]", "!expected hf:ORG/REPO:QUANT"},
+    {"repo that climbs", "hf:org/..:Q8_0", "[]", "!expected hf:ORG/REPO:QUANT"},
+    {"one of several", "hf:org/repo:Q4_K_M",
+     "[" FILE_OF("m-Q4_K_M.gguf") "," FILE_OF("m-Q4_K_S.gguf") "," FILE_OF("README.md") "]",
+     "org/repo/m-Q4_K_M.gguf"},
+    {"case is forgiven", "hf:org/repo:q8_0", "[" FILE_OF("m-Q8_0.gguf") "]",
+     "org/repo/m-Q8_0.gguf"},
+    {"a shorter name is another", "hf:org/repo:Q4_K", "[" FILE_OF("m-Q4_K_M.gguf") "]",
+     "!no .gguf file has Q4_K in its name; there are: m-Q4_K_M"},
+    {"all parts, in order", "hf:org/repo:Q3_K_M",
+     "[" FILE_OF("Q3_K_M/m-Q3_K_M-00002-of-00002.gguf") "," FILE_OF(
+         "Q3_K_M/m-Q3_K_M-00001-of-00002.gguf") "]",
+     "org/repo/Q3_K_M/m-Q3_K_M-00001-of-00002.gguf org/repo/Q3_K_M/m-Q3_K_M-00002-of-00002.gguf"},
+    {"two models of it", "hf:org/repo:Q8_0",
+     "[" FILE_OF("a-Q8_0.gguf") "," FILE_OF("b-Q8_0.gguf") "]",
+     "!several models have Q8_0; say the whole name after the colon: a-Q8_0, b-Q8_0"},
+    {"whole name", "hf:org/repo:b-Q8_0", "[" FILE_OF("a-Q8_0.gguf") "," FILE_OF("b-Q8_0.gguf") "]",
+     "org/repo/b-Q8_0.gguf"},
+    {"projectors are no models", "hf:org/repo:F16",
+     "[" FILE_OF("mmproj-F16.gguf") "," FILE_OF("m-F16.gguf") "]", "org/repo/m-F16.gguf"},
+    {"hostile paths", "hf:org/repo:F16",
+     "[" FILE_OF("../../m-F16.gguf") "," FILE_OF("/m-F16.gguf") "," FILE_OF("a/.b/m-F16.gguf") "]",
+     "!no .gguf file has F16"},
+    {"no list", "hf:org/repo:F16", "{\"error\":\"x\"}", "!no list of files"},
+    {"no JSON", "hf:org/repo:F16", "<html>", "!no list of files"},
+    {"odd entries", "hf:org/repo:F16",
+     "[1,null,{},{\"type\":\"file\"},{\"type\":\"file\",\"path\":7}," FILE_OF("m-F16.gguf") "]",
+     "org/repo/m-F16.gguf"},
+};
+
+static void run_row(void **state)
+{
+    const struct row *row = *state;
+    struct source_list files = {0};
+    char why[SOURCE_WHY_MAX] = "", said[2048] = "";
+    struct source s;
+    int r = source_parse(row->text, HUB "/", &s, &files, why);
+
+    if (r == 0 && s.hub)
+        r = source_take_list(&s, rm_slice_of(row->list), &files, why);
+    for (size_t i = 0; r == 0 && i < files.n; i++)
+        snprintf(said + strlen(said), sizeof said - strlen(said), "%s%s", i > 0 ? " " : "",
+                 files.v[i].name);
+    source_list_clear(&files);
+    if (row->names[0] != '!')
+        assert_string_equal(r == 0 ? said : why, row->names);
+    else if (r == 0 || strstr(why, row->names + 1) == NULL)
+        fail_msg("said: %s", r == 0 ? said : why);
+}
+
+static void a_hubs_file_has_size_sum_and_url(void **state)
+{
+    struct source_list files;
+    char why[SOURCE_WHY_MAX];
+    struct source s;
+
+    (void)state;
+    assert_int_equal(source_parse("hf:org/repo:F16", HUB, &s, &files, why), 0);
+    assert_string_equal(s.list_url, HUB "/api/models/org/repo/tree/main?recursive=true");
+    assert_int_equal(source_take_list(&s, RM_LIT("[" FILE_OF("a b/m#-F16.gguf") "]"), &files, why),
+                     0);
+    assert_string_equal(files.v[0].url, HUB "/org/repo/resolve/main/a%20b/m%23-F16.gguf");
+    assert_string_equal(files.v[0].sha256, OID);
+    assert_int_equal(files.v[0].bytes, 1000);
+    source_list_clear(&files);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[RM_COUNT(rows) + 1] = {
+        cmocka_unit_test(a_hubs_file_has_size_sum_and_url)};
+
+    for (size_t i = 0; i < RM_COUNT(rows); i++)
+        tests[i + 1] = (struct CMUnitTest){rows[i].name, run_row, NULL, NULL, (void *)&rows[i]};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
