@@ -20,6 +20,7 @@ int cli_keys(int argc, char **argv); /* keys --config [--worker | --nodes] */
 int cli_ledger(int argc,
                char **argv); /* ledger [--role-map FILE | --gateway URL] [--node NAME] [--json] */
 int cli_plan(int argc, char **argv);    /* plan [--role-map FILE] [--nodes FILE] [--json] */
+int cli_pull(int argc, char **argv);    /* pull [options] SOURCE: as rolemesh-pull */
 int cli_status(int argc, char **argv);  /* status [--gateway URL] [--json] */
 int cli_version(int argc, char **argv); /* version */
 

@@ -43,6 +43,7 @@ static const struct row {
     {"absent file", "check nonexistent.yaml", CLI_BAD,
      "nonexistent.yaml: error: cannot be opened: no such file"},
     {"a file named like a flag", "check -- --json", CLI_BAD, "--json: error: cannot be opened"},
+    {"pull of nothing", "pull", CLI_BAD, "rolemesh-pull: SOURCE is missing; see --help\n"},
     {"unknown flag", "check --jsn x", CLI_BAD, "unknown flag"},
     {"keys", "keys --config", CLI_OK, "roles.NAME.context"},
     {"keys of the worker", "keys --config --worker", CLI_OK, "models_dir"},

@@ -35,6 +35,8 @@ static const struct command {
     {"plan", "[--role-map FILE] [--nodes FILE] [--json]",
      "which role would go where: asks the map's workers (--nodes: a file describes them)",
      cli_plan},
+    {"pull", "[--dir DIR] SOURCE",
+     "fetch a model, resumable: hf:ORG/REPO:QUANT or a URL (rolemesh-pull --help)", cli_pull},
     {"status", "[--gateway URL] [--json]", "nodes and roles as a gateway sees them", cli_status},
     {"version", "", "which rolemesh this is", cli_version},
 };
