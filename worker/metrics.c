@@ -62,6 +62,18 @@ static void put_memory(const struct node_memory *m, struct rm_buf *out)
     rm_buf_printf(out, "rolemesh_node_refusing %d\n", m->refusing);
 }
 
+static void put_guard(const struct worker_figures *f, struct rm_buf *out)
+{
+    put_family(out, "rolemesh_node_guard_steps", "counter", "",
+               "Times that memory was short: no engine was started, a host was drained, stopped.");
+    rm_buf_printf(out, "rolemesh_node_guard_steps_total{step=\"refuse\"} %" PRIu64 "\n",
+                  f->guard_refused);
+    rm_buf_printf(out, "rolemesh_node_guard_steps_total{step=\"drain\"} %" PRIu64 "\n",
+                  f->guard_drained);
+    rm_buf_printf(out, "rolemesh_node_guard_steps_total{step=\"stop\"} %" PRIu64 "\n",
+                  f->guard_stopped);
+}
+
 static void put_node(const struct node_state *s, struct rm_buf *out)
 {
     put_family(out, "rolemesh_node", "info", "", "This worker.");
@@ -198,6 +210,7 @@ static void put_ledger(const struct worker_figures *f, struct rm_buf *out)
 int metrics_put(const struct worker_figures *f, struct rm_buf *out)
 {
     put_node(f->state, out);
+    put_guard(f, out);
     put_hosts(f->state, out);
     put_loads(&f->loads, out);
     put_ledger(f, out);

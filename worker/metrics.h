@@ -16,6 +16,7 @@ struct worker_figures {
     uint32_t n_rows;
     bool ledger_usable;
     uint64_t ledger_lost;
+    uint64_t guard_refused, guard_drained, guard_stopped; /* steps of memory/guard.h */
     struct meters_loads loads;
 };
 

@@ -46,7 +46,8 @@ static void assert_says(const char *text, const char *line)
 static void an_idle_node(void **state)
 {
     struct node_state s = {.memory = {.total = 100, .pressure = 12.5, .refusing = true}};
-    struct worker_figures f = {.state = &s};
+    struct worker_figures f = {
+        .state = &s, .guard_refused = 4, .guard_drained = 2, .guard_stopped = 1};
     char *text;
 
     (void)state;
@@ -57,6 +58,9 @@ static void an_idle_node(void **state)
     assert_says(text, "rolemesh_node_memory_bytes{part=\"total\"} 100");
     assert_says(text, "rolemesh_node_memory_pressure_ratio 0.1250");
     assert_says(text, "rolemesh_node_refusing 1");
+    assert_says(text, "rolemesh_node_guard_steps_total{step=\"refuse\"} 4");
+    assert_says(text, "rolemesh_node_guard_steps_total{step=\"drain\"} 2");
+    assert_says(text, "rolemesh_node_guard_steps_total{step=\"stop\"} 1");
     assert_says(text, "rolemesh_forecast_ratio_gcount 0");
     assert_says(text, "rolemesh_ledger_usable 0");
     assert_string_equal(text + strlen(text) - 7, "\n# EOF\n");

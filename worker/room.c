@@ -49,6 +49,8 @@ static void room_evict(struct worker *w, struct host *h, const struct guard_host
             RM_S("lane", node_lane_name(g->lane)), RM_U("host_bytes", g->bytes),
             RM_U("available", r->available), RM_U("line", guard_line(r->reserve, r->system)),
             RM_F("pressure", r->pressure));
+    w->room.drained += act == GUARD_DRAIN;
+    w->room.stopped += act == GUARD_STOP;
     host_evict(h, act == GUARD_STOP ? GUARD_STOP_DRAIN_MS : 0, why);
 }
 
@@ -71,6 +73,7 @@ static void room_guard(struct worker *w)
         room_evict(w, w->hosts[which], &hosts[which], act);
         break;
     case GUARD_REFUSE:
+        room->refused++;
         room_say(room, "short: no engine is started");
         break;
     case GUARD_EMPTY:

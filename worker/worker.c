@@ -88,6 +88,9 @@ int worker_put_metrics(struct worker *w, struct rm_buf *out)
     f.rows = ledger_rows(w->ledger, &f.n_rows);
     f.ledger_usable = page.usable;
     f.ledger_lost = page.lost;
+    f.guard_refused = w->room.refused;
+    f.guard_drained = w->room.drained;
+    f.guard_stopped = w->room.stopped;
     if (r == 0)
         r = metrics_put(&f, out);
     node_state_clear(&s);

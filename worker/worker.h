@@ -30,7 +30,8 @@ struct watch;
 struct room {
     struct memory_facts facts; /* the thread pool's while busy */
     struct guard guard;
-    struct guard_reading reading; /* the last one it got */
+    struct guard_reading reading;       /* the last one it got */
+    uint64_t refused, drained, stopped; /* steps it took */
     uv_work_t work;
     bool busy;
     int err, sys_root;

@@ -201,6 +201,8 @@ def test_who_goes_when_memory_runs_out(tmp_path, tiny, make_model):
         assert [(what, role) for what, role, _ in told] == [("drained", "talk"), ("stopped", "large")]
         for _, _, n in told:
             assert n["available"] < n["line"] == line and n["host_bytes"] > 0
+        metrics = worker.call("GET", "/metrics").body.decode()
+        assert 'rolemesh_node_guard_steps_total{step="drain"} 1\n' in metrics and 'rolemesh_node_guard_steps_total{step="stop"} 1\n' in metrics
         assert "engine ended" not in worker.process.log()  # none of it was a failure
 
 
