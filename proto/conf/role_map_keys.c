@@ -270,7 +270,8 @@ static const struct conf_key role_keys[] = {
      .fallback = "interactive",
      .words = lane_words,
      .effect = CONF_LIVE,
-     .help = "priority class: autocomplete, interactive or batch; orders placing only so far"},
+     .help = "priority class: autocomplete, interactive or batch; so far it orders placing, and "
+             "on-demand hosts when memory runs short (batch goes first)"},
     {.key = "model",
      .type = &conf_text,
      .offset = AT(model_name),
@@ -326,8 +327,9 @@ static const struct conf_key role_keys[] = {
      .fallback = "resident",
      .words = residency_words,
      .effect = CONF_PLACE,
-     .help = "pinned, resident or on-demand; decides who is placed first. So far nothing is "
-             "evicted and on-demand roles are loaded like resident ones"},
+     .help = "pinned, resident or on-demand: who is placed first; when a node's memory runs short, "
+             "on-demand hosts go first, then resident ones, pinned ones never. So far on-demand "
+             "roles are loaded like resident ones"},
     {.key = "slots",
      .type = &conf_u32,
      .offset = AT(slots),
