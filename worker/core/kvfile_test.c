@@ -306,6 +306,48 @@ static void a_link(void **state)
     assert_int_equal(unlink(elsewhere), 0);
 }
 
+/* A whole file with a right checksum whose lengths make no sense: nothing is read beyond it. */
+static void lengths_that_do_not_add_up(void **state)
+{
+    static const struct {
+        uint32_t tokens, points;
+        uint64_t state;
+        bool fits;
+    } rows[] = {
+        {0, 0, 0, true},
+        {4, 0, 16, true},
+        {UINT32_MAX, 0, 0, false},
+        {9, 0, 0, false}, /* 36 bytes of 32 */
+        {0, 0, 33, false},
+        {0, 0, UINT64_MAX, false},
+        {0, 0, UINT64_MAX - 6, false}, /* would be 0 when padded */
+        {0, 1, 0, false},              /* a checkpoint of 2^64 - 1 bytes */
+        {0, 3, 0, false},              /* no room for their table */
+        {0, KVFILE_POINTS_MAX + 1, 0, false},
+        {0, UINT32_MAX, 0, false},
+    };
+    char why[KVFILE_WHY_MAX];
+    struct kvfile_seq seq;
+    struct kvfile *f;
+
+    (void)state;
+    for (size_t i = 0; i < RM_COUNT(rows); i++) {
+        struct kvfile_writer *w = begin(kvfile_head_bytes() + 16 + 32);
+        uint8_t *to = kvfile_place(w, 16);
+
+        memcpy(to, &rows[i].tokens, 4);
+        memcpy(to + 4, &rows[i].points, 4);
+        memcpy(to + 8, &rows[i].state, 8);
+        memset(kvfile_place(w, 32), 0xff, 32);
+        assert_int_equal(kvfile_commit(w), 0);
+        assert_int_equal(kvfile_open(path, &own, BOUND, &f, why), 0);
+        assert_int_equal(kvfile_next(f, &seq), rows[i].fits);
+        if (rows[i].fits)
+            assert_int_equal(seq.n_state, rows[i].state);
+        kvfile_close(f);
+    }
+}
+
 /* ---- what can happen to a writer ---- */
 
 static void less_than_announced(void **state)
@@ -415,11 +457,21 @@ static void measured(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(round_trip),          TEST(no_file),   TEST(newer_replaces_older),
-        TEST(of_something_else),   TEST(damaged),   TEST(cut_and_grown),
-        TEST(not_private),         TEST(a_link),    TEST(less_than_announced),
-        TEST(more_than_announced), TEST(disk_full), TEST(killed_before_the_end),
-        TEST(no_directory),        TEST(measured),
+        TEST(round_trip),
+        TEST(no_file),
+        TEST(newer_replaces_older),
+        TEST(of_something_else),
+        TEST(lengths_that_do_not_add_up),
+        TEST(damaged),
+        TEST(cut_and_grown),
+        TEST(not_private),
+        TEST(a_link),
+        TEST(less_than_announced),
+        TEST(more_than_announced),
+        TEST(disk_full),
+        TEST(killed_before_the_end),
+        TEST(no_directory),
+        TEST(measured),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

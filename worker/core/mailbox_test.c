@@ -244,6 +244,54 @@ static void two_threads(void **state)
     assert_int_equal(late, 0);
 }
 
+/* ---- errands ---- */
+
+static int done_order[4], n_errands_done;
+static struct decoder_errand again;
+
+static void note_done(void *arg)
+{
+    done_order[n_errands_done++] = *(int *)arg;
+}
+
+static void note_and_post_again(void *arg)
+{
+    note_done(arg);
+    mailbox_post_errand(&box, &again);
+}
+
+static void errands_in_order(void **state)
+{
+    static int names[] = {1, 2, 3};
+    struct decoder_errand one = {.done = note_and_post_again, .arg = &names[0]};
+    struct decoder_errand two = {.done = note_done, .arg = &names[1]};
+    struct job *jobs;
+
+    (void)state;
+    n_errands_done = 0;
+    again = (struct decoder_errand){.done = note_done, .arg = &names[2]};
+    mailbox_post_errand(&box, &one);
+    mailbox_post_errand(&box, &two);
+    assert_true(mailbox_wait(&box, true, &jobs)); /* an errand ends the wait */
+    assert_null(jobs);
+    assert_ptr_equal(mailbox_take_errand(&box), &one);
+    assert_ptr_equal(mailbox_take_errand(&box), &two);
+    assert_null(mailbox_take_errand(&box));
+    mailbox_poll(&box, NULL, NULL); /* none is done yet */
+    assert_int_equal(n_errands_done, 0);
+    mailbox_errand_done(&box, &one);
+    mailbox_errand_done(&box, &two);
+    assert_int_equal(wakes, 2);
+    mailbox_poll(&box, NULL, NULL);
+    assert_int_equal(n_errands_done, 2);
+    assert_int_equal(done_order[0], 1);
+    assert_int_equal(done_order[1], 2);
+    assert_ptr_equal(mailbox_take_errand(&box), &again); /* posted from a callback */
+    mailbox_post_errand(&box, &one);
+    mailbox_stop(&box);
+    assert_false(mailbox_wait(&box, true, &jobs)); /* what waits is left alone */
+}
+
 int main(void)
 {
 #define MAIL_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -256,6 +304,7 @@ int main(void)
         MAIL_TEST(cancel_from_a_callback),
         MAIL_TEST(cancel_wakes_an_idle_thread),
         MAIL_TEST(stop_ends_the_wait),
+        MAIL_TEST(errands_in_order),
         MAIL_TEST(two_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

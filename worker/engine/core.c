@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Engine kind "core": rolemesh-core as a supervised child. It is ready when it says so on its
  * channel; its state is asked over a connection of its own, with a deadline, so that a stopped or
- * busy engine delays nobody. */
+ * busy engine delays nobody. Before it ends it may be asked for its KV state (core_save_stop): TERM
+ * follows the answer, or the end of the time there is. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
