@@ -66,7 +66,7 @@ def test_an_evicted_host_comes_back_warm(worker, big):
     assert again > n
     assert from_cache > n - 20  # all of it but the tokens that end a message
     log = worker.process.log()
-    assert "KV state saved" in log and PROMPT[:20] not in log
+    assert "KV state saved" in log and "KV state restored" in log and PROMPT[:20] not in log
 
 
 def test_another_model_under_the_name_makes_no_use_of_it(worker, big, make_model):
@@ -79,6 +79,7 @@ def test_another_model_under_the_name_makes_no_use_of_it(worker, big, make_model
     assert files(worker) == []
     again, from_cache = cached(worker.chat("code", SHORT))
     assert again == n and from_cache < 100
+    assert 'is not used, and removed" role=code why="the model is another one now"' in worker.process.log()
 
 
 def test_it_goes_with_the_role_and_with_other_flags(worker, big):

@@ -373,7 +373,7 @@ static void api_on_restored(void *arg, const struct kvsave_report *report)
     struct api *api = arg;
 
     decoder_stats(api->conf.decoder, &api->before);
-    api->conf.on_ready(api->conf.arg, 0, report->tokens);
+    api->conf.on_ready(api->conf.arg, 0, report);
 }
 
 /* Only now: the first token was decoded in a sequence that may be one of the restored. */
@@ -386,7 +386,7 @@ static void api_on_warm(void *arg, int err)
         return;
     }
     decoder_stats(api->conf.decoder, &api->before);
-    api->conf.on_ready(api->conf.arg, err, 0);
+    api->conf.on_ready(api->conf.arg, err, NULL);
 }
 
 static int api_listen(struct api *api)

@@ -15,6 +15,7 @@
 struct api;
 struct decoder;
 struct kvdisk;
+struct kvsave_report;
 
 /* First half of the start: makes the mailbox's bell, which decoder_open wants. Returns 0 or a libuv
  * code. */
@@ -29,9 +30,9 @@ struct api_conf {
     const char *alias;       /* the model's name in answers; NULL: general.name of the file */
     uint32_t slots;
     struct kvdisk *kv; /* NULL: no state is kept; must outlive the api */
-    /* The socket listens, a first token was decoded and saved KV state is back in the slots, if
-     * there was any; err < 0: it could not be. */
-    void (*on_ready)(void *arg, int err, uint64_t restored_tokens);
+    /* restored: NULL without kv; valid for the call. The socket listens, a first token was decoded
+     * and saved KV state is back in the slots, if there was any; err < 0: it could not be. */
+    void (*on_ready)(void *arg, int err, const struct kvsave_report *restored);
     void *arg;
 };
 

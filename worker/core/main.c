@@ -264,7 +264,7 @@ static void core_on_signal(uv_signal_t *handle, int number)
     core_stop(handle->data);
 }
 
-static void core_on_ready(void *arg, int err, uint64_t restored_tokens)
+static void core_on_ready(void *arg, int err, const struct kvsave_report *restored)
 {
     struct core *c = arg;
     struct ready_facts facts = {
@@ -273,7 +273,8 @@ static void core_on_ready(void *arg, int err, uint64_t restored_tokens)
         .version = RM_VERSION,
         .llama = llama_version(),
         .load_ms = rm_now_ms() - c->started_ms,
-        .restored_tokens = restored_tokens,
+        .restored_tokens = restored != NULL ? restored->tokens : 0,
+        .not_restored = restored != NULL && !restored->done ? restored->why : "",
     };
 
     if (err < 0) {

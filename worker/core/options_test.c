@@ -156,8 +156,12 @@ static const char *read_all(int fd)
 
 static void ready_lines(void **state)
 {
-    struct ready_facts facts = {
-        .context = 4096, .slots = 4, .version = "1", .llama = "2", .load_ms = 8};
+    struct ready_facts facts = {.context = 4096,
+                                .slots = 4,
+                                .version = "1",
+                                .llama = "2",
+                                .load_ms = 8,
+                                .not_restored = "cut"};
     struct ready_pipe p;
     char want[256], longer[2000];
     int fd[2];
@@ -175,7 +179,7 @@ static void ready_lines(void **state)
     ready_say(&p, &facts);
     snprintf(want, sizeof(want),
              "{\"ready\":true,\"context\":4096,\"slots\":4,\"pid\":%d,\"version\":\"1\",\"llama\":"
-             "\"2\",\"load_ms\":8,\"restored_tokens\":0}\n",
+             "\"2\",\"load_ms\":8,\"restored_tokens\":0,\"not_restored\":\"cut\"}\n",
              (int)getpid());
     assert_string_equal(read_all(fd[0]), want);
     memset(longer, '\n', sizeof(longer) - 1); /* escaped to twice its length, and cut */

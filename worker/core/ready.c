@@ -74,6 +74,7 @@ void ready_say(struct ready_pipe *p, const struct ready_facts *f)
     rm_jw_str(&w, "llama", f->llama);
     rm_jw_u64(&w, "load_ms", f->load_ms);
     rm_jw_u64(&w, "restored_tokens", f->restored_tokens);
+    rm_jw_str(&w, "not_restored", f->not_restored);
     ready_send(p, &w);
 }
 

@@ -13,8 +13,8 @@
  * The pipe. One JSON object per line, each written at once (at most PIPE_BUF bytes), until ready:
  *   {"progress":0.43}        weights read so far, 0..1, rising; at most one per 50 ms and percent
  *   {"ready":true,"context":4096,"slots":4,"pid":71,"version":"0.1.0","llama":"0.5.0",
- *    "load_ms":812,"restored_tokens":0}   the socket listens, the model has decoded a first token;
- * the last line
+ *    "load_ms":812,"restored_tokens":0,"not_restored":""}   the socket listens, the model has
+ * decoded a first token; the last line
  *   {"error":"TEXT","cause":"load"|"abi"|"memory"|"usage"|"socket"|"internal"}   before a bad exit
  * Unknown members and lines are to be skipped. The write end stays open until the process is gone,
  * so that end of file means: the engine has ended, whatever came before.
@@ -80,6 +80,7 @@ struct ready_facts {
     const char *version, *llama; /* NUL-terminated */
     uint64_t load_ms;
     uint64_t restored_tokens; /* of KV state from the disk */
+    const char *not_restored; /* why a file that was there is not used; "": there was none */
 };
 void ready_say(struct ready_pipe *p, const struct ready_facts *f);
 

@@ -52,6 +52,16 @@ static int core_connect(struct core *c)
     return http_client_new(c->env->loop, &a, &conf, &c->asker);
 }
 
+static void core_tell_restored(const struct core *c, const struct ready_line *line)
+{
+    if (line->restored > 0)
+        rm_info("engine", "KV state restored", RM_S("role", c->role),
+                RM_U("tokens", line->restored));
+    else if (line->text[0] != '\0')
+        rm_warn("engine", "the saved KV state is not used, and removed", RM_S("role", c->role),
+                RM_S("why", line->text));
+}
+
 static void core_on_line(struct core *c, struct rm_slice text)
 {
     struct ready_line line;
@@ -67,6 +77,7 @@ static void core_on_line(struct core *c, struct rm_slice text)
         }
     } else if (line.what == READY_DONE && !c->ready) {
         c->ready = true;
+        core_tell_restored(c, &line);
         if (core_connect(c) < 0)
             child_kill(c->child); /* no memory: a new start is the way out */
         else

@@ -213,6 +213,9 @@ void ready_line_decode(struct rm_slice line, struct ready_line *out)
                         rm_slice_of(json_string_value(json_object_get(o, "cause"))), false);
     } else if (json_is_true(json_object_get(o, "ready"))) {
         out->what = READY_DONE;
+        out->restored = get_u64(o, "restored_tokens");
+        if ((v = json_object_get(o, "not_restored")) != NULL && json_is_string(v))
+            cause_copy_text(out->text, sizeof(out->text), rm_slice_of(json_string_value(v)), false);
     } else if ((v = json_object_get(o, "progress")) != NULL && json_is_number(v)) {
         out->what = READY_PROGRESS;
         out->progress = fmin(fmax(json_number_value(v), 0), 1);

@@ -127,7 +127,8 @@ RM_MUST_USE int engine_saved_decode(struct rm_slice json, struct engine_saved *o
 struct ready_line {
     enum { READY_OTHER, READY_PROGRESS, READY_DONE, READY_ERROR } what;
     double progress;
-    char text[NODE_TEXT_MAX], cause[16];
+    uint64_t restored;                   /* READY_DONE: tokens of KV state from the disk */
+    char text[NODE_TEXT_MAX], cause[16]; /* READY_ERROR; text of READY_DONE: why none were */
 };
 void ready_line_decode(struct rm_slice line, struct ready_line *out); /* pure */
 

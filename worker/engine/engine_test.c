@@ -164,6 +164,8 @@ static const struct line_row {
     {"{\"progress\":-7}", READY_PROGRESS, 0, "", ""},
     {"{\"progress\":\"x\"}", READY_OTHER, 0, "", ""},
     {"{\"ready\":true,\"context\":4096,\"slots\":4}", READY_DONE, 0, "", ""},
+    {"{\"ready\":true,\"restored_tokens\":0,\"not_restored\":\"cut\"}", READY_DONE, 0, "cut", ""},
+    {"{\"ready\":true,\"not_restored\":7}", READY_DONE, 0, "", ""},
     {"{\"ready\":1}", READY_OTHER, 0, "", ""},
     {"{\"error\":\"bad\\u001b magic\",\"cause\":\"load\"}", READY_ERROR, 0, "bad? magic", "load"},
     {"{\"error\":\"x\",\"cause\":7}", READY_ERROR, 0, "x", ""},
