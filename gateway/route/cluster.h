@@ -12,7 +12,7 @@
 #include "gateway/route/route.h"
 #include "gateway/route/score.h"
 
-enum { CLUSTER_PREFIXES = 64, CLUSTER_HOLD_MS = 500, CLUSTER_TEXT_MAX = 200 };
+enum { CLUSTER_PREFIXES = 64, CLUSTER_HOLD_MS = 500, CLUSTER_TEXT_MAX = 400 };
 
 struct cluster_node {
     char name[NODE_NAME_MAX];

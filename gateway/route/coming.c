@@ -207,6 +207,19 @@ static void say_hosts(const struct cluster_role *role, char *out, size_t n)
                  (int)(best->facts.progress * 100));
 }
 
+/* A reason that names the role itself is said as it is. */
+static void say_cannot(const struct cluster_role *role, char *out, size_t n)
+{
+    const char *text = role->note.text;
+    size_t len = strlen(role->name);
+
+    if (strncmp(text, role->name, len) == 0 && text[len] == ' ')
+        rm_text_copy(out, n, text);
+    else
+        snprintf(out, n, "%s cannot be loaded: %s", role->name,
+                 text[0] != '\0' ? text : "no reason was given");
+}
+
 void coming_why(const struct cluster_role *role, uint64_t now_ms, char *out, size_t n)
 {
     char text[NODE_TEXT_MAX];
@@ -217,8 +230,7 @@ void coming_why(const struct cluster_role *role, uint64_t now_ms, char *out, siz
         role->note.state == ROUTE_NOTE_WAITS)
         say_coming(role, &c, text, sizeof text);
     else if (note_cannot(role, now_ms))
-        snprintf(text, sizeof text, "%s cannot be loaded: %s", role->name,
-                 role->note.text[0] != '\0' ? role->note.text : "no reason was given");
+        say_cannot(role, text, sizeof text);
     else
         say_hosts(role, text, sizeof text);
     coming_text(out, n, text);

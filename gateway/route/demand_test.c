@@ -178,6 +178,10 @@ static void what_cannot_be_loaded_is_refused_with_the_reason(void **state)
     assert_int_equal(q[1].err, RM_ERR_NO_HOST);
     assert_string_equal(q[1].text,
                         "think cannot be loaded: it needs 92 GiB, the roomiest node has 60");
+    note(g, ROUTE_NOTE_CANNOT, NULL, 0, "think fits on no node"); /* said once is enough */
+    rig_ask(g, &q[2], "think");
+    assert_string_equal(q[2].text, "think fits on no node");
+    route_close(q[2].t, ROUTE_UNUSED, NULL);
     rig_tell(g, "a", &think_ready, 1); /* it is there all the same */
     rig_ask(g, &q[2], "think");
     assert_int_equal(q[2].leases, 1);
