@@ -6,6 +6,7 @@
 enum { RANDOM_BYTES = 32, CHECK_BYTES = 4, KEY_BYTES = RANDOM_BYTES + CHECK_BYTES, PREFIX = 3 };
 
 static const char prefix[] = "rm-";
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 static void key_check(const unsigned char *random, unsigned char out[CHECK_BYTES])
 {
@@ -33,6 +34,15 @@ bool api_key_is_ours(struct rm_slice text)
     return text.n >= PREFIX && memcmp(text.p, prefix, PREFIX) == 0;
 }
 
+/* libsodium 1.0.18 takes bytes above 0x7f for '_'. */
+static bool key_is_plain(struct rm_slice text)
+{
+    for (size_t i = PREFIX; i < text.n; i++)
+        if (memchr(alphabet, text.p[i], sizeof alphabet - 1) == NULL)
+            return false;
+    return true;
+}
+
 int api_key_hash(struct rm_slice text, const unsigned char secret[API_KEY_SECRET],
                  unsigned char out[API_KEY_HASH])
 {
@@ -41,7 +51,7 @@ int api_key_hash(struct rm_slice text, const unsigned char secret[API_KEY_SECRET
     int r = RM_ERR_AUTH;
 
     memset(out, 0, API_KEY_HASH);
-    if (text.n == API_KEY_TEXT && api_key_is_ours(text) &&
+    if (text.n == API_KEY_TEXT && api_key_is_ours(text) && key_is_plain(text) &&
         sodium_base642bin(bytes, sizeof bytes, text.p + PREFIX, text.n - PREFIX, NULL, &n, NULL,
                           sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0 &&
         n == KEY_BYTES) {
