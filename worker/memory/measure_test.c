@@ -219,15 +219,14 @@ static void this_process_grows_by_what_it_touches(void **state)
     enum { SIZE = 32 << 20 };
     int root = sys_root("/");
     struct ledger_bytes before, after;
-    char *p;
+    void *p;
 
     (void)state;
     assert_true(root >= 0);
     assert_int_equal(measure_process(root, NULL, getpid(), false, &before), 0);
-    p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    /* Touched by the kernel: where we do it, a sanitizer's own memory grows as well. */
+    p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     assert_true(p != MAP_FAILED);
-    for (size_t i = 0; i < SIZE; i += 4096)
-        p[i] = 1;
     assert_int_equal(measure_process(root, NULL, getpid(), false, &after), 0);
     munmap(p, SIZE);
     close(root);
