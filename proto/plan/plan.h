@@ -30,7 +30,7 @@ enum {
     PLAN_ROLES_MAX = 256,  /* the same */
     PLAN_EXACT_NODES = 16, /* up to here the search may prove its answer */
     PLAN_EXACT_ROLES = 64,
-    PLAN_STEPS = 20000, /* partial plans looked at, unless the caller says otherwise */
+    PLAN_STEPS = 40000, /* partial plans looked at, unless the caller says otherwise */
 };
 
 /* What a role's first host is wished for as; in the order of importance. */

@@ -238,7 +238,7 @@ static void open_role(struct search *s, size_t role, size_t roles_max)
     uint32_t fixed = plan_ones(s->hosts[role]), most = plan_ones(s->may[role]);
     uint32_t want = at_most(r->replicas, most), open = want > fixed ? want - fixed : 0;
 
-    open = at_most(open, plan_ones(s->may[role] & s->scope));
+    open = at_most(open, plan_ones(s->may[role] & s->scope & ~s->hosts[role]));
     if (s->n_active == roles_max)
         open = 0;
     for (uint32_t i = fixed; i < r->replicas; i++) {
@@ -311,6 +311,7 @@ static void sort_ascending(struct search *s, size_t d)
 static void start_empty(struct search *s, uint64_t scope, const uint64_t *hosts)
 {
     s->scope = scope;
+    s->question++;
     s->n_units = 0;
     s->n_active = 0;
     s->given_up = 0;
@@ -320,7 +321,7 @@ static void start_empty(struct search *s, uint64_t scope, const uint64_t *hosts)
     memset(s->stood, 0, sizeof s->stood);
     memcpy(s->free, s->cap, sizeof s->free);
     for (size_t r = 0; r < s->in->n_roles; r++) {
-        s->hosts[r] = hosts != NULL ? hosts[r] & ~scope : 0;
+        s->hosts[r] = hosts != NULL ? hosts[r] : 0;
         for (uint64_t m = s->hosts[r]; m != 0; m &= m - 1)
             for (size_t d = 0; d < s->n_dims; d++)
                 s->free[plan_first(m)][d] -= plan_need(s, r, plan_first(m))[d];

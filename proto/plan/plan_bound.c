@@ -12,8 +12,9 @@
  *   - Those k consume at least the k smallest sizes, which is taken off the free bytes for the
  *     wishes that come later. A plan that hosts fewer than k has a larger count at an earlier
  *     place and comes after the bound already, so the later counts need to hold only for k.
- *   - Swap: hosts are only added, so what is counted on swap grows; and all hosts together, with
- *     what is still consumed, are over all budgets by what must be swapped somewhere.
+ *   - Swap: hosts are only added, so what is counted on swap grows; all hosts together, with what
+ * is still consumed, are over all budgets by what must be swapped somewhere; and a host that is
+ *     above a node's budget by itself adds at least that much, whatever else is there.
  *   - Headroom: what no node has free now, or is more than all bytes left, cannot be loaded later.
  *   - Stopped: the standing hosts of one node whose roles are still open stay only as far as they
  *     fit into what is free; stopping the largest first gives the fewest. Nodes are disjoint sets
@@ -109,11 +110,45 @@ static uint32_t bound_level(struct bounding *b, uint32_t level)
     return without + n - most;
 }
 
+/* What an open role's host is above a node's budget by itself, where that is least. */
+static uint64_t least_excess(const struct bounding *b, size_t role)
+{
+    const struct search *s = b->s;
+    uint64_t least = UINT64_MAX;
+
+    for (uint64_t m = b->room[role]; m != 0; m &= m - 1) {
+        uint64_t budget = s->in->nodes[plan_first(m)].budget_bytes;
+        uint64_t need = plan_need(s, role, plan_first(m))[0];
+        uint64_t excess = need > budget ? need - budget : 0;
+
+        least = excess < least ? excess : least;
+    }
+    return least;
+}
+
+/* Of open roles that are all hosted in a plan that is no worse up to here. */
+static uint64_t open_excess(const struct bounding *b)
+{
+    const struct search *s = b->s;
+    uint64_t sum = 0;
+
+    for (size_t a = 0; a < s->n_active && !b->chooses; a++) {
+        size_t r = s->active[a];
+        uint32_t open, room;
+
+        if (s->last_unit[r] <= b->depth || b->room[r] == 0 || !s->in->roles[r].swap)
+            continue;
+        open = s->open_units[r];
+        room = plan_ones(b->room[r]);
+        sum += least_excess(b, r) * (open < room ? open : room);
+    }
+    return sum;
+}
+
 static uint32_t bound_swapped(const struct bounding *b)
 {
     const struct search *s = b->s;
-    uint64_t used = b->consumed, budgets = 0;
-    uint64_t now, all;
+    uint64_t used = b->consumed, budgets = 0, swap = 0, least, now, all;
 
     if (s->dims[0] != DIM_ALL)
         return 0;
@@ -121,11 +156,13 @@ static uint32_t bound_swapped(const struct bounding *b)
     for (size_t n = 0; n < s->in->n_nodes; n++) {
         used += s->cap[n][0] - s->free[n][0];
         budgets += s->in->nodes[n].usable ? s->in->nodes[n].budget_bytes : 0;
+        swap += plan_swap_of(s, n);
     }
-    all = used > budgets ? (used - budgets + GIB - 1) / GIB : 0;
-    if (all < now)
-        all = now;
-    return all < UINT32_MAX ? (uint32_t)all : UINT32_MAX;
+    all = used > budgets ? used - budgets : 0;
+    least = swap + open_excess(b);
+    least = ((least > all ? least : all) + GIB - 1) / GIB;
+    least = least > now ? least : now;
+    return least < UINT32_MAX ? (uint32_t)least : UINT32_MAX;
 }
 
 static bool could_load(const struct bounding *b, size_t role)

@@ -30,7 +30,10 @@ static bool nodes_equal(const struct search *s, uint32_t depth, size_t a, size_t
 
 static bool memo_hit(struct search *s, uint32_t depth)
 {
-    struct memo now = {.depth = depth + 1, .given_up = s->given_up & s->half[depth]}, *m;
+    struct memo now = {.depth = depth,
+                       .question = s->question,
+                       .given_up = s->given_up & s->half[depth]},
+                *m;
     uint64_t hash = depth * UINT64_C(0x9e3779b97f4a7c15) + now.given_up;
 
     for (size_t n = 0; n < s->in->n_nodes; n++) {
@@ -43,7 +46,7 @@ static bool memo_hit(struct search *s, uint32_t depth)
     }
     plan_decided(s, depth, now.count);
     m = &s->memo[(hash >> 32) % MEMO_SLOTS];
-    if (m->depth == now.depth && m->given_up == now.given_up &&
+    if (m->question == now.question && m->depth == now.depth && m->given_up == now.given_up &&
         memcmp(m->free, now.free, sizeof now.free) == 0 &&
         memcmp(m->carried, now.carried, sizeof now.carried) == 0 &&
         plan_compare(m->count, now.count) <= 0)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* proto/plan/plan_search.h - what the files of one plan_solve share; nobody else includes it.
  * plan_solve.c is the call; plan_begin.c turns facts into masks and limits and puts questions,
- * plan_bound.c bounds them, plan_branch.c searches them, plan_tries.c finds good plans soon.
+ * plan_bound.c bounds them, plan_branch.c searches them, plan_tries.c finds good plans soon,
+ * plan_moves.c proves which hosts move.
  *
- * A question is: the hosts on the nodes of `scope` are open, those elsewhere stay as they are. With
- * all nodes in scope it is the whole problem; with two or three it is a step of the improvement. A
+ * A question is: some hosts stay as they are, all others may stand on the nodes of `scope` only.
+ * With all nodes in scope and none that stays it is the whole problem; with two or three nodes, and
+ * all hosts elsewhere staying, it is a step of the improvement. A
  * role that wants k hosts and has f outside becomes up to k - f units. Units are decided one by
  * one; what was decided is the partial plan. */
 #ifndef RM_PLAN_PLAN_SEARCH_H
@@ -31,7 +33,7 @@ struct unit {
 struct memo {
     uint64_t free[PLAN_EXACT_NODES][DIMS], carried[PLAN_EXACT_NODES], given_up;
     uint32_t count[PLAN_COUNTS];
-    uint32_t depth; /* plus one; 0: empty */
+    uint32_t depth, question;
 };
 
 struct search {
@@ -72,6 +74,7 @@ struct search {
     uint64_t given_up;                /* slots that get no further hosts */
     struct memo *memo;                /* for exact answers */
     bool memo_on;
+    uint32_t question; /* rises with each */
     uint64_t steps, steps_max, steps_stop;
     bool cut, done;
 };
@@ -170,7 +173,7 @@ static inline uint32_t plan_fetched(const struct search *s, size_t role)
 int plan_begin(struct search *s);
 void plan_end(struct search *s);
 
-/* Puts the question: hosts outside scope are as in `hosts`, nothing in scope is decided. At most
+/* Puts the question: `hosts` (NULL: none) stay, what else may stand in scope is open. At most
  * roles_max roles are open, the important first; the others get nothing more in scope. */
 void plan_question(struct search *s, uint64_t scope, const uint64_t *hosts, size_t roles_max);
 
@@ -192,6 +195,10 @@ void plan_keep_best(struct search *s);
 
 /* plan_branch.c: searches the question until it is answered or steps_stop is reached (cut). */
 void plan_branch(struct search *s);
+
+/* plan_moves.c: true when it has proved the best plan; it may find a better one on the way. all:
+ * all nodes. False: it cannot tell, or the steps ran out. */
+bool plan_prove_moves(struct search *s, uint64_t all);
 
 /* plan_tries.c: quick tries, then improvement of a few nodes at a time. */
 void plan_try_quickly(struct search *s);

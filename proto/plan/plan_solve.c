@@ -22,9 +22,9 @@ bool plan_is_feasible(const struct plan_out *out)
     return true;
 }
 
-static void search_exactly(struct search *s)
+static void search_exactly(struct search *s, uint64_t all)
 {
-    plan_question(s, s->in->n_nodes < 64 ? plan_bit(s->in->n_nodes) - 1 : UINT64_MAX, NULL, SLOTS);
+    plan_question(s, all, NULL, SLOTS);
     s->steps_stop = s->steps_max;
     s->memo_on = true;
     plan_branch(s);
@@ -33,17 +33,22 @@ static void search_exactly(struct search *s)
 static void search_run(struct search *s)
 {
     bool exact = s->in->n_nodes <= PLAN_EXACT_NODES && s->in->n_roles <= PLAN_EXACT_ROLES;
+    uint64_t all = s->in->n_nodes < 64 ? plan_bit(s->in->n_nodes) - 1 : UINT64_MAX;
+    bool proved = false;
 
-    plan_question(s, s->in->n_nodes < 64 ? plan_bit(s->in->n_nodes) - 1 : UINT64_MAX, NULL,
-                  PLAN_ROLES_MAX);
+    plan_question(s, all, NULL, PLAN_ROLES_MAX);
     plan_bound(s, 0, s->out->bound);
     memset(s->out->count, 0xff, sizeof s->out->count);
     plan_try_quickly(s);
     if (!s->done)
         plan_improve(s);
     if (!s->done && exact)
-        search_exactly(s);
-    s->out->exact = s->done || (exact && !s->cut);
+        proved = plan_prove_moves(s, all);
+    if (!s->done && exact && !proved && s->steps < s->steps_max) {
+        search_exactly(s, all);
+        proved = !s->cut;
+    }
+    s->out->exact = s->done || proved;
     s->out->steps = s->steps;
     if (s->out->exact)
         memcpy(s->out->bound, s->out->count, sizeof s->out->bound);

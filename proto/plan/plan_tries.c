@@ -82,10 +82,13 @@ void plan_try_quickly(struct search *s)
 /* True when it found something better. */
 static bool improve(struct search *s, uint64_t scope, uint64_t steps)
 {
+    uint64_t elsewhere[PLAN_ROLES_MAX];
     uint32_t before[PLAN_COUNTS];
 
     memcpy(before, s->out->count, sizeof before);
-    plan_question(s, scope, s->out->hosts, SLOTS);
+    for (size_t r = 0; r < s->in->n_roles; r++)
+        elsewhere[r] = s->out->hosts[r] & ~scope;
+    plan_question(s, scope, elsewhere, SLOTS);
     s->steps_stop = s->steps + steps < s->steps_max ? s->steps + steps : s->steps_max;
     s->memo_on = false;
     plan_branch(s);
