@@ -6,6 +6,9 @@
  * these go and the others stay: few units are open, and what is free is what the stayers leave.
  * When all questions are answered, the best plan is proved.
  *
+ * When no host has to move, the same is done for fetches: for every set of roles that may be put
+ * where their file is not.
+ *
  * Most sets need no search: of the hosts that are then to be placed, i are at least as large as the
  * i-th largest, and a node with f free bytes holds at most f / that size of them; and on-demand
  * roles must find as much room as the best plan leaves them. */
@@ -179,8 +182,9 @@ static bool every_set(struct moves *m, size_t size)
     size_t from = m->n_set > 0 ? m->set[m->n_set - 1] + 1 : 0;
 
     if (m->n_set == size) {
-        if (s->steps++ + QUESTION_STEPS >= s->steps_max)
+        if (s->steps + 1 + QUESTION_STEPS >= s->steps_max)
             return false;
+        s->steps++;
         if (!may_fit(m))
             return true;
         put_question(m);
@@ -200,6 +204,86 @@ static bool every_set(struct moves *m, size_t size)
     return true;
 }
 
+/* --- fetches ------------------------------------------------------------------------------------
+ */
+
+/* No host moves; of all others only those of the set may be put where their file is not. */
+static void put_fetch_question(struct moves *m)
+{
+    struct search *s = m->s;
+    uint64_t may[PLAN_ROLES_MAX];
+
+    memcpy(may, s->may, sizeof may);
+    for (size_t r = 0; r < s->in->n_roles; r++)
+        if (s->must_fetch[r] == 0 && s->in->roles[r].wish != PLAN_IF_ASKED)
+            s->may[r] &= s->files[r] | m->stay[r];
+    for (size_t i = 0; i < m->n_set; i++)
+        s->may[m->set[i]] = may[m->set[i]];
+    plan_question(s, m->all, m->stay, SLOTS);
+    s->steps += QUESTION_STEPS;
+    s->steps_stop = s->steps_max;
+    s->memo_on = true;
+    plan_branch(s);
+    memcpy(s->may, may, sizeof may);
+}
+
+static bool may_fetch(const struct moves *m, size_t role)
+{
+    const struct search *s = m->s;
+
+    return s->in->roles[role].wish != PLAN_IF_ASKED && s->must_fetch[role] == 0 &&
+           m->open[role] > 0 && (s->may[role] & ~s->files[role]) != 0;
+}
+
+static bool every_fetching_set(struct moves *m, size_t size)
+{
+    struct search *s = m->s;
+    size_t from = m->n_set > 0 ? m->set[m->n_set - 1] + 1 : 0;
+
+    if (m->n_set == size) {
+        if (s->steps + QUESTION_STEPS >= s->steps_max)
+            return false;
+        put_fetch_question(m);
+        return !s->cut || s->done;
+    }
+    for (size_t r = from; r < s->in->n_roles && !s->done; r++) {
+        bool all;
+
+        if (!may_fetch(m, r))
+            continue;
+        m->set[m->n_set++] = r;
+        all = every_fetching_set(m, size);
+        m->n_set--;
+        if (!all)
+            return false;
+    }
+    return true;
+}
+
+/* A plan with so many fetches has no more roles that fetch: all sets of so many are asked for. */
+static bool prove_fetches(struct moves *m)
+{
+    struct search *s = m->s;
+    const uint32_t *count = s->out->count;
+    size_t could = 0;
+
+    m->n_set = 0;
+    if (memcmp(count, s->out->bound, PLAN_FETCHED * sizeof *count) != 0 ||
+        count[PLAN_STOPPED] > 0 || !find_spare(m))
+        return false;
+    for (size_t r = 0; r < s->in->n_roles; r++)
+        could += may_fetch(m, r);
+    while (s->out->bound[PLAN_FETCHED] < count[PLAN_FETCHED]) {
+        size_t size = s->out->bound[PLAN_FETCHED];
+
+        if (size > SET_MAX || !every_fetching_set(m, size < could ? size : could))
+            return false;
+        if (s->out->bound[PLAN_FETCHED] < count[PLAN_FETCHED])
+            s->out->bound[PLAN_FETCHED]++;
+    }
+    return true;
+}
+
 bool plan_prove_moves(struct search *s, uint64_t all)
 {
     const uint32_t *count = s->out->count;
@@ -209,10 +293,15 @@ bool plan_prove_moves(struct search *s, uint64_t all)
     if (memcmp(count, s->base, LEVELS * sizeof *count) != 0 || /* all that can be is hosted */
         memcmp(count, s->out->bound, PLAN_STOPPED * sizeof *count) != 0 || !begin(&m, s, all))
         return false;
+    if (prove_fetches(&m))
+        return true;
+    m.n_set = 0;
     for (size_t size = s->out->bound[PLAN_STOPPED]; size <= count[PLAN_STOPPED]; size++) {
         if (size > SET_MAX || !every_set(&m, size))
             return false;
-        if (s->done)
+        if (size < count[PLAN_STOPPED]) /* none with so few */
+            s->out->bound[PLAN_STOPPED] = (uint32_t)size + 1;
+        if (s->done || plan_compare(count, s->out->bound) <= 0)
             return true;
     }
     return true;
