@@ -370,7 +370,7 @@ static int ask_worker(const struct source *s, const char *method, const char *ta
 
 static int ask_state(struct source *s, struct forecast_view *v)
 {
-    struct node_state state;
+    struct node_state state = {.n_hosts = 0};
     struct rm_buf answer;
     char why[128];
     int r = ask_worker(s, "GET", "/node/v1/state", (struct rm_slice){NULL, 0}, v, &answer);
