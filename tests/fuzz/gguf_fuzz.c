@@ -2,11 +2,11 @@
 /* tests/fuzz/gguf_fuzz.c - any bytes as a model file.
  * The verdict is the same whether the bytes come at once or one by one; an error names the file and
  * is printable; what a good file tells fits together, and the memory formula answers for it or says
- * why not. */
+ * why not; the estimate agrees with the formula. */
 #include <string.h>
 
 #include "tests/fuzz/fuzz.h"
-#include "proto/gguf/kv_formula.h"
+#include "proto/gguf/estimate.h"
 
 enum { ONE_BY_ONE_MAX = 16384 };
 
@@ -81,6 +81,27 @@ static void check_formula(const struct gguf_head *h)
     }
 }
 
+/* The costs of an estimate give what the formula gives, at any other context and slots. */
+static void check_estimate(const struct gguf_head *h, bool q8)
+{
+    struct kv_query q = {.context = 512, .slots = 1, .q8 = q8, .unified = true};
+    char why[KV_WHY_MAX];
+    struct node_forecast f;
+    struct node_bytes b;
+    struct kv_bytes kv;
+    int r = gguf_estimate(h, &q, &f);
+
+    FUZZ_CHECK(f.known == (r == 0) && f.estimated == f.known && (f.error[0] == '\0') == f.known);
+    for (uint32_t i = 1; i < 5; i++) {
+        q.context = 700 * i * i;
+        q.slots = i;
+        if (r == 0 && node_forecast_at(&f, (uint32_t)q.context, i, q8, &b) == 0) {
+            FUZZ_CHECK(kv_formula(h, &q, &kv, why) == 0);
+            FUZZ_CHECK(b.kv == kv.kv + kv.recurrent && b.weights == h->weights);
+        }
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct gguf_head h, again;
@@ -95,6 +116,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (r == 0) {
         check_good(&h, size);
         check_formula(&h);
+        check_estimate(&h, false);
+        check_estimate(&h, true);
     } else {
         FUZZ_CHECK(strncmp(why, "fuzz.gguf: offset ", 18) == 0);
         check_text(why);
