@@ -279,6 +279,20 @@ static uint64_t load_ms_of(const struct node_ledger_row *row)
     return row->cold_ms > 0 ? row->cold_ms : row->warm_ms;
 }
 
+static void apply_row(const struct node_ledger_row *row, struct node_forecast *f)
+{
+    struct node_ledger_row judged = *row;
+
+    if (row->measured) {
+        f->total = row->expected;
+        f->measured = true;
+        return;
+    }
+    if (row->predicted == 0 || row->estimated)
+        judged.compute = f->compute;
+    f->total = ledger_expect(&judged, f->total, f->estimated, &f->measured);
+}
+
 void ledger_apply(const struct ledger *l, const struct desired_host *d, struct node_forecast *f)
 {
     const struct node_ledger_row *row, *newest = NULL;
@@ -287,13 +301,8 @@ void ledger_apply(const struct ledger *l, const struct desired_host *d, struct n
     if (!f->known || f->model_hash[0] == '\0')
         return;
     ledger_key_of(d, f->model_hash, l->build, &key);
-    if ((row = row_of(l, &key)) != NULL && row->measured) {
-        f->total =
-            row->expected; /* not judged anew: a prediction differs by some pages each time */
-        f->measured = true;
-    } else if (row != NULL) {
-        f->total = ledger_expect(row, f->total, f->estimated, &f->measured);
-    }
+    if ((row = row_of(l, &key)) != NULL)
+        apply_row(row, f);
     for (uint32_t i = 0; i < l->n; i++)
         if (strcmp(l->rows[i].key.model_hash, f->model_hash) == 0 && load_ms_of(&l->rows[i]) > 0 &&
             (newest == NULL || l->rows[i].last_s >= newest->last_s))

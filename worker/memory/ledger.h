@@ -16,7 +16,8 @@
  * In the last two cases, before they are capped: more for batches larger than any so far, by as
  * much as the computation's buffers are not used yet: compute * (batch - batch_most) / batch. On
  * devices those are taken whole when a model is loaded, so there it is too much; the cap bounds
- * that. A prediction from the file's header alone is a lower bound, so it caps nothing.
+ * that. A prediction from the file's header alone is a lower bound and caps nothing; with that one,
+ * or with none, the result counts as measured only when batches were as large as they may be.
  *
  * Cold or warm, and load_ms: a load is warm when, just before its engine started, at least
  * LEDGER_WARM_PART of the model's bytes were in the page cache (mincore(2) on samples, see

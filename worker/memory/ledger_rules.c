@@ -55,18 +55,19 @@ uint64_t ledger_expect(const struct node_ledger_row *row, uint64_t predicted, bo
                        bool *measured)
 {
     uint64_t peak = row != NULL ? ledger_bytes_sum(&row->peak) : 0, all, most;
+    bool whole = predicted > 0 && !estimated;
 
     *measured = false;
     if (peak == 0)
         return predicted;
-    if (ledger_bytes_sum(&row->full) == 0) {
-        *measured = peak >= predicted;
-        return larger(peak, predicted);
-    }
-    *measured = true;
-    all = (row->all_full ? peak : larger(peak, with_all_slots(row))) + headroom(row);
     most = larger(peak, predicted);
-    return estimated || predicted == 0 || all < most ? all : most;
+    if (ledger_bytes_sum(&row->full) == 0) {
+        *measured = whole && peak >= predicted;
+        return most;
+    }
+    *measured = whole || row->batch_most >= row->batch;
+    all = (row->all_full ? peak : larger(peak, with_all_slots(row))) + headroom(row);
+    return whole && all > most ? most : larger(all, estimated ? predicted : 0);
 }
 
 uint64_t ledger_average_ms(uint64_t before, uint64_t ms)

@@ -42,16 +42,21 @@ static const struct rule_row {
     {"one slot full, less than when loaded", 900, 850, 900, false, 1000, false, 900, true, 0, 0},
     {"one slot full, more than predicted", 900, 990, 990, false, 1000, false, 1000, true, 0, 0},
     {"one slot full, peak over prediction", 900, 1010, 1010, false, 1000, false, 1010, true, 0, 0},
-    {"one slot full, the prediction is a lower bound", 900, 990, 990, false, 500, true, 1260, true,
+    {"one slot full, the prediction is a lower bound", 900, 990, 990, false, 500, true, 1260, false,
      0, 0},
-    {"one slot full, no prediction", 900, 910, 920, false, 0, false, 940, true, 0, 0},
+    {"the same, with the largest batch", 900, 990, 990, false, 500, true, 1260, true, 0, 512},
+    {"the same, and a bound above", 900, 990, 990, true, 1500, true, 1500, true, 0, 512},
+    {"one slot full, no prediction", 900, 910, 920, false, 0, false, 940, false, 0, 0},
     {"all slots full", 900, 990, 995, true, 1000, false, 995, true, 0, 0},
     {"all slots full, above the prediction", 900, 990, 1200, true, 1000, false, 1200, true, 0, 0},
     {"no batch of the largest size yet", 900, 910, 910, true, 2000, false, 1294, true, 512, 128},
     {"the same, capped", 900, 910, 910, true, 1000, false, 1000, true, 512, 128},
     {"one slot full, small batches", 900, 910, 910, false, 2000, false, 1708, true, 1024, 128},
     {"the largest batch was there", 900, 910, 910, true, 2000, false, 910, true, 512, 512},
-    {"small batches, no prediction", 900, 910, 910, true, 0, false, 910, true, 0, 128},
+    {"small batches, no prediction", 900, 910, 910, true, 0, false, 910, false, 0, 128},
+    {"the largest batch, no prediction", 900, 910, 910, true, 0, false, 910, true, 0, 512},
+    {"only loaded, no prediction", 900, 0, 900, false, 0, false, 900, false, 0, 512},
+    {"only loaded, above a lower bound", 900, 0, 900, false, 500, true, 900, false, 0, 512},
 };
 
 static void run_rule(void **state)
@@ -326,6 +331,48 @@ static void an_older_file_keeps_its_rows(void **state)
     assert_int_equal(r->ill + r->damaged, 0);
 }
 
+/* What a forecast becomes: parts 100 + 200 + 300 + 400. */
+static void forecasts_are_the_measured_ones(void **state)
+{
+    struct rig *r = *state;
+    struct ledger *l = open_ledger(r);
+    struct desired_host d = wish();
+    struct node_ledger_row row = sample(1);
+    const struct node_forecast said = {
+        .known = true, .weights = 100, .kv = 200, .compute = 300, .other = 400, .total = 1000};
+    struct node_forecast f = said;
+
+    ledger_set_build(l, "0.1.0/0.5.0");
+    strcpy(f.model_hash, row.key.model_hash);
+    ledger_apply(l, &d, &f);
+    assert_true(f.total == 1000 && !f.measured && f.load_ms == 0); /* no row */
+    row.predicted = 0; /* its prediction has not come yet */
+    row.full = (struct ledger_bytes){0, 0, 0};
+    ledger_put(l, &row);
+    ledger_apply(l, &d, &f);
+    assert_true(f.total == 1000 && !f.measured && f.load_ms == 8000); /* peak: 971 */
+    row = sample(1);
+    row.all_full = true;
+    ledger_put(l, &row);
+    ledger_apply(l, &d, &f);
+    assert_true(f.total == 971 && f.measured && f.weights + f.kv + f.compute + f.other == 1000);
+    f = said;
+    strcpy(f.model_hash, row.key.model_hash);
+    d.slots++; /* another key of the same file: the load takes as long */
+    ledger_apply(l, &d, &f);
+    assert_true(f.total == 1000 && !f.measured && f.load_ms == 8000);
+    d.slots--;
+    ledger_set_build(l, "0.2.0/0.5.0"); /* another engine */
+    ledger_apply(l, &d, &f);
+    assert_true(f.total == 1000 && !f.measured);
+    ledger_set_build(l, "0.1.0/0.5.0");
+    f = (struct node_forecast){.known = false};
+    strcpy(f.model_hash, row.key.model_hash);
+    ledger_apply(l, &d, &f);
+    assert_true(f.total == 0 && !f.measured && f.load_ms == 0);
+    ledger_close(l);
+}
+
 static void the_build_is_known_while_the_program_stays(void **state)
 {
     struct rig *r = *state;
@@ -492,6 +539,7 @@ int main(void)
         cmocka_unit_test(errors_over_rows),
         IN_RIG(rows_come_back_whole),
         IN_RIG(an_older_file_keeps_its_rows),
+        IN_RIG(forecasts_are_the_measured_ones),
         IN_RIG(the_build_is_known_while_the_program_stays),
         IN_RIG(pages_go_by_id),
         IN_RIG(the_oldest_row_goes_when_it_is_full),
