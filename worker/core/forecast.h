@@ -17,10 +17,10 @@
 struct decoder_conf;
 struct loaded;
 
-/* Needs decoder_conf as for decoder_open. Takes 4 to 200 ms; with costs about twice that. Without
- * them costs.f16 and costs.q8_0 are not known and the rest of costs is zero.
- * Returns 0, RM_ERR_NOT_SUPPORTED (a libllama release whose breakdown is not known) or as
- * loader_open, with `why`; *out is zeroed then. */
+/* Needs decoder_conf as for decoder_open. Takes 4 to 200 ms; with costs up to half a second.
+ * Without them costs.f16 and costs.q8_0 are not known and the rest of costs is zero. Returns 0,
+ * RM_ERR_NOT_SUPPORTED (a libllama release whose breakdown is not known) or as loader_open, with
+ * `why`; *out is zeroed then. */
 RM_MUST_USE int forecast_run(const struct decoder_conf *conf, bool costs, struct node_forecast *out,
                              char *why, size_t n_why);
 
