@@ -44,14 +44,17 @@ static void room_evict(struct worker *w, struct host *h, const struct guard_host
     guard_why(r, short_of, sizeof(short_of));
     snprintf(why, sizeof(why), "had to go: %s; it took %llu MiB", short_of,
              (unsigned long long)(g->bytes >> 20));
-    rm_warn("memory", act == GUARD_DRAIN ? "short: a host is drained" : "short: a host is stopped",
+    rm_warn("memory",
+            act == GUARD_DRAIN  ? "short: a host is drained"
+            : act == GUARD_STOP ? "short: a host is stopped"
+                                : "very short: a host's drain is cut short",
             RM_S("role", g->role), RM_S("residency", node_residency_name(g->residency)),
             RM_S("lane", node_lane_name(g->lane)), RM_U("host_bytes", g->bytes),
             RM_U("available", r->available), RM_U("line", guard_line(r->reserve, r->system)),
             RM_F("pressure", r->pressure));
     w->room.drained += act == GUARD_DRAIN;
     w->room.stopped += act == GUARD_STOP;
-    host_evict(h, act == GUARD_STOP ? GUARD_STOP_DRAIN_MS : 0, why);
+    host_evict(h, act == GUARD_DRAIN ? 0 : GUARD_STOP_DRAIN_MS, why);
 }
 
 static void room_guard(struct worker *w)
@@ -70,6 +73,7 @@ static void room_guard(struct worker *w)
         return;
     case GUARD_DRAIN:
     case GUARD_STOP:
+    case GUARD_HURRY:
         room_evict(w, w->hosts[which], &hosts[which], act);
         break;
     case GUARD_REFUSE:

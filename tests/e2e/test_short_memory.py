@@ -206,6 +206,22 @@ def test_who_goes_when_memory_runs_out(tmp_path, tiny, make_model):
         assert "engine ended" not in worker.process.log()  # none of it was a failure
 
 
+def test_a_drain_is_cut_short_before_the_kernel_comes(tmp_path, make_model):
+    """Nearly nothing is left while a host drains: its requests get seconds, not what the role allows."""
+    endless = make_model("endless", embd=128, script=SCRIPT, loop=1, ctx=65536)
+    with grouped(tmp_path, 600) as (worker, group):
+        worker.host_ready("talk", endless, residency="on-demand", context=32768, drain_ms=600000)
+        with contextlib.closing(Hog(group)) as hog, worker.streaming("talk", max_tokens=30000) as response:
+            hog.leave(6)  # a quarter of the line is 9.4 MiB
+            worker.wait_state("talk", "draining", seconds=30)
+            begun = time.monotonic()
+            _, whole = read_stream(response)
+            took = time.monotonic() - begun
+            assert not whole and 3 < took < 30, took
+            wait_for("it is gone", lambda: (h := worker.host("talk"))["state"] == "failed" and h["pid"] == 0)
+        assert group.kills() == 0 and "very short: a host's drain is cut short" in worker.process.log()
+
+
 def test_the_kernel_kills_an_engine(tmp_path, tiny, make_model):
     """Told as such within a second of the kill; the engine goes before the worker, by its score."""
     big = make_model("big", embd=512, layers=4, ctx=32768)

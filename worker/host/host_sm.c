@@ -133,9 +133,13 @@ static unsigned sm_remove(struct host_sm *sm, const struct host_event *ev, uint6
     }
 }
 
-/* Who leaves anyway leaves at the pace it has; without an engine there is nothing to give back. */
+/* Who drains anyway may be told to be quicker; without an engine there is nothing to give back. */
 static unsigned sm_evict(struct host_sm *sm, uint32_t drain_ms, uint64_t now)
 {
+    uint64_t until = now + (drain_ms > 0 ? drain_ms : HOST_DRAIN_MS);
+
+    if (sm->phase == HOST_PH_DRAINING && until < sm->deadline_ms)
+        sm->deadline_ms = sm->leave_by_ms = until;
     if (sm->phase < HOST_PH_LOADING || sm->phase > HOST_PH_READY)
         return 0;
     sm->evicted = sm->save = true;

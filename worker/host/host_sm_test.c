@@ -310,6 +310,7 @@ static void short_memory_is_waited_for(void **state)
     assert_int_equal(host_sm_retry_ms(&sm, now), 1000);
 }
 
+#define HURRY ((struct host_event){.type = HOST_EV_EVICT, .drain_ms = 500})
 #define EVICT ((struct host_event){.type = HOST_EV_EVICT, .drain_ms = 2000})
 
 /* It drains, goes, and waits for room as one that was never started; its end was no failure. */
@@ -324,7 +325,10 @@ static void evicted_host_waits_for_room(void **state)
     assert_int_equal(step(&sm, WANT(REV_A), T0), 0); /* the wish is an old one */
     assert_int_equal(step(&sm, EVICT, T0 + 1000), 0);
     assert_int_equal(sm.deadline_ms, T0 + 2000);
+    assert_int_equal(step(&sm, HURRY, T0 + 100), 0);
+    assert_int_equal(sm.deadline_ms, T0 + 600);
     assert_int_equal(step(&sm, RUNNING(0), T0), HOST_DO_STOP | HOST_DO_SAVE | HOST_DO_TELL);
+    assert_int_equal(step(&sm, HURRY, T0 + 100), 0); /* it is told already */
     assert_int_equal(step(&sm, ENDED(CAUSE_SIGNAL), T0), HOST_DO_TELL);
     assert_int_equal(host_sm_shown(&sm, false), HOST_FAILED);
     assert_int_equal(sm.cause, CAUSE_MEMORY);

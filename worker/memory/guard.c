@@ -27,6 +27,11 @@ static bool reading_is_low(const struct guard_reading *r)
     return r->available < guard_line(r->reserve, r->system);
 }
 
+static bool reading_is_deep(const struct guard_reading *r)
+{
+    return r->available < guard_line(r->reserve, r->system) / GUARD_DEEP_PART;
+}
+
 static bool reading_is_bad(const struct guard_reading *r)
 {
     return reading_is_low(r) || r->pressure >= GUARD_PRESSURE_HIGH;
@@ -96,6 +101,18 @@ static enum guard_act choose(const struct guard_host *hosts, size_t n, size_t *w
     return best->residency == RESIDENCY_ON_DEMAND ? GUARD_DRAIN : GUARD_STOP;
 }
 
+/* The largest that is leaving and is not pinned; n: none. */
+static size_t leaving_one(const struct guard_host *hosts, size_t n)
+{
+    size_t best = n;
+
+    for (size_t i = 0; i < n; i++)
+        if (hosts[i].leaving && hosts[i].residency != RESIDENCY_PINNED &&
+            (best == n || hosts[i].bytes > hosts[best].bytes))
+            best = i;
+    return best;
+}
+
 static bool one_is_leaving(const struct guard_host *hosts, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -133,11 +150,19 @@ enum guard_act guard_step(struct guard *g, const struct guard_reading *r,
     run_of(&g->good_since_ms, reading_is_good(r), now_ms);
     run_of(&g->low_since_ms, reading_is_low(r) && !waits, now_ms);
     run_of(&g->pressed_since_ms, reading_is_bad(r) && !waits, now_ms);
+    run_of(&g->deep_since_ms, reading_is_deep(r) && waits, now_ms);
+    g->hurried = g->hurried && waits;
     if (fresh)
         return GUARD_REFUSE;
     if (has_lasted(g->good_since_ms, GUARD_CALM_MS, now_ms)) {
         *g = (struct guard){.refusing = false};
         return GUARD_ALLOW;
+    }
+    if (!g->hurried && has_lasted(g->deep_since_ms, GUARD_LOW_MS, now_ms) &&
+        leaving_one(hosts, n) < n) {
+        *which = leaving_one(hosts, n);
+        g->hurried = true;
+        return GUARD_HURRY;
     }
     if (!has_lasted(g->low_since_ms, GUARD_LOW_MS, now_ms) &&
         !has_lasted(g->pressed_since_ms, GUARD_PRESSED_MS, now_ms))

@@ -13,7 +13,8 @@
  * Who goes: on-demand hosts first, by lane (batch, interactive, autocomplete), in a lane the
  * largest; they drain as long as their role allows. Then the largest of the resident ones, after a
  * short drain. A pinned host never. One at a time: while an engine is leaving, for whatever reason,
- * nothing else is chosen. */
+ * nothing else is chosen. But when less than a quarter of the line is left for 3 s meanwhile, its
+ * drain is cut short: else the kernel would end some engine, and not this one. */
 #ifndef RM_MEMORY_GUARD_H
 #define RM_MEMORY_GUARD_H
 
@@ -26,6 +27,7 @@ enum {
                                  what is over */
     GUARD_PRESSURE_HIGH = 20, /* percent of time in which all tasks waited for memory (PSI full) */
     GUARD_PRESSURE_LOW = 10,
+    GUARD_DEEP_PART = 4,       /* of the line: so little left that drains are cut short */
     GUARD_STOP_DRAIN_MS = 5000 /* a resident host's running requests may finish for so long */
 };
 
@@ -51,15 +53,17 @@ enum guard_act {
     GUARD_REFUSE, /* from now on no engine may start */
     GUARD_DRAIN,  /* hosts[i] shall go when its requests are done */
     GUARD_STOP,   /* hosts[i] shall go within GUARD_STOP_DRAIN_MS */
+    GUARD_HURRY,  /* hosts[i], which is leaving, shall be gone within GUARD_STOP_DRAIN_MS */
     GUARD_EMPTY,  /* somebody should go, but nobody may; said once until calm */
     GUARD_ALLOW   /* calm again */
 };
 
 struct guard {
     bool refusing;
-    bool told_empty;
+    bool told_empty, hurried;  /* hurried: the one that is leaving */
     uint64_t good_since_ms;    /* while refusing: start of the run of good readings; 0: none */
     uint64_t low_since_ms;     /* of the run below the line in which nobody was leaving; 0: none */
+    uint64_t deep_since_ms;    /* of the run far below it in which somebody was; 0: none */
     uint64_t pressed_since_ms; /* of the run of bad readings of either kind, likewise */
 };
 
@@ -69,7 +73,7 @@ struct guard {
 uint64_t guard_line(uint64_t reserve, uint64_t system);
 
 /* Takes a reading and the hosts (n of them). now_ms: above 0, never falling. *which: the host of a
- * GUARD_DRAIN or GUARD_STOP, else untouched. */
+ * GUARD_DRAIN, GUARD_STOP or GUARD_HURRY, else untouched. */
 enum guard_act guard_step(struct guard *g, const struct guard_reading *r,
                           const struct guard_host *hosts, size_t n, uint64_t now_ms, size_t *which);
 

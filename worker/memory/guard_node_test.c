@@ -45,7 +45,7 @@ struct sim {
     struct guard_reading reading;
     struct sim_host h[HOSTS_MAX];
     size_t n;
-    unsigned evictions;
+    unsigned evictions, hurries;
 };
 
 static uint64_t rnd(struct sim *m)
@@ -180,6 +180,19 @@ static void sim_evict(struct sim *m, struct sim_host *h, enum guard_act act)
     assert_true(h->sm.phase == HOST_PH_DRAINING || h->sm.phase == HOST_PH_STOPPING);
 }
 
+static void sim_hurry(struct sim *m, struct sim_host *h)
+{
+    uint64_t until = m->now + GUARD_STOP_DRAIN_MS;
+
+    assert_true(m->reading.available < low / GUARD_DEEP_PART);
+    assert_true(h->sm.phase == HOST_PH_DRAINING || h->sm.phase == HOST_PH_STOPPING);
+    if (until < h->may_cut_ms)
+        h->may_cut_ms = until;
+    m->hurries++;
+    sim_event(m, h, &(struct host_event){.type = HOST_EV_EVICT, .drain_ms = GUARD_STOP_DRAIN_MS});
+    assert_true(h->sm.phase == HOST_PH_STOPPING || h->sm.deadline_ms <= until);
+}
+
 static void sim_second(struct sim *m)
 {
     struct guard_host hosts[HOSTS_MAX];
@@ -197,9 +210,11 @@ static void sim_second(struct sim *m)
     act = guard_step(&m->guard, &m->reading, hosts, m->n, m->now, &which);
     if (act == GUARD_DRAIN || act == GUARD_STOP)
         sim_evict(m, &m->h[which], act);
+    if (act == GUARD_HURRY)
+        sim_hurry(m, &m->h[which]);
 }
 
-static void run_node(uint64_t seed, unsigned *evictions)
+static void run_node(uint64_t seed, unsigned *evictions, unsigned *hurries)
 {
     struct sim m;
 
@@ -222,6 +237,7 @@ static void run_node(uint64_t seed, unsigned *evictions)
     for (size_t i = 0; i < m.n; i++)
         assert_int_equal(m.h[i].sm.phase, HOST_PH_READY);
     *evictions += m.evictions;
+    *hurries += m.hurries;
 }
 
 static void random_nodes(void **state)
@@ -229,15 +245,15 @@ static void random_nodes(void **state)
     const char *fixed = getenv("ROLEMESH_SEED");
     uint64_t seed =
         fixed != NULL ? strtoull(fixed, NULL, 10) : (uint64_t)(uintptr_t)&fixed ^ 0x5eed;
-    unsigned evictions = 0;
+    unsigned evictions = 0, hurries = 0;
 
     (void)state;
     print_message("seed %llu (ROLEMESH_SEED sets it)\n", (unsigned long long)seed);
     for (uint64_t i = 0; i < NODES; i++) {
-        run_node(seed + i, &evictions);
+        run_node(seed + i, &evictions, &hurries);
     }
-    print_message("%u hosts had to go on %d nodes\n", evictions, NODES);
-    assert_true(evictions > NODES / 2);
+    print_message("%u hosts had to go on %d nodes, %u had to hurry\n", evictions, NODES, hurries);
+    assert_true(evictions > NODES / 2 && hurries > NODES / 10);
 }
 
 int main(void)

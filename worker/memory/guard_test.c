@@ -28,7 +28,7 @@ static struct guard_reading reading(double gib, double pressure)
 
 /* A letter is one reading; the verdict after it stands below it: '.' calm, 'R' refusing.
  * g 4.5 GiB; m 4.4, between the lines; b 2.9; e exactly 3.0; P much memory, pressure 20;
- * p pressure 10; q pressure 9.9; n pressure 19.9 */
+ * d 0.7, far below it; p pressure 10; q pressure 9.9; n pressure 19.9 */
 static const struct story {
     const char *name, *readings, *verdicts;
 } stories[] = {
@@ -53,6 +53,8 @@ static struct guard_reading of_letter(char c)
         return reading(4.4, 0);
     case 'b':
         return reading(2.9, 0);
+    case 'd':
+        return reading(0.7, 0);
     case 'e':
         return reading(3.0, 0);
     case 'P':
@@ -141,9 +143,9 @@ static struct guard_host host_of_letter(char c)
 }
 
 /* One column is a second: the reading (letters as above), what the guard does ('.' nothing, '!'
- * refuses, '+' allows, '0' nobody may go, or the letter of the host that is told to go), and below
- * 'x' where the host that is leaving is gone afterwards. A host that must drain is written in
- * `drains`, the others are stopped. */
+ * refuses, '+' allows, '0' nobody may go, '>' the one that leaves shall hurry, or the letter of the
+ * host that is told to go), and below 'x' where the host that is leaving is gone afterwards. A host
+ * that must drain is written in `drains`, the others are stopped. */
 static const struct eviction {
     const char *name, *hosts, *readings, *acts, *gone, *drains;
 } evictions[] = {
@@ -161,6 +163,11 @@ static const struct eviction {
     {"low and pressed add up", "R", "PPPPbbb", "!......", "", ""},
     {"one at a time: nobody while one leaves", "BbR", "bbbbbbbbbbbbbb", "!..B.........b",
      "         x", "Bb"},
+    {"far below the line for three seconds: it shall hurry, once", "BbR", "bbbbbdddddddddddddd",
+     "!..B....>......b...", "           x", "Bb"},
+    {"the next one as well", "BbR", "ddddddddddddddddd", "!..B...>...b...>.", "       x       ",
+     "Bb"},
+    {"back at the line in between: no hurry", "BR", "bbbbddbddbddbdd", "!..B...........", "", "B"},
     {"equals go by name", "SR", "bbbbbbbbb", "!..R...S.", "   x   x", ""},
     {"a pinned host stays", "P", "bbbbbbbbbbbbbbbbbbbb", "!..0................", "", ""},
     {"what is not loaded gives nothing back", "-r", "bbbb", "!..r", "", ""},
@@ -185,7 +192,10 @@ static void run_eviction(void **state)
         got[i] = act == GUARD_REFUSE  ? '!'
                  : act == GUARD_ALLOW ? '+'
                  : act == GUARD_EMPTY ? '0'
+                 : act == GUARD_HURRY ? '>'
                                       : '.';
+        if (act == GUARD_HURRY)
+            assert_true(hosts[which].leaving && hosts[which].residency != RESIDENCY_PINNED);
         if (act == GUARD_DRAIN || act == GUARD_STOP) {
             got[i] = hosts[which].role[0];
             assert_int_equal(act == GUARD_DRAIN, strchr(e->drains, got[i]) != NULL);
