@@ -26,6 +26,13 @@ static const char *name_check(struct rm_slice name)
 
 #define AT(member) offsetof(struct plan_machine, member)
 static const struct conf_key node_keys[] = {
+    {.key = "card",
+     .type = &conf_size,
+     .offset = AT(card_bytes),
+     .max = MEMORY_MAX,
+     .effect = CONF_PLACE,
+     .help =
+         "memory of a graphics card's own, beside total: roles with GPU layers lie there whole"},
     {.key = "hosts",
      .type = &conf_texts,
      .offset = AT(hosts),
@@ -37,6 +44,12 @@ static const struct conf_key node_keys[] = {
      .max = MEMORY_MAX,
      .effect = CONF_PLACE,
      .help = "one allocation at most; absent: no limit"},
+    {.key = "mapped",
+     .type = &conf_size,
+     .offset = AT(mapped_bytes),
+     .max = MEMORY_MAX,
+     .effect = CONF_PLACE,
+     .help = "unified memory: what of total devices may map; absent, without a card: no device"},
     {.key = "others",
      .type = &conf_size,
      .offset = AT(others_bytes),

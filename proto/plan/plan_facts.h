@@ -20,6 +20,8 @@ struct plan_machine {
     uint64_t largest_bytes; /* one allocation at most; 0: no limit */
     uint64_t swap_bytes;    /* free, without zram */
     uint64_t others_bytes;  /* used by other programs */
+    uint64_t card_bytes;    /* memory of its devices' own, beside total */
+    uint64_t mapped_bytes;  /* of total, what devices may map; 0 and no card: no devices */
     struct conf_list hosts; /* roles that stand there now */
     struct conf_at at;
     size_t index;

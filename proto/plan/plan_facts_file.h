@@ -7,12 +7,14 @@
 #include "proto/conf/keys.h"
 #include "proto/plan/plan_facts.h"
 
+/* Forecasts of one role: bits of what a node is to it. */
+enum facts_kind { FACTS_PLAIN = 0, FACTS_MEASURED = 1, FACTS_DEVICE = 2, FACTS_KINDS = 4 };
+
 struct plan_facts_private {
     struct conf_arena arena;
     const struct plan_measured **measured; /* [map role]; NULL: not measured */
     struct node_state *states;             /* [map node] */
-    struct node_forecast *forecasts;       /* [map role]: predicted, the same on all nodes */
-    struct node_forecast *ledger;          /* [map role]: where it was measured */
+    struct node_forecast *forecasts;       /* [kinds * map roles + role], see enum facts_kind */
     struct plan_live_node *live_nodes;
     struct plan_live_pair *live_pairs;
 };

@@ -17,11 +17,10 @@ int plan_facts_alloc(struct plan_facts *f)
 
     p->measured = calloc(roles + 1, sizeof *p->measured);
     p->states = calloc(nodes + 1, sizeof *p->states);
-    p->forecasts = calloc(roles + 1, sizeof *p->forecasts);
-    p->ledger = calloc(roles + 1, sizeof *p->ledger);
+    p->forecasts = calloc(FACTS_KINDS * roles + 1, sizeof *p->forecasts);
     p->live_nodes = calloc(nodes + 1, sizeof *p->live_nodes);
     p->live_pairs = calloc(nodes * roles + 1, sizeof *p->live_pairs);
-    return p->measured != NULL && p->states != NULL && p->forecasts != NULL && p->ledger != NULL &&
+    return p->measured != NULL && p->states != NULL && p->forecasts != NULL &&
                    p->live_nodes != NULL && p->live_pairs != NULL
                ? 0
                : UV_ENOMEM;
@@ -34,7 +33,6 @@ void plan_facts_dealloc(struct plan_facts *f)
     free(p->measured);
     free(p->states);
     free(p->forecasts);
-    free(p->ledger);
     free(p->live_nodes);
     free(p->live_pairs);
 }
@@ -61,37 +59,56 @@ static struct node_costs costs_of(const struct plan_model *m, const struct map_r
                                .q8_0 = q8};
 }
 
+static struct node_forecast *forecast_of(const struct plan_facts *f, unsigned kind, size_t role)
+{
+    return &f->private->forecasts[kind * f->map->n_roles + role];
+}
+
+/* All of it in one buffer of a device. */
+static void lay_on_device(struct node_forecast *f)
+{
+    f->n_buffers = 1;
+    f->buffers[0] = (struct node_buffer){
+        .name = "device", .weights = f->weights, .kv = f->kv, .compute = f->compute};
+}
+
 int plan_facts_forecast(struct plan_facts *f, size_t role)
 {
     const struct map_role *r = &f->map->roles[role];
     const struct plan_model *m = f->models[r->model->index];
     const struct plan_measured *was = f->private->measured[role];
-    struct node_forecast *out = &f->private->forecasts[role];
+    struct node_forecast out;
     struct node_bytes b;
     int e;
 
     if (m == NULL)
         return 0; /* attach: nothing is known, nothing is counted */
-    *out = (struct node_forecast){.known = true,
-                                  .weights = m->weights_bytes,
-                                  .context = r->context,
-                                  .slots = r->slots,
-                                  .context_train = m->context_max,
-                                  .costs = costs_of(m, r)};
-    e = node_forecast_at(out, r->context, r->slots, r->kv == MAP_KV_Q8_0, &b);
+    out = (struct node_forecast){.known = true,
+                                 .weights = m->weights_bytes,
+                                 .context = r->context,
+                                 .slots = r->slots,
+                                 .context_train = m->context_max,
+                                 .costs = costs_of(m, r)};
+    e = node_forecast_at(&out, r->context, r->slots, r->kv == MAP_KV_Q8_0, &b);
     if (e < 0)
         return e;
-    out->kv = b.kv;
-    out->compute = b.compute;
-    out->output = b.output;
-    out->process = b.process;
-    out->other = b.output + b.process + b.checkpoints;
-    out->total = b.total;
-    out->largest = b.largest;
-    if (was != NULL) {
-        f->private->ledger[role] = *out;
-        f->private->ledger[role].measured = true;
-        f->private->ledger[role].total = was->total_bytes;
+    out.kv = b.kv;
+    out.compute = b.compute;
+    out.output = b.output;
+    out.process = b.process;
+    out.other = b.output + b.process + b.checkpoints;
+    out.total = b.total;
+    out.largest = b.largest;
+    for (unsigned kind = 0; kind < FACTS_KINDS; kind++) {
+        struct node_forecast *to = forecast_of(f, kind, role);
+
+        *to = out;
+        if ((kind & FACTS_MEASURED) != 0 && was != NULL) {
+            to->measured = true;
+            to->total = was->total_bytes;
+        }
+        if ((kind & FACTS_DEVICE) != 0)
+            lay_on_device(to);
     }
     return 0;
 }
@@ -108,13 +125,24 @@ static void state_of(const struct plan_machine *m, struct node_state *out)
 {
     uint64_t reserve = m->reserve_bytes < m->total_bytes ? m->reserve_bytes : m->total_bytes;
     uint64_t others = m->others_bytes < m->total_bytes ? m->others_bytes : m->total_bytes;
+    uint64_t total = m->total_bytes + m->card_bytes;
 
     snprintf(out->node, sizeof out->node, "%s", m->name);
-    out->memory = (struct node_memory){.total = m->total_bytes,
+    out->memory = (struct node_memory){.total = total,
                                        .available = m->total_bytes - others,
                                        .swap_total = m->swap_bytes,
+                                       .vram_total = m->card_bytes,
+                                       .vram_counted = m->card_bytes,
+                                       .gtt_total = m->mapped_bytes,
                                        .reserve = reserve,
-                                       .budget = m->total_bytes - reserve};
+                                       .budget = total - reserve};
+    if (m->card_bytes > 0 || m->mapped_bytes > 0) {
+        struct node_device *d = &out->devices.device[out->devices.n++];
+
+        *d = (struct node_device){.name = "device",
+                                  .kind = m->card_bytes > 0 ? DEVICE_GPU : DEVICE_IGPU,
+                                  .total = m->card_bytes > 0 ? m->card_bytes : m->mapped_bytes};
+    }
 }
 
 static struct plan_live_pair pair_of(const struct plan_facts *f, size_t role, size_t node)
@@ -123,11 +151,14 @@ static struct plan_live_pair pair_of(const struct plan_facts *f, size_t role, si
     const struct plan_model *m = f->models[r->model->index];
     const struct plan_measured *was = f->private->measured[role];
     const char *name = f->map->nodes[node].name;
-    bool measured = was != NULL && m != NULL && (was->nodes.n == 0 || lists(&was->nodes, name));
+    unsigned kind = FACTS_PLAIN;
 
+    if (was != NULL && (was->nodes.n == 0 || lists(&was->nodes, name)))
+        kind |= FACTS_MEASURED;
+    if (f->private->states[node].devices.n > 0 && r->gpu_layers != 0)
+        kind |= FACTS_DEVICE;
     return (struct plan_live_pair){.known = PLAN_FORECAST,
-                                   .forecast = measured ? &f->private->ledger[role]
-                                                        : &f->private->forecasts[role],
+                                   .forecast = forecast_of(f, kind, role),
                                    .standing = lists(&f->nodes[node]->hosts, r->name),
                                    .file = m == NULL || m->files.n == 0 || lists(&m->files, name)};
 }

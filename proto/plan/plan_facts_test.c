@@ -163,6 +163,36 @@ static void test_more_numbers(void **state)
     role_map_unref(map);
 }
 
+/* A card beside memory, and a device that maps half of it. */
+static void test_devices(void **state)
+{
+    static const char yaml[] =
+        "version: 1\nnodes: {a: {total: 100GiB, reserve: 10GiB, card: 24GiB}, "
+        "b: {total: 64GiB, mapped: 32GiB}}\n"
+        "models: {m: {weights: 20GiB, kv_per_token: 1KiB, compute: 1MiB}}\n"
+        "measured: {r: {total: 21GiB}}\n";
+    const uint64_t gib = UINT64_C(1) << 30;
+    struct role_map *map = map_of(MAP);
+    struct conf_report report;
+    struct plan_facts *facts;
+    struct plan_case c;
+
+    (void)state;
+    conf_report_init(&report);
+    assert_int_equal(plan_facts_parse("n.yaml", yaml, strlen(yaml), map, &report, &facts), 0);
+    assert_int_equal(plan_live_case(&facts->live, NULL, &c), 0);
+    assert_true(c.nodes[0].split && c.nodes[0].budget_bytes == 114 * gib);
+    assert_true(c.nodes[0].device_bytes == 24 * gib && c.nodes[0].main_bytes == 90 * gib);
+    assert_true(c.nodes[1].split && c.nodes[1].budget_bytes == 62 * gib);
+    assert_true(c.nodes[1].device_bytes == 32 * gib && c.nodes[1].main_bytes == 62 * gib);
+    assert_true(c.pairs[0].bytes == 21 * gib && c.pairs[0].device_bytes > 20 * gib);
+    assert_true(c.pairs[0].device_bytes < 21 * gib); /* the rest of it is the process */
+    plan_case_clear(&c);
+    plan_facts_free(facts);
+    conf_report_clear(&report);
+    role_map_unref(map);
+}
+
 /* --- the layouts of configs/plans/ -------------------------------------------------------------
  */
 
@@ -265,8 +295,8 @@ static void test_verdicts(void **state)
         layout_close(l);
     }
     closedir(dir);
-    assert_int_equal(fits, 8);
-    assert_int_equal(refused, 4);
+    assert_int_equal(fits, 9);
+    assert_int_equal(refused, 5);
 }
 
 static void check_ways(const char *name, const struct plan_way *wanted, size_t n_wanted)
@@ -308,10 +338,11 @@ static void test_ways(void **state)
 
 int main(void)
 {
-    enum { FIXED = 4, ROWS = sizeof rows / sizeof *rows };
+    enum { FIXED = 5, ROWS = sizeof rows / sizeof *rows };
     struct CMUnitTest tests[FIXED + ROWS] = {
         {"numbers by hand", test_numbers, NULL, NULL, NULL},
         {"window, swap, others, measured", test_more_numbers, NULL, NULL, NULL},
+        {"devices", test_devices, NULL, NULL, NULL},
         {"documented verdicts", test_verdicts, NULL, NULL, NULL},
         {"ways out", test_ways, NULL, NULL, NULL},
     };

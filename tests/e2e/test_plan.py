@@ -16,10 +16,10 @@ def worker(tmp_path):
         yield w
 
 
-def write_map(tmp_path, nodes, roles, models):
+def write_map(tmp_path, nodes, roles, models, reserve="64MiB"):
     doc = {
         "version": 1,
-        "nodes": {name: {"address": f"{host}:{port}", "reserve": "64MiB"} for name, (host, port) in nodes.items()},
+        "nodes": {name: {"address": f"{host}:{port}", "reserve": reserve} for name, (host, port) in nodes.items()},
         "models": {name: {"source": str(source)} for name, source in models.items()},
         "roles": roles,
     }
@@ -105,15 +105,16 @@ def test_asks_the_workers_of_the_map(worker, make_model, tmp_path):
 def test_a_map_that_cannot_fit(worker, make_model, tmp_path):
     worker.add_model("code", make_model("tiny", embd=128, script=SCRIPT, ctx=1 << 20))
     total = worker.state()["memory"]["total"]
+    reserve = f"{total // 2 >> 20}MiB"  # what others use, and how that changes, lies within it
     kv = worker.call("POST", "/node/v1/forecast", worker.desired("code", context=4096, slots=1)).json()["kv"] // 4096
     context = 1 << 20
     slots = next(s for s in range(1, 65) if context * s * kv > total or s == 64)
     if context * slots * kv <= total:
         pytest.skip("this machine is larger than the largest cache of the test's model")
     roles = {"code": {"model": "code", "context": context, "slots": slots}}
-    here = write_map(tmp_path, {"speed": worker.address}, roles, {"code": worker.models / "code.gguf"})
+    here = write_map(tmp_path, {"speed": worker.address}, roles, {"code": worker.models / "code.gguf"}, reserve)
     done = plan("--json", "--role-map", here)
-    assert done.returncode == 1, done
+    assert done.returncode == 1 and done.stderr == "", done
     said = checked(done.stdout)
     missing = said["conflict"]["missing"]
     assert not said["fits"] and said["conflict"]["roles"] == ["code"] and missing > 0
@@ -122,8 +123,17 @@ def test_a_map_that_cannot_fit(worker, make_model, tmp_path):
     # Each way out that was named really works.
     for way in said["ways_out"]:
         changed = {"code": {**roles["code"], way["key"]: way["value"]}}
-        here = write_map(tmp_path, {"speed": worker.address}, changed, {"code": worker.models / "code.gguf"})
+        here = write_map(tmp_path, {"speed": worker.address}, changed, {"code": worker.models / "code.gguf"}, reserve)
         assert plan("--role-map", here).returncode == 0, way
+
+
+def test_more_context_than_the_model_has(worker, make_model, tmp_path):
+    worker.add_model("code", make_model("short", embd=128, script=SCRIPT, ctx=2048))
+    roles = {"code": {"model": "code", "context": 4096, "slots": 1}}
+    here = write_map(tmp_path, {"speed": worker.address}, roles, {"code": worker.models / "code.gguf"})
+    done = plan("--role-map", here)
+    line = next(x for x in done.stdout.splitlines() if x.startswith("  not   code"))
+    assert done.returncode == 1 and "code.gguf" in line and "4096" in line and "2048" in line
 
 
 def test_nobody_answers(tmp_path):
