@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What a worker measures of its engines, what it keeps over restarts, and what becomes of its history file when things go
-wrong: the real core on small models, the kernel's own figures read beside the worker."""
+"""What a worker measures of its engines, what it keeps over restarts, and what becomes of its history file when things
+go wrong: the real core on small models, the kernel's own figures read beside the worker."""
 import contextlib
 import json
 import os
@@ -11,6 +11,7 @@ import subprocess
 import threading
 
 import pytest
+from cluster_rig import Cluster
 from rig import SLOW, free_port, program, wait_for
 from worker_rig import ANSWER, SCRIPT, Worker, text_in
 
@@ -255,8 +256,9 @@ def ledger_command(*args):
 def role_map(tmp_path, nodes):
     path = tmp_path / "map.yaml"
     lines = [f'  {name}: {{ address: "{host}:{port}" }}' for name, (host, port) in nodes.items()]
-    roles = '  ask: { modes: [ask], model: m, context: 1Ki, slots: 1 }'
-    path.write_text("\n".join(["version: 1", "nodes:", *lines, "models:", '  m: { source: "/m.gguf" }', "roles:", roles, ""]))
+    rest = ["models:", '  m: { source: "/m.gguf" }']
+    rest += ["roles:", "  ask: { modes: [ask], model: m, context: 1Ki, slots: 1 }"]
+    path.write_text("\n".join(["version: 1", "nodes:", *lines, *rest, ""]))
     return path
 
 
@@ -303,6 +305,27 @@ def test_a_node_that_does_not_answer_hides_no_other(worker, tiny, tmp_path):
     assert "NODE speed\n" in done.stdout and "\ncode " in done.stdout
 
 
+def test_behind_a_gateway(tmp_path):
+    """The gateway says where the workers are."""
+    model = {"m": {"embd": 128, "script": SCRIPT}}
+    cluster = Cluster(tmp_path, ["a", "b"], model, {"ask": "modes: [ask], model: m, context: 512, slots: 1"}).start()
+    try:
+        url = f"http://127.0.0.1:{cluster.port}"
+
+        def told():
+            s = json.loads(ledger_command("--gateway", url, "--json").stdout)
+            return s if any(n["rows"] for n in s["nodes"]) else None
+
+        said = wait_for("the ledger has a row", told)
+        assert [n["node"] for n in said["nodes"]] == ["a", "b"]
+        row = next(r for n in said["nodes"] for r in n["rows"])
+        assert row["model"] == "m" and row["key"]["context"] == 512 and row["loads"] == 1
+        done = ledger_command("--gateway", url, "--node", "c")
+        assert done.returncode == 1 and "no node is called 'c'" in done.stderr
+    finally:
+        cluster.stop()
+
+
 # ---- the endpoint ----
 
 
@@ -317,7 +340,7 @@ def test_pages_and_refusals(worker, tiny):
     last = ledger(worker, f"?limit=2&after={first['next']}")
     assert [r["key"]["context"] for r in last["rows"]] == contexts[2:] and last["next"] == 0
     assert first["node"] == "speed" and first["errors"]["count"] == 0
-    bad = ["limit=0", "limit=101", "limit=", "after=x", "after=1&after=2", "limit=1&&", "other=1", "after=12345678901234567"]
+    bad = ["limit=0", "limit=101", "limit=", "after=x", "after=1&after=2", "limit=1&&", "other=1", f"after=1{0:016}"]
     for query in bad:
         answer = worker.call("GET", f"/node/v1/ledger?{query}")
         assert (answer.status, answer.error["code"]) == (400, "invalid_value"), query
