@@ -167,7 +167,7 @@ static void say_coming(const struct cluster_role *role, const struct coming *c, 
                  node_host_state_name(c->host->facts.state), c->node, (int)(c->progress * 100),
                  eta);
     else if (note->state == ROUTE_NOTE_WAITS)
-        snprintf(out, n, "%s waits for %s%s", role->name,
+        snprintf(out, n, "%s waits for %.300s%s", role->name,
                  note->text[0] != '\0' ? note->text : "room", eta);
     else if (c->node != NULL)
         snprintf(out, n, "%s is being loaded on %s%s", role->name, c->node, eta);
