@@ -19,10 +19,10 @@ ONE, TWO = "This is the first file.", "This is the other file."
 
 
 def gate(tmp):
-    """A core that waits at the gate before it loads, if the gate is shut; how it dies may be ordered. Forecasts pass."""
+    """A core that waits at the gate before it loads, if the gate is shut; how it dies may be ordered. Questions for forecasts and devices pass."""
     path = tmp / "core-behind-a-gate"
     path.write_text(f"""#!/bin/sh
-case " $* " in *" --forecast "*) exec "{program('rolemesh-core')}" "$@" ;; esac
+case " $* " in *" --forecast "* | *" --devices "*) exec "{program('rolemesh-core')}" "$@" ;; esac
 if [ -e "{tmp}/shut" ]; then
     : > "{tmp}/waits"
     while [ -e "{tmp}/shut" ]; do sleep 0.02; done
