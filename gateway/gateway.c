@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/time.h>
 
-#include "gateway/drive.h"
+#include "gateway/drive/drive.h"
 #include "gateway/front/front.h"
 #include "gateway/map/keeper.h"
 #include "gateway/ops/ops.h"

@@ -172,7 +172,8 @@ RM_MUST_USE int hosting_reshape(struct hosting *h, size_t n_roles, size_t n_node
 typedef void hosting_act(void *arg, const struct hosting_action *a);
 
 /* One round; to be called when a fact changes and at least once a second. Each action is to be
- * carried out at once, in order (CLOSE must hold when it returns); act may not call back in.
+ * carried out at once, in order (CLOSE must hold when it returns); act may not call back in, but
+ * with the hosting_answer() to the very action that it was given.
  * now_ms: never falling, above 0. */
 void hosting_step(struct hosting *h, const struct hosting_facts *f, uint64_t now_ms,
                   hosting_act *act, void *arg);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* gateway/drive/drive.h - drives the workers to what the role map wants and requests need.
+ * Holds one link (mesh) a node, tells route what the links hear, asks workers for forecasts, and
+ * carries out what the hosting machine (place) decides: puts and deletes hosts, closes them for new
+ * requests, has plans solved in the thread pool, tells route what is being loaded. Everything it
+ * asks for is idempotent and carries this gateway's epoch; a worker that has stored a higher one
+ * answers 409, and this gateway then routes but places no more. A host that the map does not change
+ * is never touched; what leaves the map is drained and given up.
+ *
+ *   link ──state, lost──► drive ──► route (who may get requests, what is loading)
+ *     ▲                  facts│ ▲ actions            ▲ demand
+ *     └── PUT, DELETE,     hosting (place) ◄─────────┘
+ *         POST forecast       └── replan ──► thread pool                    Loop thread only.
+ *
+ * Files: drive.c life, maps and their tables; nodes.c links and what they hear; ask.c questions to
+ * workers; facts.c facts for the machine; run.c rounds and actions. */
+#ifndef RM_GATEWAY_DRIVE_H
+#define RM_GATEWAY_DRIVE_H
+
+#include <uv.h>
+
+#include "gateway/route/route.h"
+#include "proto/conf/role_map.h"
+
+struct drive;
+
+/* Takes a reference of map, borrows route until drive_close. epoch: the wall clock in milliseconds;
+ * raised above the highest one that a worker tells before anything is asked for, so that a clock
+ * that is behind does not fence a new gateway. Returns 0 or a libuv code. */
+RM_MUST_USE int drive_new(uv_loop_t *loop, struct role_map *map, struct route *route,
+                          uint64_t epoch, struct drive **out);
+
+/* Takes a reference. Links of nodes that stay at their address are kept; a node that leaves the map
+ * is let go when its hosts are (or after DRIVE_LEAVE_MS without its answer). The route has been
+ * given the map before: it must know the nodes to be told the way to them. Returns 0 or a libuv
+ * code (the old map stays). */
+RM_MUST_USE int drive_set_map(struct drive *d, struct role_map *map);
+
+/* Closes the links; hosts stay as they are. NULL is fine. */
+void drive_close(struct drive *d);
+
+/* True once every node has spoken or had its chance (3 s): before that, nothing is asked for. */
+bool drive_is_settled(const struct drive *d);
+
+/* Appends the shortfalls as a JSON array: {"role","reason","missing_bytes"}. Returns as rm_buf_put.
+ */
+int drive_write_shortfalls(const struct drive *d, struct rm_buf *out);
+
+#endif
