@@ -19,51 +19,19 @@ struct drive_ask {
 
 /* ---- what is asked for ---- */
 
-static enum node_residency residency_of(const struct map_role *role)
-{
-    if (role->residency == MAP_PINNED)
-        return RESIDENCY_PINNED;
-    return role->residency == MAP_ON_DEMAND ? RESIDENCY_ON_DEMAND : RESIDENCY_RESIDENT;
-}
-
-static enum node_lane lane_of(const struct map_role *role)
-{
-    if (role->lane == MAP_LANE_AUTOCOMPLETE)
-        return LANE_AUTOCOMPLETE;
-    return role->lane == MAP_LANE_BATCH ? LANE_BATCH : LANE_INTERACTIVE;
-}
-
 void drive_desired(const struct drive *d, const struct map_role *role, struct desired_host *out)
 {
-    *out = (struct desired_host){
-        .epoch = d->epoch,
-        .engine = role->engine.kind == MAP_ENGINE_ATTACH ? ENGINE_ATTACH : ENGINE_CORE,
-        .context = role->context,
-        .slots = role->slots,
-        .batch = role->batch,
-        .threads = role->threads,
-        .gpu_layers = role->gpu_layers,
-        .queue_max = role->queue_max,
-        .residency = residency_of(role),
-        .lane = lane_of(role),
-    };
-    snprintf(out->role, sizeof out->role, "%s", role->name);
-    snprintf(out->model, sizeof out->model, "%s", role->model_name);
-    snprintf(out->kv, sizeof out->kv, "%s", map_kv_name(role->kv));
-    if (out->engine == ENGINE_ATTACH) {
-        snprintf(out->url, sizeof out->url, "%s", role->engine.url);
-        snprintf(out->engine_model, sizeof out->engine_model, "%s",
-                 role->model->attached != NULL ? role->model->attached : "");
-    } else {
-        snprintf(out->source, sizeof out->source, "%s",
-                 role->model->path != NULL ? role->model->path : role->model->source);
-    }
+    plan_desired_host(role, out);
+    out->epoch = d->epoch;
 }
 
 /* A new residency or lane touches no engine, but the worker must hear of it. */
 bool drive_is_up_to_date(const struct node_host *h, const struct map_role *role)
 {
-    return h->residency == residency_of(role) && h->lane == lane_of(role);
+    struct desired_host desired;
+
+    plan_desired_host(role, &desired);
+    return h->residency == desired.residency && h->lane == desired.lane;
 }
 
 /* ---- a question's life ---- */
@@ -301,6 +269,13 @@ void drive_update(struct drive *d, size_t role, size_t node)
     p->updating = put(d, ASK_UPDATE, role, node) == 0;
 }
 
+/* A host of the same settings may come back to this node, and its conversations with it. */
+static bool saves(const struct drive *d, size_t role, size_t node)
+{
+    return d->roles[role].conf != NULL && !d->nodes[node]->leaving &&
+           d->f_pairs[role * d->n_nodes + node].current;
+}
+
 void drive_delete(struct drive *d, size_t role, size_t node)
 {
     struct drive_pair *p = drive_pair(d, role, node);
@@ -310,8 +285,8 @@ void drive_delete(struct drive *d, size_t role, size_t node)
         p->unload_after = true;
         return;
     }
-    snprintf(target, sizeof target, "/node/v1/hosts/%s?epoch=%" PRIu64, d->roles[role].name,
-             d->epoch);
+    snprintf(target, sizeof target, "/node/v1/hosts/%s?epoch=%" PRIu64 "%s", d->roles[role].name,
+             d->epoch, saves(d, role, node) ? "&save=1" : "");
     if (ask_send(d, ASK_DELETE, role, node, "DELETE", target, (struct rm_slice){NULL, 0},
                  on_asked) < 0)
         ask_failed(d, role, node, HOSTING_UNLOAD);

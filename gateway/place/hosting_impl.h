@@ -107,6 +107,8 @@ void hosting_emit(struct hosting *h, const struct hosting_action *a);
 /* Notes a failed load. */
 void hosting_note_failure(struct hosting *h, size_t role, size_t node, bool for_good);
 
+/* The node takes loads of the role now, if there is room. */
+bool hosting_can_load(const struct hosting *h, size_t role, size_t node);
 void hosting_turns(struct hosting *h); /* sets the targets of on-demand roles */
 void hosting_ask_plan(struct hosting *h);
 

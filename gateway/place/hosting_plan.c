@@ -212,7 +212,8 @@ static void view_target(const struct hosting *h, size_t role, size_t node, struc
     const struct hosting_cell *c = hosting_cell(h, role, node);
     bool loading = c->asked || hosting_pair(h, role, node)->seen == HOSTING_LOADING;
 
-    if (v->state == HOSTING_IS_LOADING || (v->state == HOSTING_IS_NEXT && !loading))
+    if (v->state == HOSTING_IS_LOADING || (v->state == HOSTING_IS_NEXT && !loading) ||
+        !h->f->nodes[node].reachable) /* nobody knows what comes of it */
         return;
     v->state = loading ? HOSTING_IS_LOADING : HOSTING_IS_NEXT;
     v->node = node;
@@ -241,8 +242,11 @@ void hosting_role_view(const struct hosting *h, const struct hosting_facts *f, s
     for (uint64_t t = h->lines[role].target; t != 0; t &= t - 1)
         if (hosting_pair(&view, role, (size_t)__builtin_ctzll(t))->seen != HOSTING_FAILED)
             view_target(&view, role, (size_t)__builtin_ctzll(t), out);
-    if (out->state == HOSTING_IS_OFF && r->waiting > 0 && !r->leaving) {
+    for (size_t n = 0; n < h->n_nodes && r->waiting > 0 && !r->leaving; n++) {
         uint64_t bound = hosting_bound_ms(r->wish);
+
+        if (out->state != HOSTING_IS_OFF || !hosting_can_load(&view, role, n))
+            continue;
 
         out->state = HOSTING_IS_WAITING;
         out->eta_ms = bound > r->oldest_ms ? bound - r->oldest_ms : 0;

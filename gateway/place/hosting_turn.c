@@ -76,8 +76,7 @@ static int64_t due_in_ms(const struct hosting *h, size_t role)
 
 /* ---- what no longer counts ---- */
 
-/* The node can take a load now. */
-static bool can_load(const struct hosting *h, size_t role, size_t node)
+bool hosting_can_load(const struct hosting *h, size_t role, size_t node)
 {
     const struct hosting_node *n = &h->f->nodes[node];
     const struct hosting_pair *p = hosting_pair(h, role, node);
@@ -103,7 +102,7 @@ static bool is_over(const struct hosting *h, size_t role, size_t node, enum host
         return true;
     *why = HOSTING_IDLE;
     if (!hosting_holds(h, role, node))
-        return r->waiting == 0 || !can_load(h, role, node);
+        return r->waiting == 0 || !hosting_can_load(h, role, node);
     if (p->seen == HOSTING_DRAINING && !c->unloading) /* its worker lets it go */
         return true;
     *why = HOSTING_CHANGED;
@@ -343,7 +342,7 @@ static bool take_turn(struct hosting *h, size_t role, uint64_t not_on, bool may_
 
     for (size_t n = 0; n < h->n_nodes; n++) {
         if ((not_on & hosting_bit(n)) != 0 || hosting_is_target(h, role, n) ||
-            !can_load(h, role, n) || !find_room(h, role, n, false, &room) ||
+            !hosting_can_load(h, role, n) || !find_room(h, role, n, false, &room) ||
             (!may_evict && room.n > 0))
             continue;
         if (node == SIZE_MAX || is_better(h, role, &room, n, &best, node)) {
@@ -434,7 +433,7 @@ static uint64_t nodes_for(const struct hosting *h, size_t role)
     uint64_t nodes = 0;
 
     for (size_t n = 0; n < h->n_nodes; n++)
-        if (can_load(h, role, n) && find_room(h, role, n, true, &room))
+        if (hosting_can_load(h, role, n) && find_room(h, role, n, true, &room))
             nodes |= hosting_bit(n);
     return nodes;
 }

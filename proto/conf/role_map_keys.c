@@ -256,7 +256,7 @@ static const struct conf_key role_keys[] = {
      .min = 1000,
      .max = 86400000,
      .effect = CONF_LIVE,
-     .help = "on-demand: unloaded after so long without a request; read, not acted on yet"},
+     .help = "on-demand: unloaded after so long without a request"},
     {.key = "kv",
      .type = &conf_enum,
      .offset = AT(kv),
@@ -327,9 +327,10 @@ static const struct conf_key role_keys[] = {
      .fallback = "resident",
      .words = residency_words,
      .effect = CONF_PLACE,
-     .help = "pinned, resident or on-demand: who is placed first; when a node's memory runs short, "
-             "on-demand hosts go first, then resident ones, pinned ones never. So far on-demand "
-             "roles are loaded like resident ones"},
+     .help =
+         "pinned: hosted first, never made to go; resident: hosted while there is room, goes only "
+         "for a more important wish or when a node's memory runs short; on-demand: loaded by "
+         "its first request, takes turns where there is no room for all, goes first"},
     {.key = "slots",
      .type = &conf_u32,
      .offset = AT(slots),

@@ -144,7 +144,7 @@ def test_loading_is_no_reason_to_be_refused(gateway):
 def test_a_node_that_dies_while_it_loads_ends_in_a_503_that_says_so(gateway):
     g = gateway(load_s=3600 * 24, deadline="1s")
     with g.send(CHAT) as sock:
-        wait_for("a load", lambda: g.role()["loading"])
+        wait_for("a load that its worker tells of", lambda: g.role()["loading"] and g.role()["hosts"])
         g.worker.close()  # and its watch stream with it
         answer = read_all(sock).decode()
     assert answer.startswith("HTTP/1.1 503 "), answer
