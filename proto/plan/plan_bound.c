@@ -376,21 +376,25 @@ bool plan_worse(const struct search *s, uint32_t depth)
     return true;
 }
 
-void plan_keep_best(struct search *s)
+void plan_take_over(struct search *s)
 {
     struct plan_out *o = s->out;
-    uint32_t count[PLAN_COUNTS];
 
-    plan_bound(s, s->n_units, count);
-    if (plan_compare(count, o->count) >= 0)
-        return;
-    memcpy(o->count, count, sizeof o->count);
     memcpy(o->hosts, s->hosts, sizeof o->hosts);
     for (size_t n = 0; n < s->in->n_nodes; n++) {
-        bool used = s->in->nodes[n].usable;
-
-        o->used_bytes[n] = used ? s->cap[n][0] - s->free[n][0] : 0;
+        o->used_bytes[n] = s->in->nodes[n].usable ? s->cap[n][0] - s->free[n][0] : 0;
         o->swap_bytes[n] = plan_swap_of(s, n);
     }
     s->done = plan_compare(o->count, o->bound) <= 0;
+}
+
+void plan_keep_best(struct search *s)
+{
+    uint32_t count[PLAN_COUNTS];
+
+    plan_bound(s, s->n_units, count);
+    if (plan_compare(count, s->out->count) >= 0)
+        return;
+    memcpy(s->out->count, count, sizeof count);
+    plan_take_over(s);
 }

@@ -84,6 +84,16 @@ static inline uint64_t plan_bit(size_t i)
     return UINT64_C(1) << i;
 }
 
+/* splitmix64: every question's random numbers are the same each time. */
+static inline uint64_t plan_mix(uint64_t *state)
+{
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
 static inline uint32_t plan_ones(uint64_t mask) /* inline on every processor */
 {
     mask -= mask >> 1 & UINT64_C(0x5555555555555555);
@@ -192,6 +202,13 @@ void plan_decided(const struct search *s, uint32_t depth, uint32_t *count);
 
 /* Keeps the partial plan, of which all units are decided, as the best so far when it is better. */
 void plan_keep_best(struct search *s);
+
+/* The partial plan's hosts and what they use become the best plan's, whose counts are set. */
+void plan_take_over(struct search *s);
+
+/* plan_shift.c: moves hosts so that free bytes come together, without making a count worse; so many
+ * are moved at random before. False: nothing was moved. until: steps. */
+bool plan_shift(struct search *s, uint64_t until, size_t kicks, uint64_t *random);
 
 /* plan_branch.c: searches the question until it is answered or steps_stop is reached (cut). */
 void plan_branch(struct search *s);

@@ -357,12 +357,12 @@ static const struct scale scales[] = {
     {"mixed nodes, full", 85, false, false, false, false, 1, 20},
     {"replicas", 70, true, false, false, false, 2, 20},
     {"allow lists", 75, true, false, true, false, 1, 20},
-    {"allow lists, too full", 120, false, false, true, false, 1, 16},
+    {"allow lists, too full", 120, false, false, true, false, 1, 20},
     {"headroom, full", 90, true, false, false, true, 1, 20},
-    {"headroom, lists, too full", 115, false, false, true, true, 1, 18},
+    {"headroom, lists, too full", 115, false, false, true, true, 1, 20},
     {"on-demand headroom", 70, true, false, true, true, 1, 20},
     {"standing, one node lost", 75, true, true, false, true, 1, 20},
-    {"standing, mixed, full", 85, false, true, false, false, 2, 16},
+    {"standing, mixed, full", 85, false, true, false, false, 2, 18},
 };
 
 static uint64_t scale_node(const struct scale *c, size_t n)

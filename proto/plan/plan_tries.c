@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* proto/plan/plan_tries.c - good plans soon: six quick tries, then a few nodes at a time.
  * An improvement opens the hosts of two or three nodes, with everything that has no host, and
- * searches that question for so many steps at most; what is better is kept. It goes on as long as
- * it finds something, and never past the bound. */
+ * searches that question for so many steps at most; what is better is kept. While roles are left
+ * out for lack of room, free bytes are brought together (plan_shift.c), also after the plan was
+ * shaken: a few hosts moved at random, to others that are as good. It goes on as long as it finds
+ * something, for half of the steps, and never past the bound. */
 #include "proto/plan/plan_search.h"
 
 #include <string.h>
 
-enum { PAIR_STEPS = 200, TRIPLE_STEPS = 400 };
+enum { PAIR_STEPS = 200, TRIPLE_STEPS = 400, FILL_STEPS = 60, SHAKES = 100 };
 
 enum keep { KEEP_ALL, KEEP_BY_LEVEL, KEEP_NONE };
 
@@ -121,13 +123,20 @@ static uint64_t nodes_of_role(const struct search *s, size_t role, size_t count)
     }
 }
 
-static uint64_t focus(const struct search *s)
+static size_t gap_at(const struct search *s)
 {
-    uint64_t nodes = 0;
     size_t i = 0;
 
     while (i < PLAN_COUNTS - 1 && s->out->count[i] <= s->out->bound[i])
         i++;
+    return i;
+}
+
+static uint64_t focus(const struct search *s)
+{
+    uint64_t nodes = 0;
+    size_t i = gap_at(s);
+
     for (size_t n = 0; n < s->in->n_nodes && i == PLAN_SWAPPED; n++)
         nodes |= s->out->swap_bytes[n] > 0 ? plan_bit(n) : 0;
     for (size_t r = 0; r < s->in->n_roles && i != PLAN_SWAPPED; r++)
@@ -153,39 +162,65 @@ static bool improve_pairs(struct search *s, uint64_t until)
     return better;
 }
 
-static uint64_t mix(uint64_t *state) /* splitmix64 */
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static void improve_triples(struct search *s, uint64_t until)
+static void improve_triples(struct search *s, uint64_t until, uint64_t *random)
 {
     size_t n = s->in->n_nodes, misses = 0;
-    uint64_t state = 1;
 
     while (n > 2 && misses < n * n && may_go_on(s, until)) {
-        uint64_t around = focus(s), scope = plan_bit(plan_first(around));
+        uint64_t around = focus(s), scope;
 
-        for (size_t skip = mix(&state) % plan_ones(around); skip > 0; skip--)
+        for (size_t skip = plan_mix(random) % plan_ones(around); skip > 0; skip--)
             around &= around - 1;
         scope = around & -around;
         while (plan_ones(scope) < 3)
-            scope |= plan_bit(mix(&state) % n);
+            scope |= plan_bit(plan_mix(random) % n);
         misses = improve(s, scope, TRIPLE_STEPS) ? 0 : misses + 1;
     }
 }
 
+/* What now fits without moving anything. */
+static bool fill(struct search *s)
+{
+    uint32_t before[PLAN_COUNTS];
+    uint64_t hosts[PLAN_ROLES_MAX];
+
+    memcpy(before, s->out->count, sizeof before);
+    memcpy(hosts, s->out->hosts, sizeof hosts);
+    plan_question(s, all_nodes(s), hosts, SLOTS);
+    s->steps_stop = s->steps + FILL_STEPS < s->steps_max ? s->steps + FILL_STEPS : s->steps_max;
+    s->memo_on = false;
+    plan_branch(s);
+    return plan_compare(s->out->count, before) < 0;
+}
+
+/* Shakes the plan and brings the holes together again, as long as that lets in what was out. */
+static bool improve_shaken(struct search *s, uint64_t until, uint64_t *random)
+{
+    bool better = false;
+
+    for (unsigned misses = 0; misses < SHAKES && may_go_on(s, until); misses++) {
+        if (gap_at(s) > PLAN_NO_HEADROOM)
+            break;
+        if (!plan_shift(s, until, 3 + plan_mix(random) % 6, random) || !fill(s))
+            continue;
+        better = true;
+        misses = 0;
+    }
+    return better;
+}
+
 void plan_improve(struct search *s)
 {
-    uint64_t until = s->steps + s->steps_max / 2;
+    uint64_t until = s->steps + s->steps_max / 2, random = 1;
 
     if (s->in->n_nodes < 2)
         return;
-    while (may_go_on(s, until) && improve_pairs(s, until))
-        ;
-    improve_triples(s, until);
+    do
+        while (may_go_on(s, until) && improve_pairs(s, until))
+            ;
+    while (may_go_on(s, until) && gap_at(s) <= PLAN_NO_HEADROOM &&
+           plan_shift(s, until, 0, &random));
+    while (may_go_on(s, until) && improve_shaken(s, until, &random))
+        improve_pairs(s, until);
+    improve_triples(s, until, &random);
 }
