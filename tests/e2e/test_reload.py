@@ -799,3 +799,102 @@ def test_a_role_that_no_node_can_host_says_why_and_leaves_the_others(running, na
         c.map.write_text(good)
         c.gateway.signal(signal.SIGHUP)
         wait_for("it is gone", lambda: c.role(new) is None)
+
+
+# ---- what the difference says is what happens ----
+
+BASE = {"modes": "[ask]", "model": "ask", "context": "1Ki", "slots": 1, "nodes": "[speed, reasoning]"}
+TOUCHED = [
+    ({"context": "2Ki"}, "replaced"), ({"slots": 2}, "replaced"), ({"kv": "q8_0"}, "replaced"), ({"batch": 64}, "replaced"),
+    ({"threads": 1}, "replaced"), ({"gpu_layers": 0}, "replaced"), ({"model": "same"}, "replaced"), ({"model": "other"}, "replaced"),
+    ({"modes": "[ask, question]"}, None), ({"fallback": "[rest]"}, None), ({"queue_max": 3}, None), ({"queue_deadline": "7s"}, None),
+    ({"idle_unload": "5m"}, None), ({"lane": "batch"}, None), ({"residency": "pinned"}, "replanned"), ({"overcommit": "swap"}, "replanned"),
+    ({"nodes": "[speed]"}, "replanned"), ({"nodes": None, "deny": "[reasoning]"}, "replanned"), ({"replicas": 2}, "replanned"),
+]
+
+
+@pytest.mark.slow
+def test_an_edit_touches_the_hosts_that_the_difference_names_and_no_other(tmp_path):
+    """Each edit of one role, beside a role that is never named. What is to be replaced is, what stays fits and stays:
+    that the gateway has acted on the map is seen by a role that comes with each edit."""
+    models = {"ask": {"script": ASK, "embd": 128}, "other": {"script": "Something else."}}
+    rest = "modes: [rest], model: other, context: 512, slots: 1, nodes: [speed]"
+    c = Cluster(tmp_path, ["speed", "reasoning"], models, {"rest": rest})
+    c.paths["same"] = c.paths["ask"]  # another name for the same file
+
+    def text(change, mark):
+        keys = {k: v for k, v in {**BASE, **change}.items() if v is not None}
+        c.roles = {"ask": ", ".join(f"{k}: {v}" for k, v in keys.items()), "rest": rest,
+                   f"mark{mark}": "model: other, context: 512, slots: 1, nodes: [speed]"}
+        return c.map_text()
+
+    def post(body, dry_run):
+        status, _, answer = call(c.port, "POST", "/api/v1/map" + ("?dry_run=1" if dry_run else ""), body, {**YAML, "If-Match": "*"})
+        assert status == 200, answer
+        return json.loads(answer)
+
+    def host_of(role):
+        return next((h for h in c.role(role)["hosts"] if h["node"] == node and h["state"] in ("ready", "busy")), None)
+
+    c.write_map(text({}, 0))
+    try:
+        c.start()
+        node = c.host("ask")["node"]
+        rest_pid = c.host("rest")["pid"]
+        for n, (change, fate) in enumerate(TOUCHED, 1):
+            if "nodes" in change or "deny" in change:  # where it stands stays allowed
+                change = {k: v.replace("speed", node) if k == "nodes" and v else v for k, v in change.items()}
+                if "deny" in change:
+                    change["deny"] = f"[{'speed' if node == 'reasoning' else 'reasoning'}]"
+            before = wait_for("ask stands where it stood", lambda: host_of("ask"))
+            edit = text(change, 2 * n)
+            told = {(h["role"], h["fate"]) for x in post(edit, True)["changes"] for h in x["hosts"]}
+            assert {f for role, f in told if role == "ask"} == ({fate} if fate else set()), (change, told)
+            assert not any(role == "rest" for role, _ in told), told
+            post(edit, False)
+            c.wait_ready(f"mark{2 * n}")
+            if fate == "replaced":
+                wait_for(f"{change}: replaced", lambda before=before: (h := host_of("ask")) and h["pid"] != before["pid"])
+            else:
+                assert host_of("ask")["pid"] == before["pid"], change
+            assert c.host("rest")["pid"] == rest_pid
+            post(text({}, 2 * n + 1), False)  # and back
+            c.wait_ready(f"mark{2 * n + 1}")
+            if fate == "replaced":
+                wait_for(f"{change}: back", lambda: (h := host_of("ask")) and h["slots_total"] == 1 and h["context"] == 1024)
+    finally:
+        c.stop()
+
+
+@pytest.mark.parametrize("change,words", [
+    ({"context": "8Ki"}, ["8192", "4096"]),
+    ({"model": "torn"}, ["torn.gguf"]),
+])
+def test_a_change_that_cannot_be_hosted_leaves_the_host_that_runs(tmp_path, change, words):
+    """The role itself is changed to what no node can host: its old host goes on, and it is said why."""
+    c = Cluster(tmp_path, ["speed"], {"ask": {"script": ASK}, "torn": tmp_path}, {})
+    c.paths["torn"].write_bytes(c.paths["ask"].read_bytes()[:5000])
+
+    def text(more):
+        keys = {"modes": "[ask]", "model": "ask", "context": "1Ki", "slots": 1, **more}
+        c.roles = {"ask": ", ".join(f"{k}: {v}" for k, v in keys.items())}
+        return c.map_text()
+
+    c.write_map(text({}))
+    try:
+        c.start()
+        pid = c.host("ask")["pid"]
+        c.write_map(text(change))
+        c.gateway.signal(signal.SIGHUP)
+        lines = wait_for("it is told", lambda: [x for x in c.gateway.log().splitlines() if "cannot host a role" in x])
+        assert len(lines) == 1 and "role=ask" in lines[0] and "node=speed" in lines[0] and all(w in lines[0] for w in words), lines
+        for n in range(5):
+            assert c.answer("ask", f"request {n}")["choices"][0]["message"]["content"] == ASK
+        state = next(h for h in c.node_state("speed")["hosts"] if h["role"] == "ask")
+        assert (state["pid"], state["state"]) == (pid, "ready"), state
+        c.write_map(text({"slots": 2}))  # and what can be hosted is
+        c.gateway.signal(signal.SIGHUP)
+        wait_for("replaced", lambda: (h := c.host("ask")) and h["slots_total"] == 2 and h["state"] == "ready")
+        assert c.answer("ask")["choices"][0]["message"]["content"] == ASK
+    finally:
+        c.stop()
