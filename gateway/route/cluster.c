@@ -278,14 +278,32 @@ void cluster_sweep(struct cluster *c)
 
 /* ---- choice ---- */
 
-static bool host_serves(const struct cluster_host *h)
+static bool host_stands(const struct cluster_host *h)
 {
     const struct cluster_node *n = h->node;
 
     return h->role->conf != NULL && !h->closed && n->client != NULL && !n->gone &&
            !n->state.draining && n->health.state != HEALTH_DOWN &&
-           (h->facts.state == HOST_READY || h->facts.state == HOST_BUSY) &&
-           strcmp(h->facts.model, h->role->conf->model_name) == 0;
+           (h->facts.state == HOST_READY || h->facts.state == HOST_BUSY);
+}
+
+static bool has_wanted_model(const struct cluster_host *h)
+{
+    return strcmp(h->facts.model, h->role->conf->model_name) == 0;
+}
+
+/* A host of the model that the map had before serves until one of the new model stands: the new one
+ * may take minutes to load, or never load at all. */
+static bool host_serves(const struct cluster_host *h)
+{
+    const struct cluster_host *other;
+
+    if (!host_stands(h) || has_wanted_model(h))
+        return host_stands(h);
+    TAILQ_FOREACH(other, &h->role->hosts, link)
+    if (host_stands(other) && has_wanted_model(other))
+        return false;
+    return true;
 }
 
 /* Two hosts with other model hashes must not share traffic: the hash that most serving hosts have

@@ -272,6 +272,42 @@ static void a_role_that_left_the_map_ends_its_queue(void **state)
     rig_settle(g);
 }
 
+/* The map has another model for `ask` now: the host of the old one serves until the new one stands.
+ */
+static void the_old_model_serves_until_the_new_one_stands(void **state)
+{
+    static const char edited[] =
+        "version: 1\ngateway: { listen: [\"127.0.0.1:0\"] }\nnodes:\n"
+        "  a: { address: \"127.0.0.1:1\" }\n  b: { address: \"127.0.0.1:2\" }\n"
+        "models:\n  n: { source: /models/n.gguf }\nroles:\n  ask: { modes: [ask], model: n }\n";
+    struct node_host host = {
+        .role = "ask", .model = "n", .model_hash = "y", .state = HOST_LOADING, .slots_total = 2};
+    struct node_state b = {.node = "b", .boot_id = "boot", .seq = 1, .n_hosts = 1, .hosts = &host};
+    struct rig *g = *state;
+    struct conf_report report;
+    struct role_map *map;
+    struct asked q[2];
+
+    rig_tell(g, "a", &ask_ready, 1);
+    conf_report_init(&report);
+    assert_int_equal(role_map_parse("t.yaml", edited, sizeof edited - 1, &report, &map), 0);
+    conf_report_clear(&report);
+    route_set_map(g->route, map);
+    role_map_unref(map);
+    route_node_state(g->route, "b", &b);
+    route_node_state(g->route, "b", &b);
+    rig_ask(g, &q[0], "ask");
+    assert_int_equal(q[0].leases, 1);
+    assert_string_equal(q[0].node, "a");
+    host.state = HOST_READY;
+    route_node_state(g->route, "b", &b);
+    rig_ask(g, &q[1], "ask");
+    assert_string_equal(q[1].node, "b");
+    route_close(q[0].t, ROUTE_DONE, NULL);
+    route_close(q[1].t, ROUTE_DONE, NULL);
+    rig_settle(g);
+}
+
 static void draining_refuses_new_work_only(void **state)
 {
     struct rig *g = *state;
@@ -297,6 +333,7 @@ int main(void)
         ROW(a_full_queue_says_when_to_come_back),
         ROW(two_hosts_share_the_work),
         ROW(another_model_hash_gets_no_traffic),
+        ROW(the_old_model_serves_until_the_new_one_stands),
         ROW(a_lost_request_goes_elsewhere),
         ROW(the_same_prefix_returns_to_its_host),
         ROW(loading_is_waited_for_and_told),
