@@ -123,8 +123,7 @@ static const char *text_of(const json_t *object, const char *key, char out[ASK_T
 static int apply_refused(const struct apply *a, int status, const json_t *answer)
 {
     const char *lines = json_string_value(json_object_get(answer, "text"));
-    const json_t *error = json_object_get(answer, "error");
-    const char *message = json_string_value(json_object_get(error, "message"));
+    const char *message = json_string_value(json_object_get(answer, "detail"));
 
     if (a->json && answer != NULL) {
         json_dumpf(answer, stdout, JSON_INDENT(2));

@@ -12,7 +12,7 @@
 
 enum { STATUS_DEADLINE_MS = 10000 };
 
-static const char *const paths[] = {"/api/v1/nodes", "/api/v1/roles"};
+static const char *const paths[] = {"/api/v1/nodes?limit=500", "/api/v1/roles?limit=500"};
 
 struct status {
     struct rm_buf body[RM_COUNT(paths)];

@@ -14,6 +14,7 @@
 #include "gateway/ops/ops.h"
 #include "gateway/route/route.h"
 #include "proto/base/clock.h"
+#include "proto/base/json_write.h"
 #include "proto/base/log.h"
 #include "proto/http/server.h"
 
@@ -31,6 +32,7 @@ struct gateway {
     struct ops_sources ops;
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t lag, drain;
+    uint64_t started_ms;
     uint64_t lag_due_us, lag_max_us, drain_until_ms;
     bool draining, stopping;
 };
@@ -45,6 +47,31 @@ static int source_nodes(void *arg, struct rm_buf *out)
 static int source_roles(void *arg, struct rm_buf *out)
 {
     return route_write_roles(((struct gateway *)arg)->route, out);
+}
+
+static int source_hosts(void *arg, struct rm_buf *out)
+{
+    return route_write_hosts(((struct gateway *)arg)->route, out);
+}
+
+static int source_status(void *arg, struct rm_buf *out)
+{
+    const struct gateway *g = arg;
+    struct drive_status d;
+    struct rm_jw w = rm_jw_to(out);
+
+    drive_status(g->drive, &d);
+    rm_jw_obj(&w, NULL);
+    rm_jw_str(&w, "version", RM_VERSION);
+    rm_jw_u64(&w, "uptime_ms", rm_now_ms() - g->started_ms);
+    rm_jw_u64(&w, "epoch", d.epoch);
+    rm_jw_bool(&w, "fenced", d.fenced);
+    rm_jw_bool(&w, "settled", d.settled);
+    rm_jw_bool(&w, "draining", g->draining);
+    rm_jw_str(&w, "revision", map_keeper_revision(g->keeper));
+    rm_jw_u64(&w, "requests", front_active(g->front));
+    rm_jw_end(&w);
+    return rm_jw_done(&w);
 }
 
 static int source_shortfalls(void *arg, struct rm_buf *out)
@@ -311,6 +338,7 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
                                      .arg = g};
     int r;
 
+    g->started_ms = rm_now_ms();
     conf.on_request = gateway_on_request;
     conf.error_body = front_error_body;
     conf.max_connections = g->map->gateway.connections_max;
@@ -327,6 +355,8 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
     g->ops = (struct ops_sources){.arg = g,
                                   .nodes = source_nodes,
                                   .roles = source_roles,
+                                  .hosts = source_hosts,
+                                  .status = source_status,
                                   .shortfalls = source_shortfalls,
                                   .metrics = source_metrics,
                                   .map = source_map,

@@ -42,6 +42,13 @@ void drive_close(struct drive *d);
 /* True once every node has spoken or had its chance (3 s): before that, nothing is asked for. */
 bool drive_is_settled(const struct drive *d);
 
+struct drive_status {
+    uint64_t epoch;
+    bool fenced;  /* a worker follows a newer gateway: this one routes, but places no more */
+    bool settled; /* as drive_is_settled */
+};
+void drive_status(const struct drive *d, struct drive_status *out);
+
 /* Appends the shortfalls as a JSON array: {"role","reason","missing_bytes"}. Returns as rm_buf_put.
  */
 int drive_write_shortfalls(const struct drive *d, struct rm_buf *out);

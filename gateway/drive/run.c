@@ -262,6 +262,12 @@ bool drive_is_settled(const struct drive *d)
     return true;
 }
 
+void drive_status(const struct drive *d, struct drive_status *out)
+{
+    *out = (struct drive_status){
+        .epoch = d->epoch, .fenced = d->fenced, .settled = drive_is_settled(d)};
+}
+
 /* The epoch is above all that were before it. */
 static void settle(struct drive *d)
 {

@@ -11,6 +11,7 @@
 #include "gateway/map/watch.h"
 #include "proto/base/clock.h"
 #include "proto/base/json_write.h"
+#include "proto/http/problem.h"
 #include "proto/base/log.h"
 
 enum { NAME_MAX_BYTES = 256, HOSTS_MAX = 4096, MISTAKE_LINE_MAX = 2048 };
@@ -222,11 +223,7 @@ static int write_refusal(const struct map_keeper *k, const struct job *j, int er
     if (conf_report_text(&j->report, &text) < 0)
         text.len = 0;
     rm_jw_obj(&w, NULL);
-    rm_jw_obj(&w, "error");
-    rm_jw_str(&w, "message", message);
-    rm_jw_str(&w, "type", rm_err_status(err) < 500 ? "invalid_request_error" : "server_error");
-    rm_jw_str(&w, "code", rm_err_code(err));
-    rm_jw_end(&w);
+    http_problem_members(&w, err, message);
     rm_jw_str(&w, "revision", k->revision);
     write_text(&w, "file_revision", j->on_disk);
     conf_report_write(&j->report, &w);
@@ -505,6 +502,11 @@ int map_keeper_write(const struct map_keeper *k, struct rm_buf *out)
     write_last(&k->last, &w);
     rm_jw_end(&w);
     return rm_jw_done(&w);
+}
+
+const char *map_keeper_revision(const struct map_keeper *k)
+{
+    return k->revision;
 }
 
 void map_keeper_stats(const struct map_keeper *k, struct map_keeper_stats *out)

@@ -54,6 +54,8 @@ RM_MUST_USE int map_keeper_offer(struct map_keeper *k, const struct map_offer *o
 /* Appends what runs as a JSON object (proto/openapi.yaml: MapState). Returns as rm_buf_put. */
 int map_keeper_write(const struct map_keeper *k, struct rm_buf *out);
 
+const char *map_keeper_revision(const struct map_keeper *k); /* of what runs */
+
 struct map_keeper_stats {
     uint64_t reloads, failures; /* maps taken over; maps and files refused */
 };

@@ -8,6 +8,7 @@
 
 #include "gateway/ops/ops_impl.h"
 #include "gateway/ops/trust.h"
+#include "proto/http/problem.h"
 
 enum {
     OFFER_MAX = 1 << 20, /* bytes of a role map; as proto/conf reads at most */
@@ -38,7 +39,8 @@ static void offer_on_answer(void *arg, int status, struct rm_slice json)
 
     o->asked = false;
     if (o->q != NULL)
-        http_reply_full(o->q, status, &ops_no_store, 1, "application/json", json);
+        http_reply_full(o->q, status, &ops_no_store, 1,
+                        status < 400 ? "application/json" : HTTP_PROBLEM_TYPE, json);
     offer_free_when_over(o);
 }
 
@@ -111,22 +113,13 @@ static const char *read_match(const struct http_head *head, char out[REVISION_DI
                : "If-Match must be one revision (32 hex digits), or *";
 }
 
-/* dry_run=1 or nothing. */
-static const char *read_query(struct rm_slice query, bool *dry_run)
-{
-    *dry_run = rm_slice_eq(query, "dry_run=1");
-    return *dry_run || query.n == 0 || rm_slice_eq(query, "dry_run=0")
-               ? NULL
-               : "the only parameter is dry_run: 0 or 1";
-}
-
 /* Everything but the body. Returns 0, or an error with maybe a text of its own. */
-static int judge_head(struct offer *o, struct http_req *q, const char **text)
+static int judge_head(struct offer *o, struct ops_call *c, const char **text)
 {
-    const struct http_head *head = http_req_head(q);
+    static const char *const switches[] = {"0", "1", NULL};
+    const struct http_head *head = http_req_head(c->q);
+    int dry_run;
 
-    if ((*text = ops_trust_fault(http_req_peer(q), head)) != NULL)
-        return RM_ERR_FORBIDDEN;
     if (!ops_has_type(head, "application/yaml")) {
         *text = "a role map is sent as Content-Type: application/yaml";
         return RM_ERR_MEDIA_TYPE;
@@ -135,8 +128,11 @@ static int judge_head(struct offer *o, struct http_req *q, const char **text)
         *text = "a role map is sent as it is, without Content-Encoding";
         return RM_ERR_MEDIA_TYPE;
     }
-    if ((*text = read_query(head->query, &o->dry_run)) != NULL ||
-        (*text = read_match(head, o->expect)) != NULL)
+    *text = c->query.why;
+    if (query_word(&c->query, "dry_run", switches, &dry_run) < 0)
+        return RM_ERR_FIELD;
+    o->dry_run = dry_run == 1;
+    if ((*text = read_match(head, o->expect)) != NULL)
         return RM_ERR_FIELD;
     if (!o->dry_run && o->expect[0] == '\0')
         return RM_ERR_NO_MATCH;
@@ -146,11 +142,12 @@ static int judge_head(struct offer *o, struct http_req *q, const char **text)
     return 0;
 }
 
-void ops_map_post(const struct ops_sources *sources, struct http_req *q)
+void ops_post_map(struct ops_call *c)
 {
     static const struct http_req_ops ops = {
         .on_body = offer_on_body, .on_end = offer_on_end, .on_done = offer_on_done};
     struct offer *o = calloc(1, sizeof *o);
+    struct http_req *q = c->q;
     const char *text = NULL;
     int r;
 
@@ -158,11 +155,11 @@ void ops_map_post(const struct ops_sources *sources, struct http_req *q)
         http_reply_cut(q);
         return;
     }
-    o->sources = sources;
+    o->sources = c->sources;
     o->q = q;
     rm_buf_init(&o->body, OFFER_MAX);
     http_req_accept(q, &ops, o);
     http_req_set_body_limit(q, OFFER_MAX);
-    if ((r = judge_head(o, q, &text)) < 0)
+    if ((r = judge_head(o, c, &text)) < 0)
         ops_answer_error(q, r, text, NULL);
 }

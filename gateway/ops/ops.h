@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* gateway/ops/ops.h - what operators and their tools ask the gateway: health, metrics, nodes, roles
- * and the role map. One table maps path to method and writer. Every answer but that to an offered
- * map is made from what route, front, drive and the map's keeper hold in memory, so that none waits
- * for a worker or a disk. The ops routes never carry CORS headers; those that do something are for
- * this machine's operators only (trust.h). Only gateway.c includes this folder. Loop thread only.
- *
- *   GET  /healthz        200 while the loop turns
- *   GET  /readyz         200 when requests can be served, else 503 with the reason
- *   GET  /metrics        OpenMetrics text
- *   GET  /api/v1/map     what role map runs, and how the last reload went
- *   POST /api/v1/map     offers a role map; ?dry_run=1: only tells what it would change
- *   GET  /api/v1/nodes   {"nodes":[...]}; the fields are in proto/openapi.yaml
- *   GET  /api/v1/roles   {"roles":[...],"shortfalls":[...]} */
+/* gateway/ops/ops.h - what operators and their tools ask the gateway: health, metrics, nodes,
+ * roles, requests, events and the role map. One table (routes.c) maps path and method to a policy,
+ * a handler and the query parameters; a test holds it against proto/openapi.yaml. Answers are made
+ * from what route, front, drive and the map's keeper hold in memory, so that none waits for a
+ * worker or a disk. The ops routes never carry CORS headers; those that do something are for this
+ * machine's operators only (trust.h). Errors are RFC 9457's. Only gateway.c includes this folder.
+ * Loop thread only. */
 #ifndef RM_OPS_OPS_H
 #define RM_OPS_OPS_H
 
@@ -34,8 +28,10 @@ typedef void (*ops_answer_fn)(void *arg, int status, struct rm_slice json);
 /* Where the figures come from; each writer appends and returns as rm_buf_put. */
 struct ops_sources {
     void *arg;
-    int (*nodes)(void *arg, struct rm_buf *out);      /* JSON array */
-    int (*roles)(void *arg, struct rm_buf *out);      /* JSON array */
+    int (*status)(void *arg, struct rm_buf *out);     /* JSON object */
+    int (*nodes)(void *arg, struct rm_buf *out);      /* JSON array, members `name` */
+    int (*roles)(void *arg, struct rm_buf *out);      /* JSON array, members `name` */
+    int (*hosts)(void *arg, struct rm_buf *out);      /* JSON array, members `role` and `node` */
     int (*shortfalls)(void *arg, struct rm_buf *out); /* JSON array */
     int (*metrics)(void *arg, struct rm_buf *out);    /* OpenMetrics families without # EOF */
     const char *(*not_ready)(void *arg);              /* why not; NULL: ready */

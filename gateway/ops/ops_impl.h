@@ -1,10 +1,44 @@
 /* SPDX-License-Identifier: MIT */
-/* gateway/ops/ops_impl.h - what the files of this folder share. */
+/* gateway/ops/ops_impl.h - what the files of this folder share: one ops request, and the table of
+ * routes. Not for other folders. */
 #ifndef RM_OPS_IMPL_H
 #define RM_OPS_IMPL_H
 
 #include "gateway/ops/ops.h"
+#include "gateway/ops/query.h"
+#include "gateway/ops/trust.h"
 #include "proto/base/buf.h"
+
+enum { OPS_ANSWER_MAX = 16 * 1024 * 1024, OPS_PARTS = 2, OPS_PART_MAX = 128 };
+
+/* One request of a route of the table. */
+struct ops_call {
+    const struct ops_sources *sources;
+    struct http_req *q;
+    const struct ops_route *route;
+    char part[OPS_PARTS][OPS_PART_MAX]; /* the path's variable segments, decoded */
+    struct query query;
+    struct rm_buf out;
+};
+
+struct ops_route {
+    enum http_method method; /* GET answers HEAD as well */
+    const char *path;        /* segments in braces are variable */
+    enum ops_policy policy;
+    /* One of the two. read appends the whole answer and returns 0, or an error with maybe a text in
+     * c->query.why; take accepts c->q itself and keeps nothing of c. */
+    int (*read)(struct ops_call *c, int *status);
+    void (*take)(struct ops_call *c);
+    const char *type;                  /* of what read writes; NULL: JSON */
+    const char *params[QUERY_MAX + 1]; /* of the query, NULL-terminated */
+};
+extern const struct ops_route ops_routes[];
+extern const size_t ops_n_routes;
+
+/* The route of a path and method (HEAD as GET). *part: its variable segments as sent. NULL: none;
+ * then allow (may be cut to size) lists the methods that the path has, "" when it is not ours. */
+const struct ops_route *ops_route_of(enum http_method method, struct rm_slice path,
+                                     struct rm_slice part[OPS_PARTS], char *allow, size_t size);
 
 extern const struct http_out_field ops_no_store; /* Cache-Control */
 
@@ -13,7 +47,17 @@ extern const struct http_out_field ops_no_store; /* Cache-Control */
 void ops_answer_error(struct http_req *q, int err, const char *text,
                       const struct http_out_field *field);
 
-/* map.c: POST /api/v1/map. Takes the request. */
-void ops_map_post(const struct ops_sources *sources, struct http_req *q);
+/* ---- handlers ---- */
+int ops_get_status(struct ops_call *c, int *status); /* read.c */
+int ops_get_nodes(struct ops_call *c, int *status);
+int ops_get_node(struct ops_call *c, int *status);
+int ops_get_roles(struct ops_call *c, int *status);
+int ops_get_role(struct ops_call *c, int *status);
+int ops_get_hosts(struct ops_call *c, int *status);
+int ops_get_map(struct ops_call *c, int *status);
+int ops_get_metrics(struct ops_call *c, int *status);
+int ops_get_health(struct ops_call *c, int *status);
+int ops_get_ready(struct ops_call *c, int *status);
+void ops_post_map(struct ops_call *c); /* map.c */
 
 #endif

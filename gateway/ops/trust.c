@@ -63,6 +63,13 @@ const char *ops_trust_fault(const char *peer, const struct http_head *head)
     return NULL;
 }
 
+const char *ops_allowed(enum ops_policy policy, const char *peer, const struct http_head *head)
+{
+    if (policy == OPS_OPEN || head->method == HTTP_GET || head->method == HTTP_HEAD)
+        return NULL;
+    return ops_trust_fault(peer, head);
+}
+
 bool ops_has_type(const struct http_head *head, const char *type)
 {
     struct rm_slice value = http_head_value(head, "Content-Type");

@@ -9,6 +9,13 @@
 
 #include "proto/http/message.h"
 
+/* What a route takes: nobody's key, a key, an admin's key. */
+enum ops_policy { OPS_OPEN, OPS_USER, OPS_ADMIN };
+
+/* May this request have that route? NULL: yes; else why not, for people. As long as there are no
+ * keys everybody may read (GET, HEAD), and ops_trust_fault judges who acts. */
+const char *ops_allowed(enum ops_policy policy, const char *peer, const struct http_head *head);
+
 /* NULL: may act; else why not, for people. peer: as http_req_peer says it. */
 const char *ops_trust_fault(const char *peer, const struct http_head *head);
 

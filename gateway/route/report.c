@@ -125,6 +125,21 @@ void route_each_host(const struct route *r,
         on_host(arg, role->name, h->node->name);
 }
 
+int route_write_hosts(const struct route *r, struct rm_buf *out)
+{
+    struct rm_jw w = rm_jw_to(out);
+    const struct cluster_role *role;
+    const struct cluster_host *h;
+
+    rm_jw_arr(&w, NULL);
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    TAILQ_FOREACH(h, &role->hosts, link)
+    if (h->facts.state != HOST_ABSENT && !h->node->gone)
+        write_host(&w, h);
+    rm_jw_end(&w);
+    return rm_jw_done(&w);
+}
+
 int route_write_nodes(const struct route *r, struct rm_buf *out)
 {
     struct rm_jw w = rm_jw_to(out);

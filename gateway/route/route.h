@@ -174,6 +174,7 @@ void route_role_fail(struct route *r, const char *role, int err, const char *tex
 
 /* For /api/v1 and /metrics: JSON members and counters of the present; see ops. */
 int route_write_nodes(const struct route *r, struct rm_buf *out); /* JSON array */
+int route_write_hosts(const struct route *r, struct rm_buf *out); /* JSON array */
 int route_write_roles(const struct route *r, struct rm_buf *out); /* JSON array */
 int route_write_metrics(const struct route *r,
                         struct rm_buf *out); /* OpenMetrics text, families without # EOF */

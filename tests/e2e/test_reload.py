@@ -241,7 +241,7 @@ def test_two_operators_do_not_overwrite_each_other(bare):
     one, two = (c.with_roles(ask=ROLES["ask"].replace("slots: 1", f"slots: {n}")) for n in (2, 3))
     assert c.post(one, headers={"If-Match": old})[0] == 200
     status, answer = c.post(two, headers={"If-Match": old})
-    assert status == 412 and answer["error"]["code"] == "revision_changed" and answer["file_revision"] == revision_of(one)
+    assert status == 412 and answer["code"] == "revision_changed" and answer["file_revision"] == revision_of(one)
     assert c.map.read_text() == one and c.state()["revision"] == revision_of(one)
     in_place(c.map, two)  # somebody with an editor, who has not reloaded yet
     status, answer = c.post(one.replace("1Ki", "2Ki"), headers={"If-Match": revision_of(one)})
@@ -273,7 +273,7 @@ def test_what_is_wrong_with_an_offer_is_said_as_check_says_it(bare, tmp_path):
     file.write_text(bad)
     checked = subprocess.run([program("rolemesh"), "check", file], capture_output=True, text=True, timeout=20 * SLOW)
     status, answer = c.post(bad, "?dry_run=1", {"X-Rolemesh-File": str(file)})
-    assert status == 422 and answer["error"]["code"] == "invalid_map"
+    assert status == 422 and answer["code"] == "invalid_map"
     assert answer["text"] == checked.stderr and len(answer["mistakes"]) == checked.stderr.count(": error: ")
     applied = c.apply("--yes", file)
     assert applied.returncode == 2 and applied.stderr == checked.stderr
@@ -305,7 +305,7 @@ def test_who_may_not_act_is_told_why(bare, headers, query, status, words):
     c = bare()
     text = c.with_roles(ask=ROLES["ask"].replace("slots: 1", "slots: 2"))
     got, answer = c.post(text, query, {**({} if "If-Match" in headers or status == 428 else {"If-Match": "*"}), **headers})
-    assert got == status and words in answer["error"]["message"], answer
+    assert got == status and words in answer["detail"], answer
     assert c.map.read_text() == c.map_text() and c.state()["reloads"] == 0
 
 
@@ -347,7 +347,7 @@ def test_a_peer_from_elsewhere_may_look_but_not_act(tmp_path):
 
         assert wait_for("the gateway listens", there)[0] == 200
         status, answer = ask_it("POST", c.map.read_text(), {**YAML, "Host": "localhost", "If-Match": "*"})
-        assert status == 403 and FAR in answer["error"]["message"]
+        assert status == 403 and FAR in answer["detail"]
     finally:
         c.stop()
 
@@ -355,7 +355,7 @@ def test_a_peer_from_elsewhere_may_look_but_not_act(tmp_path):
 def test_a_body_that_is_too_long_is_refused(bare):
     c = bare()
     status, answer = c.post("#" * ((1 << 20) + 1), "?dry_run=1")
-    assert status == 413 and answer["error"]["code"] == "request_too_large"
+    assert status == 413 and answer["code"] == "request_too_large"
     with socket.create_connection(("127.0.0.1", c.port), 20 * SLOW) as s:  # without a length
         s.sendall(b"POST /api/v1/map?dry_run=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/yaml\r\n"
                   b"Transfer-Encoding: chunked\r\n\r\n")
@@ -373,7 +373,7 @@ def test_a_map_that_cannot_be_written_is_not_run(bare):
     old = c.state()["revision"]
     os.rename(c.map, c.map.with_name("away"))
     status, answer = c.post(text, headers={"If-Match": "*"})
-    assert status == 500 and str(c.map) in answer["error"]["message"] and "no such file" in answer["error"]["message"]
+    assert status == 500 and str(c.map) in answer["detail"] and "no such file" in answer["detail"]
     assert c.state()["revision"] == old and c.role("ask")["slots"] == 1 and not c.map.exists()
 
 
@@ -442,7 +442,7 @@ def test_what_ops_see_is_what_the_schema_says(bare):
     check("MapAnswer", c.post(text, "?dry_run=1")[1])
     check("MapRefusal", c.post("nonsense", "?dry_run=1")[1])
     check("MapRefusal", c.post(text, "", {"If-Match": "0" * 32})[1])
-    check("Error", c.post(text)[1])
+    check("Problem", c.post(text)[1])
     check("MapAnswer", c.post(text, "", {"If-Match": "*"})[1])
     in_place(c.map, "nonsense")
     c.gateway.signal(signal.SIGHUP)
