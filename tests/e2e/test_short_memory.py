@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+from cluster_rig import Cluster
 from rig import SLOW, have_programs, wait_for
 from worker_rig import ANSWER, SCRIPT, Worker, read_stream, text_in
 
@@ -239,3 +240,36 @@ def test_the_kernel_kills_an_engine(tmp_path, tiny, make_model):
         worker.delete("big")
         assert worker.process.running and worker.host("small")["pid"] == small["pid"]
         assert text_in(worker.chat("small")) == ANSWER
+
+
+def test_what_had_to_go_is_hosted_elsewhere(tmp_path):
+    """The gateway hears why a host went, and places it on the node that has room; the pinned role beside it goes on answering."""
+    models = {"ask": {"script": ANSWER, "embd": 128}, "code": {"script": SCRIPT, "embd": 256, "layers": 4, "ctx": 32768}}
+    roles = {"ask": "modes: [ask], model: ask, context: 1Ki, slots: 1, residency: pinned, nodes: [speed]",
+             "code": "modes: [code], model: code, context: 16Ki, slots: 1"}
+    c = Cluster(tmp_path, ["speed", "reasoning"], models, roles)
+    with contextlib.closing(Group(500)) as group, contextlib.ExitStack() as stack:
+        stack.callback(c.stop)
+        c.start_worker("speed")
+        group.take(c.workers["speed"].pid)
+        c.start_gateway()
+        c.wait_ready("ask", "code")
+        pids = {r: c.host(r)["pid"] for r in roles}
+        c.start_worker("reasoning")
+        wait_for("the other node is up", lambda: (n := c.node("reasoning")) and n["health"] == "up")
+        hog = stack.enter_context(contextlib.closing(Hog(group)))
+        hog.leave(20)  # the line is at 31 MiB
+
+        def moved():
+            hosts = {h["node"]: h for h in c.role("code")["hosts"]}
+            if "reasoning" not in hosts:
+                hog.leave(20)
+            return "reasoning" in hosts and hosts["reasoning"]["state"] == "ready" and hosts
+
+        hosts = wait_for("code is hosted elsewhere", moved, 60, pause=0.1)
+        assert hosts["reasoning"]["pid"] not in pids.values()
+        status, headers, body = c.chat("code")
+        assert status == 200 and headers["x-rolemesh-node"] == "reasoning", body
+        assert c.host("ask")["pid"] == pids["ask"] and c.chat("ask")[1]["x-rolemesh-node"] == "speed"
+        assert group.kills() == 0
+        assert [(what, role) for what, role, _ in evictions(c.workers["speed"].log())] == [("stopped", "code")]

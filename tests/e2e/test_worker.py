@@ -748,7 +748,8 @@ def test_memory_of_devices_counts_when_the_engine_lists_them(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("body, says", [
-    ("kill -SEGV $$", "SIGSEGV"), ("exit 4", "exit code 4"), ("echo nonsense", "byte "), ("yes", "SIGKILL"), ("echo '{\"devices\":[{}]}'", "devices[0].name"),
+    ("kill -SEGV $$", "SIGSEGV"), ("exit 4", "exit code 4"), ("echo nonsense", "byte "), ("yes", "SIGKILL"),
+    ("echo '{\"devices\":[{}]}'", "devices[0].name"),
 ])
 def test_a_core_that_cannot_tell_its_devices(tmp_path, body, says):
     """Told once; the worker goes on without them."""
