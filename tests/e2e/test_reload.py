@@ -864,3 +864,37 @@ def test_an_edit_touches_the_hosts_that_the_difference_names_and_no_other(tmp_pa
                 wait_for(f"{change}: back", lambda: (h := host_of("ask")) and h["slots_total"] == 1 and h["context"] == 1024)
     finally:
         c.stop()
+
+
+@pytest.mark.parametrize("change,words", [
+    ({"context": "8Ki"}, ["8192", "4096"]),
+    ({"model": "torn"}, ["torn.gguf"]),
+])
+def test_a_change_that_cannot_be_hosted_leaves_the_host_that_runs(tmp_path, change, words):
+    """The role itself is changed to what no node can host: its old host goes on, and it is said why."""
+    c = Cluster(tmp_path, ["speed"], {"ask": {"script": ASK}, "torn": tmp_path}, {})
+    c.paths["torn"].write_bytes(c.paths["ask"].read_bytes()[:5000])
+
+    def text(more):
+        keys = {"modes": "[ask]", "model": "ask", "context": "1Ki", "slots": 1, **more}
+        c.roles = {"ask": ", ".join(f"{k}: {v}" for k, v in keys.items())}
+        return c.map_text()
+
+    c.write_map(text({}))
+    try:
+        c.start()
+        pid = c.host("ask")["pid"]
+        c.write_map(text(change))
+        c.gateway.signal(signal.SIGHUP)
+        lines = wait_for("it is told", lambda: [x for x in c.gateway.log().splitlines() if "cannot host a role" in x])
+        assert len(lines) == 1 and "role=ask" in lines[0] and "node=speed" in lines[0] and all(w in lines[0] for w in words), lines
+        for n in range(5):
+            assert c.answer("ask", f"request {n}")["choices"][0]["message"]["content"] == ASK
+        state = next(h for h in c.node_state("speed")["hosts"] if h["role"] == "ask")
+        assert (state["pid"], state["state"]) == (pid, "ready"), state
+        c.write_map(text({"slots": 2}))  # and what can be hosted is
+        c.gateway.signal(signal.SIGHUP)
+        wait_for("replaced", lambda: (h := c.host("ask")) and h["slots_total"] == 2 and h["state"] == "ready")
+        assert c.answer("ask")["choices"][0]["message"]["content"] == ASK
+    finally:
+        c.stop()
