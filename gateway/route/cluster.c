@@ -67,6 +67,7 @@ static struct cluster_role *role_add(struct cluster *c, const char *name)
 
     if (r == NULL)
         return NULL;
+    r->cluster = c;
     snprintf(r->name, sizeof r->name, "%s", name);
     TAILQ_INIT(&r->hosts);
     TAILQ_INIT(&r->waiting);

@@ -60,6 +60,7 @@ struct cluster_note {
 };
 
 struct cluster_role {
+    const struct cluster *cluster; /* that it is in */
     char name[NODE_NAME_MAX];
     const struct map_role *conf; /* in the present map; NULL: left it */
     TAILQ_HEAD(cluster_hosts, cluster_host) hosts;

@@ -18,6 +18,34 @@ static bool host_is_loading(const struct cluster_host *h)
            !h->closed && !n->gone && !n->state.draining && n->health.state != HEALTH_DOWN;
 }
 
+static bool node_answers(const struct cluster_node *n)
+{
+    return n->has_state && !n->gone && n->health.state != HEALTH_DOWN;
+}
+
+/* Does any node answer that may host the role? */
+static bool any_node(const struct cluster_role *role)
+{
+    const struct cluster_node *n;
+
+    TAILQ_FOREACH(n, &role->cluster->nodes, link)
+    if (node_answers(n) && map_role_allows(role->conf, n->name))
+        return true;
+    return false;
+}
+
+/* Is what drive announced still to be believed? Not of nodes that do not answer. */
+static bool note_holds(const struct cluster_role *role)
+{
+    const struct cluster_note *note = &role->note;
+    const struct cluster_node *n;
+
+    if (note->state == ROUTE_NOTE_LOADING && note->node[0] != '\0' &&
+        (n = cluster_node_find(role->cluster, note->node)) != NULL)
+        return node_answers(n);
+    return (note->state == ROUTE_NOTE_LOADING || note->state == ROUTE_NOTE_WAITS) && any_node(role);
+}
+
 static const struct cluster_host *nearest(const struct cluster_role *role)
 {
     const struct cluster_host *h, *best = NULL;
@@ -77,19 +105,20 @@ const struct cluster_host *coming_best(const struct cluster_role *role, const st
 void coming_of(const struct cluster_role *role, uint64_t now_ms, struct coming *out)
 {
     const struct cluster_note *note = &role->note;
-    bool announced = note->state == ROUTE_NOTE_LOADING || note->state == ROUTE_NOTE_WAITS;
+    bool announced;
 
     *out = (struct coming){.host = NULL};
     if (role->conf == NULL || cluster_usable(role) > 0)
         return;
+    announced = note_holds(role);
     if ((out->host = nearest(role)) != NULL) {
         out->node = out->host->node->name;
         out->progress = out->host->facts.progress;
         out->until_ms = out->host->risen_ms + COMING_STALL_MS;
-    } else if (note->state == ROUTE_NOTE_LOADING) {
+    } else if (announced && note->state == ROUTE_NOTE_LOADING) {
         out->node = note->node[0] != '\0' ? note->node : NULL;
         out->until_ms = note->since_ms + COMING_STALL_MS;
-    } else if (note->state == ROUTE_NOTE_WAITS) {
+    } else if (announced) {
         out->until_ms = UINT64_MAX;
     }
     if (announced && note->ready_ms > out->until_ms)
@@ -186,7 +215,9 @@ static void say_hosts(const struct cluster_role *role, char *out, size_t n)
          (best->facts.state != HOST_FAILED && h->facts.state != HOST_FAILED &&
           h->facts.progress > best->facts.progress)))
         best = h;
-    if (best == NULL)
+    if (best == NULL && role->conf != NULL && !any_node(role))
+        snprintf(out, n, "no node that may host %s answers", role->name);
+    else if (best == NULL)
         snprintf(out, n, "%s is not hosted by any node yet", role->name);
     else if (best->node->health.state == HEALTH_DOWN)
         snprintf(out, n, "node %s, which hosts %s, does not answer", best->node->name, role->name);
@@ -226,8 +257,7 @@ void coming_why(const struct cluster_role *role, uint64_t now_ms, char *out, siz
     struct coming c;
 
     coming_of(role, now_ms, &c);
-    if (c.host != NULL || role->note.state == ROUTE_NOTE_LOADING ||
-        role->note.state == ROUTE_NOTE_WAITS)
+    if (c.host != NULL || (role->conf != NULL && note_holds(role)))
         say_coming(role, &c, text, sizeof text);
     else if (note_cannot(role, now_ms))
         say_cannot(role, text, sizeof text);

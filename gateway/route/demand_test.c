@@ -132,6 +132,7 @@ static void the_note_is_told_to_who_waits(void **state)
     char status[200];
     struct asked q;
 
+    rig_tell(g, "a", NULL, 0);
     rig_ask(g, &q, "think");
     note(g, ROUTE_NOTE_WAITS, NULL, 0, "code to finish");
     route_ticket_status(q.t, status, sizeof status);
@@ -156,6 +157,7 @@ static void a_note_with_control_bytes_is_made_one_line(void **state)
     char status[200];
     struct asked q;
 
+    rig_tell(g, "a", NULL, 0);
     rig_ask(g, &q, "think");
     note(g, ROUTE_NOTE_WAITS, NULL, 0, "a\r\ndata: {}\n\x1b[2J\x7f");
     route_ticket_status(q.t, status, sizeof status);
@@ -236,15 +238,18 @@ static void nobody_waits_for_ever(void **state)
     struct rig *g = *state;
     struct asked q;
 
+    rig_tell(g, "a", NULL, 0);
     rig_ask(g, &q, "think");
     note(g, ROUTE_NOTE_WAITS, NULL, 20000, "code to finish");
     for (int i = 0; i < 1790; i++) {
         rig_pass_ms(g, 1000);
+        rig_tell(g, "a", NULL, 0);
         route_sweep(g->route);
     }
     assert_int_equal(q.refusals, 0);
     for (int i = 0; i < 12; i++) {
         rig_pass_ms(g, 1000);
+        rig_tell(g, "a", NULL, 0);
         note(g, ROUTE_NOTE_WAITS, NULL, 17000, "code to finish");
         route_sweep(g->route);
     }
@@ -253,11 +258,42 @@ static void nobody_waits_for_ever(void **state)
     route_close(q.t, ROUTE_UNUSED, NULL);
 }
 
+/* Whatever is announced: a node that does not answer loads nothing. */
+static void a_note_does_not_stop_the_clock_for_a_silent_node(void **state)
+{
+    struct rig *g = *state;
+    struct asked q;
+
+    rig_ask(g, &q, "think");
+    note(g, ROUTE_NOTE_WAITS, NULL, 0, "its turn");
+    for (int i = 0; i < 29; i++) {
+        rig_pass_ms(g, 1000);
+        route_sweep(g->route);
+    }
+    assert_int_equal(q.refusals, 0);
+    rig_pass_ms(g, 1000);
+    route_sweep(g->route);
+    assert_int_equal(q.err, RM_ERR_NO_HOST);
+    assert_string_equal(q.text, "no node that may host think answers");
+    route_close(q.t, ROUTE_UNUSED, NULL);
+    rig_tell(g, "a", NULL, 0);
+    rig_ask(g, &q, "think");
+    note(g, ROUTE_NOTE_LOADING, "a", 600000, NULL);
+    for (int i = 0; i < 40; i++) { /* it is believed for 7 s */
+        assert_int_equal(q.refusals, i >= 37 ? 1 : 0);
+        rig_pass_ms(g, 1000);
+        route_sweep(g->route);
+    }
+    assert_string_equal(q.text, "no node that may host think answers");
+    route_close(q.t, ROUTE_UNUSED, NULL);
+}
+
 static void an_own_deadline_holds_while_it_loads(void **state)
 {
     struct rig *g = *state;
     struct asked q;
 
+    rig_tell(g, "a", NULL, 0);
     rig_ask_with(g, &q,
                  &(struct route_ask){.role = "think", .deadline_ms = g->now_us / 1000 + 5000});
     note(g, ROUTE_NOTE_LOADING, "a", 60000, NULL);
@@ -461,6 +497,7 @@ int main(void)
         ROW(what_could_not_be_loaded_is_wanted_again),
         ROW(loading_stops_the_clock_of_who_waits),
         ROW(nobody_waits_for_ever),
+        ROW(a_note_does_not_stop_the_clock_for_a_silent_node),
         ROW(an_own_deadline_holds_while_it_loads),
         ROW(a_load_that_takes_too_long_leaves_for_the_fallback),
         ROW(a_failed_load_sends_them_to_the_fallback),

@@ -36,8 +36,8 @@ struct route_ask {
  * Without such a fallback, time in which no host of the role can serve but one is
  * being loaded, or is said to come (route_role_note), does not count: the clock stands as long as
  * the load makes progress (its figure has risen within the last minute, or its announced end has
- * not passed), for 30 minutes from the request at most. After that it is refused. A deadline of its
- * own in route_ask holds as it is. */
+ * not passed) and its node answers, for 30 minutes from the request at most. After that it is
+ * refused. A deadline of its own in route_ask holds as it is. */
 
 /* A free host is not taken when another, still being loaded, would be done sooner by what was
  * measured of it before: a long prompt waits seconds for a host that reads it minutes faster, until
