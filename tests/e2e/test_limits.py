@@ -281,7 +281,7 @@ def test_deadline_tells_the_reason(rig, stream):
 
 @pytest.mark.slow
 def test_waiting_streams_are_kept_alive(rig):
-    """late: silence for the hold time, then comments, then, once the engine is there, the answer. middle: its deadline comes after the
+    """late: silence for the hold time, then comments that say why, then, once the engine is there, the answer. middle: its deadline comes after the
     comments, so that the error is an event and the stream is cut."""
 
     def wait(role, at_first_byte):
@@ -291,7 +291,7 @@ def test_waiting_streams_are_kept_alive(rig):
             start = time.monotonic()
             raw.read_until(lambda: raw.data, 20)
             held = time.monotonic() - start
-            raw.read_until(lambda: raw.data.count(b": keepalive") >= 2, 5)
+            raw.read_until(lambda: raw.data.count(b": " + role.encode()) >= 2, 5)
             at_first_byte()
             raw.read_to_end(30)
             (answer,) = raw.final_answers()
@@ -310,11 +310,11 @@ def test_waiting_streams_are_kept_alive(rig):
         held, answer = wait("middle", lambda: None)
         both.wait(20 * SLOW)
         assert 9 < held < 11.5 * SLOW and answer.status == 200 and not answer.complete
-        assert answer.body.startswith(b": keepalive\n\n") and b": ping" not in answer.body and b"[DONE]" not in answer.body
+        assert answer.body.startswith(b": middle failed on n1 and is started again: ") and b": ping" not in answer.body and b"[DONE]" not in answer.body
         event = answer.body.rsplit(b"data: ", 1)[1]
         assert "middle" in json.loads(event)["error"]["message"]
         held, answer = late.result()
     for e in engines:
         e.close()
     assert 9 < held < 11.5 * SLOW and answer.status == 200 and answer.complete
-    assert answer.body.count(b": keepalive\n\n") >= 2 and GOOD_TEXT.encode() in answer.body and answer.body.endswith(b"data: [DONE]\n\n")
+    assert answer.body.count(b": late failed on n1 ") >= 2 and GOOD_TEXT.encode() in answer.body and answer.body.endswith(b"data: [DONE]\n\n")
