@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "proto/node/desired.h"
 #include "proto/node/fields.h"
 
 static const char *const kind_words[] = {"cpu", "gpu", "igpu", "accel", NULL};
@@ -49,24 +48,4 @@ int node_devices_decode(struct rm_slice json, struct node_devices *out, char *wh
     if (r < 0)
         memset(out, 0, sizeof(*out));
     return r;
-}
-
-uint64_t node_devices_missing(const struct node_devices *d, const struct node_forecast *f)
-{
-    uint64_t most = 0;
-
-    for (uint32_t i = 0; i < d->n; i++) {
-        uint64_t bytes = 0;
-
-        for (uint32_t k = 0; k < f->n_buffers; k++) {
-            const struct node_buffer *b = &f->buffers[k]; /* each number is below 2^53 */
-
-            if (!b->host && strcmp(b->name, d->device[i].name) == 0)
-                bytes += b->weights + b->kv + b->compute;
-        }
-        if (d->device[i].total > 0 && bytes > d->device[i].total &&
-            bytes - d->device[i].total > most)
-            most = bytes - d->device[i].total;
-    }
-    return most;
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* proto/node/device.h - what ggml can compute on, as the engine reports it: the answer of
  * `rolemesh-core --devices --json` and the array `devices` of a node's state. Plain data with
- * encoder and decoder in the order of PROTOCOL.md; and whether a forecast fits the devices. No I/O.
- */
+ * encoder and decoder in the order of PROTOCOL.md. No I/O. */
 #ifndef RM_NODE_DEVICE_H
 #define RM_NODE_DEVICE_H
 
@@ -10,8 +9,6 @@
 #include <stdint.h>
 
 #include "proto/base/buf.h"
-
-struct node_forecast;
 
 enum { NODE_DEVICES_MAX = 16 };
 
@@ -39,9 +36,5 @@ struct node_devices {
 /* {"devices":[...]}. Return as node_state_encode and node_state_decode. */
 int node_devices_encode(const struct node_devices *d, struct rm_buf *out);
 RM_MUST_USE int node_devices_decode(struct rm_slice json, struct node_devices *out, char *why);
-
-/* The bytes by which what the forecast puts on a device is above what that device has at all; of
- * several the largest. 0: it fits, or nothing is known of the device. Pure. */
-uint64_t node_devices_missing(const struct node_devices *d, const struct node_forecast *f);
 
 #endif

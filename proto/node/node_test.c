@@ -477,36 +477,6 @@ static void order_of_the_document(void **state)
     rm_buf_clear(&st), rm_buf_clear(&de), rm_buf_clear(&fo);
 }
 
-/* The device's own limit, whatever the node has in all. */
-static void devices_and_forecasts(void **state)
-{
-    static const struct {
-        struct node_buffer buffers[3];
-        uint64_t missing;
-    } cases[] = {
-        {{{"CPU", true, 900, 900, 900}}, 0}, /* main memory is not the device's affair */
-        {{{"CUDA0", false, 60, 30, 10}}, 0},
-        {{{"CUDA0", false, 60, 30, 11}}, 1},
-        {{{"CUDA0", false, 60, 0, 0}, {"CUDA0", false, 60, 0, 0}}, 20}, /* two rows of it */
-        {{{"CUDA0", false, 150, 0, 0}, {"CUDA1", false, 130, 0, 0}}, 80},
-        {{{"CUDA0_Host", true, 500, 0, 0}, {"CUDA9", false, 500, 0, 0}}, 0}, /* not known */
-        {{{"Vulkan0", false, 500, 0, 0}}, 0}, /* it does not tell its memory */
-    };
-    struct node_devices d = {4,
-                             {{.name = "CPU", .total = 100},
-                              {.name = "CUDA0", .total = 100},
-                              {.name = "CUDA1", .total = 50},
-                              {.name = "Vulkan0", .total = 0}}};
-
-    (void)state;
-    for (size_t i = 0; i < RM_COUNT(cases); i++) {
-        struct node_forecast f = {.n_buffers = 3};
-
-        memcpy(f.buffers, cases[i].buffers, sizeof(cases[i].buffers));
-        assert_int_equal(node_devices_missing(&d, &f), cases[i].missing);
-    }
-}
-
 static void devices_round_trip(void **state)
 {
     struct node_devices d = {1, {{"CUDA0", "x", DEVICE_GPU, "0000:01:00.0", 7, 6}}}, back;
@@ -556,7 +526,7 @@ int main(void)
         cmocka_unit_test(too_many_hosts),
         cmocka_unit_test(over_the_limit),
         cmocka_unit_test(prefixes_and_changes),
-        cmocka_unit_test(devices_and_forecasts),
+
         cmocka_unit_test(devices_round_trip),
         cmocka_unit_test(order_of_the_document),
         cmocka_unit_test(words),
