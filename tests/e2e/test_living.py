@@ -256,3 +256,22 @@ def test_a_new_gateway_goes_on_with_what_stands(living):
     c.reload()
     wait_for("the changed role's new engine", lambda: c.pids("stay")["stay"] not in (0, before["stay"]) and c.is_ready("stay"))
     assert c.node_state("a")["epoch"] > ahead and c.pids("pin", "one") == {r: before[r] for r in ("pin", "one")}
+
+
+def test_the_official_client_sees_no_turn(living):
+    """Streamed and not, of two roles that take turns: every answer whole, no retry, no timeout."""
+    openai = pytest.importorskip("openai", reason="the openai package is not installed (deploy/setup --with-tests)")
+    c = living({"a": 1.5}, {name: on_demand(name) for name in ("one", "two")})
+
+    def ask(role, stream):
+        client = openai.OpenAI(base_url=f"http://127.0.0.1:{c.port}/{role}/v1", api_key="any", max_retries=0, timeout=60 * SLOW)
+        answer = client.chat.completions.create(model=role, messages=[{"role": "user", "content": "hi"}], stream=stream)
+        if not stream:
+            return answer.choices[0].message.content
+        return "".join(e.choices[0].delta.content or "" for e in answer if e.choices)
+
+    asked = [(role, stream) for _ in range(3) for role in ("one", "two") for stream in (False, True)]
+    with concurrent.futures.ThreadPoolExecutor(len(asked)) as pool:
+        answers = list(pool.map(lambda a: ask(*a), asked))
+    assert answers == [SAYS[role] for role, _ in asked]
+    assert c.loads("one") >= 1 and c.loads("two") >= 1
