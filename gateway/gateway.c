@@ -74,6 +74,26 @@ static int source_status(void *arg, struct rm_buf *out)
     return rm_jw_done(&w);
 }
 
+static int source_requests(void *arg, struct rm_buf *out)
+{
+    return front_write_requests(((struct gateway *)arg)->front, out);
+}
+
+static int source_queue(void *arg, struct rm_buf *out)
+{
+    return front_write_queue(((struct gateway *)arg)->front, out);
+}
+
+static int source_request(void *arg, const char *id, struct rm_buf *out)
+{
+    return front_write_request(((struct gateway *)arg)->front, id, out);
+}
+
+static int source_cancel(void *arg, const char *id)
+{
+    return front_cancel(((struct gateway *)arg)->front, id);
+}
+
 static int source_shortfalls(void *arg, struct rm_buf *out)
 {
     return drive_write_shortfalls(((struct gateway *)arg)->drive, out);
@@ -356,6 +376,10 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
                                   .nodes = source_nodes,
                                   .roles = source_roles,
                                   .hosts = source_hosts,
+                                  .requests = source_requests,
+                                  .queue = source_queue,
+                                  .request = source_request,
+                                  .cancel = source_cancel,
                                   .status = source_status,
                                   .shortfalls = source_shortfalls,
                                   .metrics = source_metrics,

@@ -44,6 +44,8 @@ void freq_to(struct freq *r, enum freq_state to)
     rm_debug("front", "request", RM_S("id", r->id), RM_S("from", state_names[r->state]),
              RM_S("to", state_names[to]));
     r->state = to;
+    if (r->record != NULL && to != FR_OVER)
+        r->record->state = to <= FR_WAIT ? RECORD_WAITING : RECORD_RUNNING;
 }
 
 /* ---- its parts ---- */
@@ -126,6 +128,24 @@ static void freq_count(struct freq *r)
              RM_U("completion", r->usage.completion_tokens), RM_F("seconds", seconds));
 }
 
+/* The last words of its record. */
+static void freq_end_record(struct freq *r)
+{
+    struct record *rec = r->record;
+
+    if (rec == NULL)
+        return;
+    rec->outcome = r->outcome;
+    rec->prompt_tokens = r->usage.prompt_tokens;
+    rec->cached_tokens = r->usage.cached_tokens;
+    if (r->usage.completion_tokens > 0)
+        rec->completion_tokens = r->usage.completion_tokens;
+    if (r->outcome == OUTCOME_GONE && rec->code[0] == '\0')
+        rm_text_copy(rec->code, sizeof(rec->code), rm_err_code(RM_ERR_GONE));
+    records_end(&r->f->records, rec, rm_now_ms());
+    r->record = NULL;
+}
+
 static void freq_free(struct freq *r)
 {
     freq_drop_call(r);
@@ -173,6 +193,8 @@ int freq_start_reply(struct freq *r, int status, const char *type, int64_t lengt
             http_reply_close_after(r->q);
     }
     err = http_reply_start(r->q, status, rf.v, rf.n, length);
+    if (r->record != NULL)
+        r->record->status = status;
     if (err < 0)
         http_reply_cut(r->q); /* gone anyway, or a field that cannot be sent */
     return err;
@@ -194,6 +216,8 @@ void freq_fail(struct freq *r, const struct fault *fault, bool in_stream)
     if (r->state == FR_OVER)
         return;
     text->len = 0;
+    if (r->record != NULL)
+        rm_text_copy(r->record->code, sizeof(r->record->code), fault->code);
     if (fault->status >= 500)
         rm_info("front", "request failed", RM_S("id", r->id), RM_S("node", r->node),
                 RM_S("code", fault->code), RM_U("tries", r->tries));
@@ -265,6 +289,13 @@ static void freq_on_lease(struct route_ticket *t, const struct route_lease *leas
     if (m != NULL)
         metrics_observe(&m->queued, (double)lease->queued_us / 1e6);
     r->tries++;
+    if (r->record != NULL) {
+        r->record->leased = true;
+        r->record->queue_ms += lease->queued_us / 1000;
+        r->record->tries = r->tries;
+        rm_text_copy(r->record->node, sizeof(r->record->node), lease->node);
+        rm_text_copy(r->record->served, sizeof(r->record->served), lease->role);
+    }
     r->sent_ms = uv_now(r->f->loop);
     freq_to(r, FR_CALL);
     if ((err = freq_send(r, lease)) < 0) {
@@ -325,6 +356,11 @@ void freq_dispatch(struct freq *r)
 
     for (uint32_t i = 0; i < r->n_avoid; i++)
         ask.avoid[i] = r->avoid[i];
+    if (r->record != NULL) {
+        rm_text_copy(r->record->role, sizeof(r->record->role), r->role->name);
+        r->record->node[0] = '\0';
+        r->record->bytes_in = r->body.len;
+    }
     freq_to(r, FR_WAIT);
     if ((err = route_open(r->f->route, &ask, &ticket_ops, r, &r->ticket)) < 0) {
         fault_set(&r->f->fault, err, NULL);
@@ -370,6 +406,7 @@ static void freq_on_done(struct http_req *q)
     if (r->state != FR_OVER)
         freq_over(r, OUTCOME_GONE);
     freq_count(r);
+    freq_end_record(r);
     freq_free(r);
 }
 
@@ -378,6 +415,22 @@ static const struct http_req_ops req_ops = {.on_body = freq_on_body,
                                             .on_writable = freq_on_writable,
                                             .on_gone = freq_on_gone,
                                             .on_done = freq_on_done};
+
+static void freq_begin_record(struct freq *r)
+{
+    struct record *rec = r->record = records_take(&r->f->records);
+    size_t n;
+
+    if (rec == NULL)
+        return;
+    rm_text_copy(rec->id, sizeof(rec->id), r->id);
+    rec->at_ms = rm_wall_ms();
+    rec->began_ms = rm_now_ms();
+    rec->dialect = r->dialect->name;
+    n = r->mode.n < sizeof(rec->mode) ? r->mode.n : sizeof(rec->mode) - 1;
+    if (n > 0)
+        memcpy(rec->mode, r->mode.p, n);
+}
 
 void freq_start(struct front *f, struct http_req *q, const struct dialect *dialect,
                 const struct path *path, const struct map_role *role)
@@ -409,12 +462,54 @@ void freq_start(struct front *f, struct http_req *q, const struct dialect *diale
     rm_buf_init(&r->answer, f->conf.whole_bytes);
     rm_buf_init(&r->names, NAMES_MAX_BYTES);
     front_new_id(f, r->id);
+    freq_begin_record(r);
     if (f->first != NULL)
         f->first->prev = r;
     r->next = f->first;
     f->first = r;
     f->active++;
     http_req_accept(q, &req_ops, r);
+}
+
+/* ---- for operators ---- */
+
+const struct record *freq_record(const struct freq *r)
+{
+    return r->record;
+}
+
+bool freq_waits(const struct freq *r)
+{
+    return r->state == FR_WAIT;
+}
+
+bool freq_cancel(struct freq *r)
+{
+    const bool in_stream = r->state == FR_STREAM;
+    struct fault *fault = &r->f->fault;
+
+    if (r->gone || r->state == FR_OVER)
+        return false;
+    if (in_stream) {
+        const struct dialect_progress *p = r->dialect->stream_progress(r->stream);
+
+        r->usage = p->usage;
+        if (r->usage.completion_tokens == 0)
+            r->usage.completion_tokens = p->events;
+    }
+    freq_drop_call(r);
+    freq_close_ticket(r, ROUTE_CLIENT);
+    fault_set(fault, RM_ERR_CANCELLED, "an operator cancelled the request");
+    rm_text_copy(fault->code, sizeof(fault->code), "cancelled");
+    fault->final = true;
+    rm_info("front", "request cancelled by an operator", RM_S("id", r->id));
+    if (r->state == FR_BODY) {
+        fault->close = true; /* the rest of the body is not read */
+        freq_refuse(r);
+    } else {
+        freq_fail(r, fault, in_stream);
+    }
+    return true;
 }
 
 /* ---- time ---- */

@@ -36,6 +36,7 @@ struct freq {
     struct dialect_stream *stream;
     struct relay *relay;
     struct route_ticket *ticket;
+    struct record *record;                                  /* NULL: none was free */
     uint64_t start_ms, sent_ms, first_ms, last_ms, done_ms; /* uv_now; 0: not yet */
     struct freq *prev, *next;
 

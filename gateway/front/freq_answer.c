@@ -16,6 +16,8 @@ static int sink_put(void *arg, struct rm_slice piece)
     if (!http_reply_started(r->q) &&
         (err = freq_start_reply(r, 200, r->dialect->stream_type, -1, NULL)) < 0)
         return err;
+    if (r->record != NULL)
+        r->record->bytes_out += piece.n;
     while (piece.n > SEND_STEP) { /* one write of it all could be more than the queue takes */
         struct rm_slice part = {piece.p, SEND_STEP};
 
@@ -42,6 +44,10 @@ static void freq_first_part(struct freq *r)
 
     r->first_ms = uv_now(r->f->loop);
     route_first_byte(r->ticket);
+    if (r->record != NULL) {
+        r->record->answered = true;
+        r->record->ttft_ms = r->first_ms - r->start_ms;
+    }
     if (call != NULL && http_call_was_sent(call))
         freq_drop_body(r);
 }
@@ -58,6 +64,8 @@ static int freq_filter_stream(struct freq *r, const char *bytes, size_t n)
     r->last_ms = uv_now(r->f->loop);
     if (p->answered && r->first_ms == 0)
         freq_first_part(r);
+    if (r->record != NULL)
+        r->record->completion_tokens = p->events;
     if (p->done)
         r->done_ms = r->last_ms;
     if (err == 0 && p->failed)
@@ -189,6 +197,8 @@ static bool freq_send_whole(struct freq *r)
     }
     for (size_t i = 0; i < n; i++)
         total += r->pieces[i].n;
+    if (r->record != NULL)
+        r->record->bytes_out += total;
     r->n_pieces = (uint8_t)n;
     r->piece = 0;
     freq_close_ticket(r, ROUTE_DONE);

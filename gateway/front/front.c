@@ -116,6 +116,7 @@ int front_new(uv_loop_t *loop, struct role_map *map, struct route *route,
     f->map = role_map_ref(map);
     f->conf = conf != NULL ? *conf : front_conf_default;
     f->created = rm_wall_s();
+    records_init(&f->records);
     rm_skim_init(&f->skim);
     rm_skim_init(&f->scratch);
     rm_buf_init(&f->text, TEXT_MAX);
@@ -142,6 +143,7 @@ static void front_on_close(uv_handle_t *h)
     rm_skim_clear(&f->scratch);
     rm_buf_clear(&f->text);
     metrics_clear(&f->metrics);
+    records_clear(&f->records);
     if (f->on_closed != NULL)
         f->on_closed(f->on_closed_arg);
     free(f);
@@ -164,6 +166,49 @@ uint32_t front_active(const struct front *f)
 int front_write_metrics(const struct front *f, struct rm_buf *out)
 {
     return metrics_write(&f->metrics, f->active, f->held_bytes, out);
+}
+
+/* ---- requests for the ops API ---- */
+
+int front_write_requests(const struct front *f, struct rm_buf *out)
+{
+    return records_write(&f->records, rm_now_ms(), out);
+}
+
+int front_write_queue(const struct front *f, struct rm_buf *out)
+{
+    int err = rm_buf_puts(out, "[");
+    bool more = false;
+
+    for (const struct freq *r = f->first; err == 0 && r != NULL; r = freq_next(r)) {
+        if (!freq_waits(r) || freq_record(r) == NULL)
+            continue;
+        if (more)
+            err = rm_buf_puts(out, ",");
+        more = true;
+        if (err == 0)
+            err = record_write(freq_record(r), rm_now_ms(), out);
+    }
+    return err == 0 ? rm_buf_puts(out, "]") : err;
+}
+
+int front_write_request(const struct front *f, const char *id, struct rm_buf *out)
+{
+    const struct record *r = records_find(&f->records, id);
+
+    return r != NULL ? record_write(r, rm_now_ms(), out) : RM_ERR_NOT_FOUND;
+}
+
+int front_cancel(struct front *f, const char *id)
+{
+    const struct record *record = records_find(&f->records, id);
+
+    if (record == NULL)
+        return RM_ERR_NOT_FOUND;
+    for (struct freq *r = f->first; r != NULL; r = freq_next(r))
+        if (freq_record(r) == record)
+            return freq_cancel(r) ? 0 : RM_ERR_STATE;
+    return RM_ERR_STATE;
 }
 
 void front_error_body(void *arg, int err, const struct http_head *head, struct rm_buf *out)

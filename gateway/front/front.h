@@ -56,6 +56,17 @@ void front_on_request(struct front *f, struct http_req *q);
  * not used. */
 void front_error_body(void *arg, int err, const struct http_head *head, struct rm_buf *out);
 
+/* Requests for the ops API, as JSON (proto/openapi.yaml: Request): the array of those in flight and
+ * recent, newest first; of those that wait for a host; or one. Return as rm_buf_put, or
+ * RM_ERR_NOT_FOUND. */
+int front_write_requests(const struct front *f, struct rm_buf *out);
+int front_write_queue(const struct front *f, struct rm_buf *out);
+int front_write_request(const struct front *f, const char *id, struct rm_buf *out);
+
+/* Ends a request; its client gets its dialect's error. Returns 0, RM_ERR_NOT_FOUND, or
+ * RM_ERR_STATE: it is over. */
+int front_cancel(struct front *f, const char *id);
+
 /* What runs now; and OpenMetrics families (without # EOF). Returns as rm_buf_put. */
 uint32_t front_active(const struct front *f);
 int front_write_metrics(const struct front *f, struct rm_buf *out);

@@ -8,6 +8,7 @@
 #include "gateway/front/front.h"
 #include "gateway/front/metrics.h"
 #include "gateway/front/path.h"
+#include "gateway/front/record.h"
 
 enum {
     FRONT_ID_BYTES = 36,
@@ -36,6 +37,7 @@ struct front {
     unsigned char random[FRONT_RANDOM_BYTES];
     size_t random_left;
     struct front_metrics metrics;
+    struct records records;
     void (*on_closed)(void *arg);
     void *on_closed_arg;
 };
@@ -81,6 +83,11 @@ int reply_unknown_name(const struct role_map *map, struct rm_slice name, struct 
 void freq_start(struct front *f, struct http_req *q, const struct dialect *dialect,
                 const struct path *path, const struct map_role *role);
 void freq_tick(struct freq *r, uint64_t now_ms);
+
+/* Ends it from outside: its client gets the dialect's error. False: it is over already. */
+bool freq_cancel(struct freq *r);
+const struct record *freq_record(const struct freq *r); /* NULL: none */
+bool freq_waits(const struct freq *r);                  /* for a host */
 struct freq *freq_next(const struct freq *r);
 
 #endif

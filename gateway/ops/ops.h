@@ -34,8 +34,12 @@ struct ops_sources {
     int (*hosts)(void *arg, struct rm_buf *out);      /* JSON array, members `role` and `node` */
     int (*shortfalls)(void *arg, struct rm_buf *out); /* JSON array */
     int (*metrics)(void *arg, struct rm_buf *out);    /* OpenMetrics families without # EOF */
-    const char *(*not_ready)(void *arg);              /* why not; NULL: ready */
-    int (*map)(void *arg, struct rm_buf *out);        /* JSON object */
+    int (*requests)(void *arg, struct rm_buf *out);   /* JSON array, members `seq`, newest first */
+    int (*queue)(void *arg, struct rm_buf *out);      /* the same of those that wait */
+    int (*request)(void *arg, const char *id, struct rm_buf *out); /* or RM_ERR_NOT_FOUND */
+    int (*cancel)(void *arg, const char *id);  /* 0, RM_ERR_NOT_FOUND, RM_ERR_STATE */
+    const char *(*not_ready)(void *arg);       /* why not; NULL: ready */
+    int (*map)(void *arg, struct rm_buf *out); /* JSON object */
     /* Takes an offer. Returns 0, and on_answer comes once from the loop; or an error, and it never
      * comes. */
     int (*offer)(void *arg, const struct ops_offer *offer, ops_answer_fn on_answer,

@@ -58,6 +58,10 @@ int ops_get_map(struct ops_call *c, int *status);
 int ops_get_metrics(struct ops_call *c, int *status);
 int ops_get_health(struct ops_call *c, int *status);
 int ops_get_ready(struct ops_call *c, int *status);
+int ops_get_requests(struct ops_call *c, int *status); /* requests.c */
+int ops_get_queue(struct ops_call *c, int *status);
+int ops_get_request(struct ops_call *c, int *status);
+int ops_cancel_request(struct ops_call *c, int *status);
 void ops_post_map(struct ops_call *c); /* map.c */
 
 #endif

@@ -56,7 +56,8 @@ enum { RM_OK = 0, RM_AGAIN = 1, RM_WAIT = 2 };
     X(RM_ERR_RATE, -10038, 429, "rate_limit_exceeded", "over a limit of the API key")              \
     X(RM_ERR_MAP, -10039, 422, "invalid_map", "the role map has mistakes")                         \
     X(RM_ERR_REVISION, -10040, 412, "revision_changed", "changed meanwhile by somebody else")      \
-    X(RM_ERR_NO_MATCH, -10041, 428, "if_match_missing", "name the revision to replace: If-Match")
+    X(RM_ERR_NO_MATCH, -10041, 428, "if_match_missing", "name the revision to replace: If-Match")  \
+    X(RM_ERR_STATE, -10042, 409, "wrong_state", "not possible in this state")
 
 enum rm_err {
 #define RM_ERR_ENUM(name, number, status, code, text) name = (number),

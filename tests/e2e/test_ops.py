@@ -2,6 +2,7 @@
 """The ops API as a tool sees it: every answer has the form that proto/openapi.yaml says, lists page and filter, mistakes are told
 as RFC 9457 says it. The worker is scripted: nothing here needs a model."""
 import contextlib
+import http.client
 import json
 
 import jsonschema
@@ -9,8 +10,8 @@ import pytest
 import yaml
 
 from cluster_rig import Cluster, call
-from fake_worker import FakeWorker
-from rig import TOP, wait_for
+from fake_worker import HEAD_SSE, FakeWorker, stream
+from rig import TOP, text_of, wait_for
 
 SPEC = yaml.safe_load((TOP / "proto" / "openapi.yaml").read_text())
 
@@ -59,7 +60,7 @@ def ops_fixture(tmp_path_factory):
 
 @pytest.mark.parametrize("path,schema", [
     ("/api/v1/status", "Status"), ("/api/v1/nodes", "Nodes"), ("/api/v1/nodes/speed", "Node"), ("/api/v1/roles", "Roles"),
-    ("/api/v1/roles/ask", "Role"), ("/api/v1/hosts", "Hosts"), ("/api/v1/map", "MapState"), ("/healthz", "Alive"), ("/readyz", "Readiness"),
+    ("/api/v1/roles/ask", "Role"), ("/api/v1/hosts", "Hosts"), ("/api/v1/map", "MapState"), ("/api/v1/requests", "Requests"), ("/api/v1/queue", "Queue"), ("/healthz", "Alive"), ("/readyz", "Readiness"),
 ])
 def test_answers_have_the_documented_form(ops, path, schema):
     status, answer = ops.ask("GET", path)
@@ -105,6 +106,10 @@ def test_lists_filter(ops, query, names):
     ("GET", "/api/v1/nodes?limit=1&limit=2", 400, "invalid_value", "given twice"),
     ("GET", "/api/v1/nodes?cursor=nobody", 400, "invalid_value", "begin again"),
     ("GET", "/api/v1/nodes?x=1", 400, "invalid_value", "no parameter 'x' here; there are: limit, cursor, health"),
+    ("GET", "/api/v1/requests/req_nobody", 404, "not_found", "no request 'req_nobody'"),
+    ("DELETE", "/api/v1/requests/req_nobody", 404, "not_found", "no request 'req_nobody'"),
+    ("GET", "/api/v1/requests?since=yesterday", 400, "invalid_value", "since: 'yesterday' is not a time"),
+    ("GET", "/api/v1/requests?cursor=abc", 400, "invalid_value", "begin again"),
     ("POST", "/api/v1/nodes", 405, "method_not_allowed", ""),
     ("PUT", "/api/v1/map", 405, "method_not_allowed", ""),
 ])
@@ -117,3 +122,84 @@ def test_mistakes_are_told(ops, method, path, status, code, words):
 def test_an_answer_that_is_refused_names_the_methods(ops):
     status, fields, _ = call(ops.port, "DELETE", "/api/v1/map")
     assert status == 405 and fields["Allow"] == "GET, HEAD, POST"
+
+
+# ---- requests ----
+
+
+def held(c):
+    """Answers with two words, then nothing until its client has gone."""
+    c.send(HEAD_SSE)
+    for e in stream("one", " two")[:3]:
+        c.event(e)
+    c.left = c.wait_gone(30)
+
+
+def requests_of(ops, query=""):
+    return check("Requests", ops.ask("GET", f"/api/v1/requests{query}")[1])["requests"]
+
+
+def test_a_request_is_told_from_begin_to_end(ops):
+    began = requests_of(ops, "?limit=1")
+    answer = ops.answer("ask", "Tell me nothing.")
+    assert answer["usage"]["prompt_tokens"] == 7
+    done = wait_for("the request is over", lambda: next((r for r in requests_of(ops, "?limit=1&state=done") if r not in began), None))
+    assert (done["role"], done["served"], done["mode"], done["node"], done["dialect"]) == ("ask", "ask", "ask", "speed", "chat")
+    assert (done["prompt_tokens"], done["completion_tokens"], done["status"], done["outcome"], done["error"]) == (7, 2, 200, "ok", None)
+    assert done["duration_ms"] <= done["age_ms"] and done["queue_ms"] is not None and done["ttft_ms"] is not None and done["tries"] == 1
+    assert done["bytes_in"] == len(json.dumps({"messages": [{"role": "user", "content": "Tell me nothing."}]})) and done["bytes_out"] > 100
+    assert ops.ask("GET", f"/api/v1/requests/{done['id']}")[1]["seq"] == done["seq"]
+    assert requests_of(ops, "?role=code&state=done") == [r for r in requests_of(ops) if r["role"] == "code"]
+    assert requests_of(ops, f"?since={done['at']}")[-1]["id"] == done["id"]
+    assert requests_of(ops, f"?until={done['at']}&limit=500") == [r for r in requests_of(ops, "?limit=500") if r["at"] < done["at"]]
+    assert "Tell me nothing" not in json.dumps(requests_of(ops))
+
+
+def test_a_refused_request_keeps_its_error(ops):
+    assert call(ops.port, "POST", "/v1/chat/completions", {"model": "nobody", "messages": [{"role": "user", "content": "x"}]})[0] == 404
+    one = requests_of(ops, "?limit=1")[0]
+    assert (one["role"], one["mode"], one["status"], one["outcome"], one["error"]) == (None, None, 404, "refused", "model_not_found")
+
+
+def test_a_running_stream_is_cancelled(ops):
+    ops.fakes["speed"].script = held
+    try:
+        s = ops.stream("ask")
+        events = s.events()
+        first = [next(events) for _ in range(3)]
+        assert text_of(first) == "one two"
+        one = wait_for("it is told as running", lambda: next(iter(requests_of(ops, "?state=running&role=ask")), None))
+        assert one["completion_tokens"] >= 2 and one["outcome"] is None and one["duration_ms"] is None and one["status"] == 200
+        far = ops.ask("DELETE", f"/api/v1/requests/{one['id']}", {"Origin": "http://localhost:1"})
+        assert far[0] == 403 and "web pages" in far[1]["detail"]
+        status, answer = ops.ask("DELETE", f"/api/v1/requests/{one['id']}")
+        assert status == 200 and check("Request", answer)["id"] == one["id"]
+        rest = list(events)
+        assert rest[0]["error"]["code"] == "cancelled" and rest[1:] in ([], ["cut"])  # the last word
+        wait_for("the worker lost its client", lambda: getattr(ops.fakes["speed"].requests[-1], "left", None) is not None)
+        over = wait_for("it is over", lambda: next((r for r in requests_of(ops, "?state=done&limit=1") if r["id"] == one["id"]), None))
+        assert (over["outcome"], over["error"]) == ("broken", "cancelled")
+        assert ops.ask("DELETE", f"/api/v1/requests/{one['id']}")[0] == 409
+    finally:
+        ops.fakes["speed"].script = lambda c: c.good("hello", " world")
+
+
+def test_a_waiting_request_is_queued_told_and_cancelled(ops):
+    ops.fakes["reasoning"].script = held
+    try:
+        streams = [ops.stream("code") for _ in range(8)]  # every slot that the scripted worker has
+        connection = http.client.HTTPConnection("127.0.0.1", ops.port, timeout=60)
+        connection.request("POST", "/code/v1/chat/completions", json.dumps({"messages": [{"role": "user", "content": "x"}]}), {"Content-Type": "application/json"})
+        one = wait_for("it waits", lambda: next(iter(check("Queue", ops.ask("GET", "/api/v1/queue?role=code")[1])["queue"]), None))
+        assert one["state"] == "waiting" and one["node"] is None and one["queue_ms"] is None
+        assert ops.ask("GET", "/api/v1/queue?role=ask")[1] == {"queue": [], "next": None}
+        assert ops.ask("DELETE", f"/api/v1/requests/{one['id']}")[0] == 200
+        answer = connection.getresponse()
+        assert answer.status == 499 and json.loads(answer.read())["error"]["code"] == "cancelled"
+        assert answer.headers["x-should-retry"] == "false"
+        for s in streams:
+            s.close()
+        wait_for("all are over", lambda: not requests_of(ops, "?state=running"))
+        assert {r["outcome"] for r in requests_of(ops, "?role=code&node=reasoning")} == {"gone"}
+    finally:
+        ops.fakes["reasoning"].script = lambda c: c.good("hello", " world")
