@@ -57,6 +57,14 @@ static void room_evict(struct worker *w, struct host *h, const struct guard_host
     host_evict(h, act == GUARD_DRAIN ? 0 : GUARD_STOP_DRAIN_MS, why);
 }
 
+/* Zram is memory already. */
+static uint64_t swap_free(const struct node_memory *m)
+{
+    uint64_t disk = m->swap_total > m->swap_zram ? m->swap_total - m->swap_zram : 0;
+
+    return disk > m->swap_used ? disk - m->swap_used : 0;
+}
+
 static void room_guard(struct worker *w)
 {
     struct room *room = &w->room;
@@ -66,6 +74,7 @@ static void room_guard(struct worker *w)
 
     for (uint32_t i = 0; i < w->n_hosts; i++)
         host_guarded(w->hosts[i], &hosts[i]);
+    guard_count_swap(&room->reading, hosts, w->n_hosts, swap_free(&w->memory));
     act = guard_step(&room->guard, &room->reading, hosts, w->n_hosts, rm_now_ms(), &which);
     w->memory.refusing = room->guard.refusing;
     switch (act) {

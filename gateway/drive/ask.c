@@ -25,13 +25,13 @@ void drive_desired(const struct drive *d, const struct map_role *role, struct de
     out->epoch = d->epoch;
 }
 
-/* A new residency or lane touches no engine, but the worker must hear of it. */
+/* A new residency, lane or overcommit touches no engine, but the worker must hear of it. */
 bool drive_is_up_to_date(const struct node_host *h, const struct map_role *role)
 {
     struct desired_host desired;
 
     plan_desired_host(role, &desired);
-    return h->residency == desired.residency && h->lane == desired.lane;
+    return h->residency == desired.residency && h->lane == desired.lane && h->swap == desired.swap;
 }
 
 /* ---- a question's life ---- */

@@ -29,6 +29,7 @@ static const struct node_field desired_fields[] = {
     FIELD(struct desired_host, drain_ms, FIELD_U32),
     FIELD_WORDS(struct desired_host, residency, node_residency_words),
     FIELD_WORDS(struct desired_host, lane, node_lane_words),
+    FIELD(struct desired_host, swap, FIELD_BOOL),
     {.name = NULL},
 };
 
@@ -117,6 +118,7 @@ void desired_host_revision(const struct desired_host *d, char out[33])
     same.epoch = same.drain_ms = same.queue_max = 0;
     same.residency = RESIDENCY_RESIDENT;
     same.lane = LANE_INTERACTIVE;
+    same.swap = false;
     rm_buf_init(&text, 16384);
     if (sodium_init() < 0 || desired_host_encode(&same, &text) < 0)
         text.len = 0;

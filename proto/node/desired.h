@@ -36,6 +36,8 @@ struct desired_host {
     uint32_t drain_ms;       /* how long running requests may finish when the host goes; 0: 30000 */
     enum node_residency residency; /* when memory is short: who goes first, see guard.h */
     enum node_lane lane;
+    bool swap; /* people chose that it may lie in swap: while it lives, free swap counts as memory
+                  that is left */
 };
 
 int desired_host_encode(const struct desired_host *d, struct rm_buf *out);
@@ -47,7 +49,7 @@ RM_MUST_USE int desired_host_decode(struct rm_slice json, struct desired_host *o
                                     char *why); /* as node_state_decode */
 
 /* 32 hex digits and a NUL over everything that needs a new engine process when it changes (not
- * epoch, drain_ms, queue_max, residency, lane). */
+ * epoch, drain_ms, queue_max, residency, lane, swap). */
 void desired_host_revision(const struct desired_host *d, char out[33]);
 
 enum { NODE_BUFFERS_MAX = 16, NODE_SLOTS_EXACT = 8 };

@@ -18,6 +18,7 @@ static struct node_host sample_host(void)
     struct node_host h = {
         .residency = RESIDENCY_ON_DEMAND,
         .lane = LANE_BATCH,
+        .swap = true,
         .state = HOST_LOADING,
         .progress = 0.43,
         .pid = 4711,
@@ -114,6 +115,7 @@ static struct desired_host sample_desired(void)
         .drain_ms = 1000,
         .residency = RESIDENCY_PINNED,
         .lane = LANE_AUTOCOMPLETE,
+        .swap = true,
     };
 
     strcpy(d.role, "code");
@@ -139,7 +141,8 @@ static void desired_round_trip(void **state)
     rm_buf_clear(&a);
 }
 
-/* Every member but epoch, queue_max, drain_ms, residency and lane makes another revision. */
+/* Every member but epoch, queue_max, drain_ms, residency, lane and swap makes another
+ * revision. */
 static void revision_by_field(void **state)
 {
     struct desired_host base = sample_desired(), d;
@@ -151,7 +154,7 @@ static void revision_by_field(void **state)
     assert_int_equal(strlen(seen[0]), 32);
     d = base;
     d.epoch++, d.queue_max++, d.drain_ms++;
-    d.residency = RESIDENCY_ON_DEMAND, d.lane = LANE_BATCH;
+    d.residency = RESIDENCY_ON_DEMAND, d.lane = LANE_BATCH, d.swap = !d.swap;
     desired_host_revision(&d, rev);
     assert_string_equal(rev, seen[0]);
 #define CHANGED(change)                                                                            \

@@ -32,6 +32,7 @@ static const struct node_field host_fields[] = {
     FIELD(struct node_host, model_hash, FIELD_NAME),
     FIELD_WORDS(struct node_host, residency, node_residency_words),
     FIELD_WORDS(struct node_host, lane, node_lane_words),
+    FIELD(struct node_host, swap, FIELD_BOOL),
     FIELD_WORDS(struct node_host, state, state_words),
     FIELD(struct node_host, progress, FIELD_PART),
     FIELD(struct node_host, pid, FIELD_I32),

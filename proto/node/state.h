@@ -81,6 +81,7 @@ struct node_host {
                             traffic */
     enum node_residency residency; /* as desired last */
     enum node_lane lane;
+    bool swap;
     enum node_host_state state;
     double progress;         /* 0..1 while fetching, loading, warming; else 1 (ready) or 0 */
     int32_t pid;             /* 0: no engine process of ours */

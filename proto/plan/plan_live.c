@@ -285,6 +285,7 @@ void plan_desired_host(const struct map_role *role, struct desired_host *out)
         .queue_max = role->queue_max,
         .residency = residency_of(role),
         .lane = lane_of(role),
+        .swap = role->overcommit == MAP_OVERCOMMIT_SWAP,
     };
     snprintf(out->role, sizeof out->role, "%s", role->name);
     snprintf(out->model, sizeof out->model, "%s", role->model_name);

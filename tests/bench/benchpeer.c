@@ -225,6 +225,7 @@ static void put_host(struct peer *p, const struct desired_host *d)
         return;
     *h = (struct node_host){.residency = d->residency,
                             .lane = d->lane,
+                            .swap = d->swap,
                             .state = HOST_READY,
                             .progress = 1,
                             .slots_total = d->slots,

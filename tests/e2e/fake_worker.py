@@ -100,7 +100,7 @@ class FakeWorker:
 
     def state(self):
         self.seq += 1
-        hosts = [{**self.loaded(role), "role": role, "model": d["model"], "engine": "attach", "revision": revision, "residency": d["residency"], "lane": d["lane"],
+        hosts = [{**self.loaded(role), "role": role, "model": d["model"], "engine": "attach", "revision": revision, "residency": d["residency"], "lane": d["lane"], "swap": d["swap"],
                   "context": d["context"], "slots_total": 8} for role, (d, revision) in self.hosts.items()]
         return {"node": self.name, "boot_id": f"boot-{self.name}", "version": "0.1.0", "seq": self.seq, "hosts": hosts}
 
@@ -146,7 +146,7 @@ class FakeWorker:
         role = c.path.rsplit("/", 1)[-1]
         if c.path.startswith("/node/v1/hosts/") and c.method == "PUT":
             same = re.sub(rb'"(epoch|queue_max|drain_ms)":\d+', rb'"\1":0', c.raw)
-            same = re.sub(rb'"residency":"[a-z-]+","lane":"[a-z]+"', b'"residency":"resident","lane":"interactive"', same)
+            same = re.sub(rb'"residency":"[a-z-]+","lane":"[a-z]+","swap":[a-z]+', b'"residency":"resident","lane":"interactive","swap":false', same)
             self.asked_at.setdefault(role, time.monotonic())
             self.hosts[role] = (c.body, hashlib.blake2b(same, digest_size=16).hexdigest())
             c.json(200, self.state())

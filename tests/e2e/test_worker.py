@@ -119,10 +119,10 @@ def test_chat_through_the_real_core(worker, tiny):
 
 def test_the_same_wish_changes_nothing(worker, tiny):
     pid = worker.host_ready("code", tiny)["pid"]
-    for changes in ({}, {"queue_max": 9}, {"drain_ms": 77}, {"residency": "pinned", "lane": "batch"}, {"epoch": 5}):
+    for changes in ({}, {"queue_max": 9}, {"drain_ms": 77}, {"residency": "pinned", "lane": "batch"}, {"swap": True}, {"epoch": 5}):
         assert worker.put("code", **changes).status == 200
         assert worker.host("code")["pid"] == pid
-        assert all(worker.host("code")[k] == v for k, v in changes.items() if k in ("residency", "lane"))
+        assert all(worker.host("code")[k] == v for k, v in changes.items() if k in ("residency", "lane", "swap"))
     worker.epoch = 5
     worker.put("code", slots=3)
     wait_for("a new engine", lambda: worker.host("code")["pid"] not in (0, pid))

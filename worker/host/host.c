@@ -594,7 +594,8 @@ int host_new(struct host_env *env, const char *role, struct host **out)
 
 void host_want(struct host *h, const struct desired_host *d)
 {
-    bool told = h->wanted.residency != d->residency || h->wanted.lane != d->lane;
+    bool told = h->wanted.residency != d->residency || h->wanted.lane != d->lane ||
+                h->wanted.swap != d->swap;
     char revision[33];
 
     h->wanted = *d;
@@ -643,6 +644,7 @@ void host_guarded(const struct host *h, struct guard_host *out)
         .role = h->role,
         .residency = h->wanted.residency,
         .lane = h->wanted.lane,
+        .swap = h->wanted.swap,
         .bytes = bytes,
         .to_come = loading || unseen ? bytes : 0,
         .alive = h->engine != NULL && h->engine->pid > 0 && !leaving,
@@ -686,6 +688,7 @@ void host_fill(const struct host *h, struct node_host *out)
     *out = (struct node_host){
         .residency = h->wanted.residency,
         .lane = h->wanted.lane,
+        .swap = h->wanted.swap,
         .state = host_sm_shown(&h->sm, host_is_busy(h)),
         .progress = host_sm_progress(&h->sm),
         .pid = h->engine != NULL ? h->engine->pid : 0,

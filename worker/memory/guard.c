@@ -175,6 +175,19 @@ enum guard_act guard_step(struct guard *g, const struct guard_reading *r,
     return act;
 }
 
+void guard_count_swap(struct guard_reading *r, const struct guard_host *hosts, size_t n,
+                      uint64_t swap_free)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < n; i++)
+        any = any || (hosts[i].swap && (hosts[i].alive || hosts[i].leaving));
+    if (!any)
+        return;
+    r->available = r->available > UINT64_MAX - swap_free ? UINT64_MAX : r->available + swap_free;
+    r->pressure = 0;
+}
+
 void guard_why(const struct guard_reading *r, char *out, size_t size)
 {
     snprintf(out, size,

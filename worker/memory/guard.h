@@ -46,6 +46,7 @@ struct guard_host {
                          until a reading came after that */
     bool alive;       /* an engine process of ours that would give memory back */
     bool leaving;     /* it is draining or told to end */
+    bool swap;        /* it may lie in swap */
 };
 
 enum guard_act {
@@ -82,6 +83,11 @@ enum guard_act guard_step(struct guard *g, const struct guard_reading *r,
  * sent away again. bytes 0: it had not to go, the verdict alone counts. */
 bool guard_has_room(const struct guard *g, const struct guard_reading *r,
                     const struct guard_host *hosts, size_t n, uint64_t bytes);
+
+/* While a host lives that may lie in swap, free swap is memory that is left, and to wait for memory
+ * is what people chose: the reading is changed so. */
+void guard_count_swap(struct guard_reading *r, const struct guard_host *hosts, size_t n,
+                      uint64_t swap_free);
 
 /* One line for people: what is left and where the line is, without an end. */
 void guard_why(const struct guard_reading *r, char *out, size_t size);

@@ -124,15 +124,15 @@ static struct guard_host host_of_letter(char c)
         char letter;
         struct guard_host host;
     } known[] = {
-        {'P', {"P", RESIDENCY_PINNED, LANE_BATCH, 40 * GIB, 0, true, false}},
-        {'R', {"R", RESIDENCY_RESIDENT, LANE_AUTOCOMPLETE, 20 * GIB, 0, true, false}},
-        {'r', {"r", RESIDENCY_RESIDENT, LANE_BATCH, 5 * GIB, 0, true, false}},
-        {'S', {"S", RESIDENCY_RESIDENT, LANE_INTERACTIVE, 20 * GIB, 0, true, false}},
-        {'B', {"B", RESIDENCY_ON_DEMAND, LANE_BATCH, 8 * GIB, 0, true, false}},
-        {'b', {"b", RESIDENCY_ON_DEMAND, LANE_BATCH, 2 * GIB, 0, true, false}},
-        {'I', {"I", RESIDENCY_ON_DEMAND, LANE_INTERACTIVE, 30 * GIB, 0, true, false}},
-        {'A', {"A", RESIDENCY_ON_DEMAND, LANE_AUTOCOMPLETE, 6 * GIB, 0, true, false}},
-        {'-', {"-", RESIDENCY_ON_DEMAND, LANE_BATCH, 50 * GIB, 0, false, false}},
+        {'P', {"P", RESIDENCY_PINNED, LANE_BATCH, 40 * GIB, 0, true, false, false}},
+        {'R', {"R", RESIDENCY_RESIDENT, LANE_AUTOCOMPLETE, 20 * GIB, 0, true, false, false}},
+        {'r', {"r", RESIDENCY_RESIDENT, LANE_BATCH, 5 * GIB, 0, true, false, false}},
+        {'S', {"S", RESIDENCY_RESIDENT, LANE_INTERACTIVE, 20 * GIB, 0, true, false, false}},
+        {'B', {"B", RESIDENCY_ON_DEMAND, LANE_BATCH, 8 * GIB, 0, true, false, false}},
+        {'b', {"b", RESIDENCY_ON_DEMAND, LANE_BATCH, 2 * GIB, 0, true, false, false}},
+        {'I', {"I", RESIDENCY_ON_DEMAND, LANE_INTERACTIVE, 30 * GIB, 0, true, false, false}},
+        {'A', {"A", RESIDENCY_ON_DEMAND, LANE_AUTOCOMPLETE, 6 * GIB, 0, true, false, false}},
+        {'-', {"-", RESIDENCY_ON_DEMAND, LANE_BATCH, 50 * GIB, 0, false, false, false}},
     };
 
     for (size_t i = 0; i < RM_COUNT(known); i++)
@@ -229,6 +229,31 @@ static void room_for_a_return(void **state)
     assert_true(
         guard_has_room(&calm, &r, NULL, 0, 0)); /* what is new is refused by the verdict alone */
     assert_false(guard_has_room(&calm, &r, NULL, 0, 1));
+}
+
+/* Only while a host lives that may lie in swap, and whether or not it is leaving. */
+static void swap_counts(void **state)
+{
+    struct guard_host hosts[] = {
+        {.role = "a", .alive = true}, {.role = "b", .swap = true}, {.role = "c", .leaving = true}};
+    struct guard_reading r = reading(1, 90);
+
+    (void)state;
+    guard_count_swap(&r, hosts, 3, 9 * GIB); /* b is not there */
+    assert_true(r.available == GIB && r.pressure > 89);
+    hosts[1].alive = true;
+    guard_count_swap(&r, hosts, 3, 9 * GIB);
+    assert_true(r.available == 10 * GIB && r.pressure < 1);
+    r = reading(1, 90);
+    hosts[1].alive = false;
+    hosts[1].leaving = true;
+    guard_count_swap(&r, hosts, 3, GIB); /* little swap is left: still short */
+    assert_true(r.available == 2 * GIB && r.available < guard_line(r.reserve, r.system));
+    guard_count_swap(&r, hosts, 3, UINT64_MAX);
+    assert_true(r.available == UINT64_MAX);
+    r = reading(1, 90);
+    guard_count_swap(&r, NULL, 0, 9 * GIB);
+    assert_true(r.available == GIB);
 }
 
 /* ---- random ---- */
@@ -415,7 +440,7 @@ static void random_nodes(void **state)
 int main(void)
 {
     static const struct CMUnitTest fixed[] = {
-        cmocka_unit_test(lines), cmocka_unit_test(room_for_a_return),
+        cmocka_unit_test(lines), cmocka_unit_test(room_for_a_return), cmocka_unit_test(swap_counts),
         cmocka_unit_test(random_walks), cmocka_unit_test(random_nodes)};
     struct CMUnitTest tests[RM_COUNT(fixed) + RM_COUNT(stories) + RM_COUNT(evictions)], *next;
 
