@@ -305,6 +305,8 @@ static bool is_replaced(const struct hosting *h, size_t role, size_t node)
         return false;
     if (p->seen != HOSTING_READY || hosting_cell(h, role, node)->closed)
         return true;
+    if (!h->f->roles[role].on_demand && !h->fresh)
+        return false; /* is there room for it as it is wanted now? The plan has still to say */
     for (size_t n = 0; n < h->n_nodes; n++)
         if (n != node && hosting_is_target(h, role, n) && hosting_holds(h, role, n) &&
             !serves(h, role, n) && h->f->nodes[n].reachable)
