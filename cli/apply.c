@@ -96,7 +96,8 @@ static int apply_ask(const struct apply *a, const char *match, json_t **answer)
                       .fields = fields,
                       .n_fields = match == NULL ? 2 : 3,
                       .body = {a->map.data != NULL ? a->map.data : "", a->map.len},
-                      .deadline_ms = APPLY_DEADLINE_MS};
+                      .deadline_ms = APPLY_DEADLINE_MS,
+                      .to_gateway = true};
     json_error_t error;
     struct rm_buf body;
     int status, r;

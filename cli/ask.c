@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/ask.h"
 
+#include "proto/base/file.h"
 #include "proto/http/client.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+enum { KEY_MAX = 256, FIELDS_MAX = 8 };
 
 struct asking {
     uv_loop_t loop;
@@ -65,16 +69,62 @@ static void ask_on_deadline(uv_timer_t *timer)
     http_call_abort(a->call);
 }
 
+/* ---- the key ---- */
+
+static char key_of_file[KEY_MAX];
+
+int ask_use_key_file(const char *path)
+{
+    struct rm_buf b;
+    size_t n = 0;
+    int r;
+
+    rm_buf_init(&b, KEY_MAX);
+    r = rm_file_read(path, &b);
+    while (r == 0 && n < b.len && strchr(" \t\r\n", b.data[n]) == NULL)
+        n++;
+    if (r == 0 && (n == 0 || n >= KEY_MAX || b.data[n + strspn(b.data + n, " \t\r\n")] != '\0'))
+        r = RM_ERR_FIELD;
+    if (r == 0)
+        rm_text_copy(key_of_file, n + 1, b.data);
+    else
+        fprintf(stderr, "rolemesh: --key-file %s: %s\n", path,
+                r == RM_ERR_FIELD || r == RM_ERR_TOO_BIG ? "expected one API key and nothing else"
+                                                         : rm_strerror(r));
+    rm_buf_clear(&b);
+    return r;
+}
+
+/* The fields of ask and, for a gateway, the key. */
+static size_t ask_fields(const struct ask *ask, char value[KEY_MAX + 8],
+                         struct http_out_field out[FIELDS_MAX])
+{
+    const char *key = key_of_file[0] != '\0' ? key_of_file : getenv("ROLEMESH_KEY");
+    size_t n = 0;
+
+    for (; n < ask->n_fields && n < FIELDS_MAX - 1; n++)
+        out[n] = ask->fields[n];
+    if (ask->to_gateway && key != NULL && key[0] != '\0' && strlen(key) < KEY_MAX) {
+        snprintf(value, KEY_MAX + 8, "Bearer %s", key);
+        out[n++] = (struct http_out_field){"Authorization", rm_slice_of(value)};
+    }
+    return n;
+}
+
+/* ---- asking ---- */
+
 int ask_run(const struct ask *ask, int *status, struct rm_buf *body)
 {
     static const struct http_call_ops ops = {.on_head = ask_on_head,
                                              .on_body = ask_on_body,
                                              .on_fail = ask_on_fail,
                                              .on_done = ask_on_done};
+    struct http_out_field fields[FIELDS_MAX];
+    char key[KEY_MAX + 8];
     struct http_call_spec spec = {.method = ask->method,
                                   .target = rm_slice_of(ask->target),
-                                  .fields = ask->fields,
-                                  .n_fields = ask->n_fields,
+                                  .fields = fields,
+                                  .n_fields = ask_fields(ask, key, fields),
                                   .body = &ask->body,
                                   .n_body = ask->body.p != NULL ? 1 : 0};
     struct asking a = {.body = body};

@@ -8,6 +8,7 @@
 #include "proto/http/address.h"
 #include "proto/http/message.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 enum { ASK_ANSWER_MAX = 16 << 20, ASK_TEXT_MAX = 256 };
@@ -20,7 +21,12 @@ struct ask {
     size_t n_fields;
     struct rm_slice body; /* p NULL: none; empty otherwise is a body too */
     uint32_t deadline_ms; /* for all of it */
+    bool to_gateway;      /* the key of ask_use_key_file or ROLEMESH_KEY goes with it */
 };
+
+/* Reads the key that gateways are asked with; the file has it and nothing else. Call it once.
+ * Returns 0, or an error after saying on stderr what is wrong. */
+RM_MUST_USE int ask_use_key_file(const char *path);
 
 /* Asks, and waits for the whole answer.
  * status  of HTTP, any

@@ -80,7 +80,8 @@ static int of_gateway(const char *command, const char *url, const char *only, st
     struct ask ask = {.address = &address,
                       .method = "GET",
                       .target = "/api/v1/nodes",
-                      .deadline_ms = NODES_DEADLINE_MS};
+                      .deadline_ms = NODES_DEADLINE_MS,
+                      .to_gateway = true};
     struct rm_buf body;
     int r, status;
 

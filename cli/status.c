@@ -31,7 +31,8 @@ static int status_ask(struct status *s, const struct http_address *address)
         struct ask ask = {.address = address,
                           .method = "GET",
                           .target = paths[s->at],
-                          .deadline_ms = STATUS_DEADLINE_MS};
+                          .deadline_ms = STATUS_DEADLINE_MS,
+                          .to_gateway = true};
 
         r = ask_run(&ask, &s->http, &s->body[s->at]);
     }

@@ -10,12 +10,14 @@
 
 #include "gateway/drive/drive.h"
 #include "gateway/front/front.h"
+#include "gateway/keys/keys.h"
 #include "gateway/map/keeper.h"
 #include "gateway/ops/ops.h"
 #include "gateway/route/route.h"
 #include "proto/base/clock.h"
 #include "proto/base/json_write.h"
 #include "proto/base/log.h"
+#include "proto/base/state_dir.h"
 #include "proto/http/server.h"
 
 enum { REPORT_MAX = 64 * 1024, LAG_WARN_MS = 50, LAG_TICK_MS = 100, DRAIN_TICK_MS = 100 };
@@ -27,9 +29,11 @@ struct gateway {
     struct route *route;
     struct drive *drive;
     struct front *front;
+    struct keys *keys;
     struct http_server *server;
     struct map_keeper *keeper;
     struct ops_sources ops;
+    char state_dir[RM_STATE_DIR_MAX]; /* "": there is none */
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t lag, drain;
     uint64_t started_ms;
@@ -193,6 +197,7 @@ static int read_map(const struct gateway *g, char revision[MAP_REVISION], struct
     int r;
 
     conf_report_init(&report);
+    report.keyed = keys_exist(g->keys);
     r = map_file_load(g->options->role_map, &report, revision, out);
     if (r < 0)
         print_report(&report);
@@ -234,6 +239,7 @@ static void gateway_close_modules(void *arg)
     struct gateway *g = arg;
 
     map_keeper_close(g->keeper);
+    keys_close(g->keys);
     front_close(g->front, NULL, NULL);
     drive_close(g->drive);
     route_free(g->route);
@@ -290,8 +296,11 @@ static void gateway_on_stop_signal(uv_signal_t *handle, int number)
 
 static void gateway_on_hup(uv_signal_t *handle, int number)
 {
+    struct gateway *g = handle->data;
+
     (void)number;
-    map_keeper_reload(((struct gateway *)handle->data)->keeper);
+    keys_reload(g->keys);
+    map_keeper_reload(g->keeper);
 }
 
 /* How late the loop is: a timer that should fire every 100 ms. */
@@ -305,6 +314,44 @@ static void gateway_on_lag(uv_timer_t *timer)
     if (g->lag_due_us != 0 && late > LAG_WARN_MS * 1000u)
         rm_warn("gateway", "the loop was late", RM_F("ms", (double)late / 1000));
     g->lag_due_us = now + LAG_TICK_MS * 1000u;
+}
+
+/* ---- keys ---- */
+
+/* Keys guard other addresses than loopback, too. */
+static void gateway_on_keys(void *arg, bool exist)
+{
+    map_keeper_set_keyed(((struct gateway *)arg)->keeper, exist);
+}
+
+/* May anybody use what listens, while there is no key? */
+static bool may_be_open(const struct role_map *map)
+{
+    for (size_t i = 0; i < map->gateway.listen.n; i++)
+        if (!map->gateway.listen.item[i].loopback)
+            return map->gateway.listen_without_keys;
+    return true;
+}
+
+/* The state directory and the keys in it. Without the former there are none; a ring that cannot be
+ * read ends the start. */
+static int open_keys(struct gateway *g)
+{
+    char why[KEYRING_WHY_MAX];
+    int r = 0;
+
+    if (g->options->state_dir != NULL)
+        rm_text_copy(g->state_dir, sizeof g->state_dir, g->options->state_dir);
+    else
+        r = rm_state_dir_default("gateway", g->state_dir);
+    if (r == 0 && (r = rm_state_dir_make(g->state_dir)) < 0)
+        rm_warn("gateway", "no state directory: nothing is kept", RM_S("dir", g->state_dir),
+                RM_E("error", r));
+    if (r < 0)
+        g->state_dir[0] = '\0';
+    if ((r = keys_open(&g->loop, g->state_dir, &g->keys, why)) < 0)
+        fprintf(stderr, "rolemesh-gateway: %s\n", why);
+    return r;
 }
 
 /* ---- start ---- */
@@ -372,6 +419,10 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
         fprintf(stderr, "rolemesh-gateway: %s\n", rm_strerror(r));
         return r;
     }
+    keys_may_be_open(g->keys, may_be_open(g->map));
+    map_keeper_set_keyed(g->keeper, keys_exist(g->keys));
+    keys_watch(g->keys, gateway_on_keys, g);
+    front_set_keys(g->front, g->keys);
     g->ops = (struct ops_sources){.arg = g,
                                   .nodes = source_nodes,
                                   .roles = source_roles,
@@ -416,15 +467,18 @@ int gateway_run(const struct gateway_options *options)
     signal(SIGPIPE, SIG_IGN);
     if (options->log_level >= 0)
         rm_log_set_level((enum rm_log_level)options->log_level);
-    if (read_map(&g, revision, &g.map) < 0)
-        return 2;
-    if (options->log_level < 0)
-        rm_log_set_level((enum rm_log_level)g.map->gateway.log_level);
     if ((r = uv_loop_init(&g.loop)) < 0) {
         fprintf(stderr, "rolemesh-gateway: %s\n", uv_strerror(r));
-        role_map_unref(g.map);
         return 2;
     }
+    if (open_keys(&g) < 0 || read_map(&g, revision, &g.map) < 0) {
+        keys_close(g.keys);
+        uv_run(&g.loop, UV_RUN_DEFAULT);
+        uv_loop_close(&g.loop);
+        return 2;
+    }
+    if (options->log_level < 0)
+        rm_log_set_level((enum rm_log_level)g.map->gateway.log_level);
     if (gateway_start_modules(&g, revision) == 0) {
         start_clocks(&g);
         rm_info("gateway", "started", RM_S("version", RM_VERSION),

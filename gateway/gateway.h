@@ -16,7 +16,8 @@
 #include "proto/conf/role_map.h"
 
 struct gateway_options {
-    const char *role_map; /* path; borrowed for the life */
+    const char *role_map;  /* path; borrowed for the life */
+    const char *state_dir; /* absolute; NULL: the default, see proto/base/state_dir.h */
     const char
         *addr_file; /* the bound addresses are written there, a line each; NULL: not wanted */
     int log_level;  /* enum rm_log_level; -1: the map's */

@@ -7,7 +7,9 @@
 #include <stdio.h>
 
 #include "gateway/gateway.h"
+#include "gateway/keys/auth.h"
 #include "proto/base/log.h"
+#include "proto/base/state_dir.h"
 
 static const char help[] =
     "usage: rolemesh-gateway --role-map FILE [options]\n"
@@ -19,17 +21,37 @@ static const char help[] =
     "\n"
     "  -m, --role-map FILE    the role map (YAML)\n"
     "  -c, --check            check the role map, print every mistake, and exit\n"
+    "      --state-dir DIR    keys and history; default: $XDG_STATE_HOME/rolemesh/gateway or\n"
+    "                         ~/.local/state/rolemesh/gateway\n"
     "      --addr-file FILE   write the bound addresses there, one a line\n"
     "      --log-level LEVEL  error, warn, info or debug; default: the role map's\n"
     "  -V, --version\n"
     "  -h, --help\n"
     "\n"
     "Signals: TERM and INT drain and stop (a second one stops at once), HUP reads the role map "
-    "again.\n"
+    "and the keys again.\n"
     "Exit codes: 0 stopped cleanly or the map is good, 2 something to mend (map, address, "
     "arguments), 1 other.\n";
 
-static int check(const char *path)
+/* A gateway with keys may listen where one without may not. */
+static bool has_keys(const char *state_dir)
+{
+    char dir[RM_STATE_DIR_MAX], why[KEYRING_WHY_MAX];
+    struct keyring ring;
+    bool exist;
+
+    if (state_dir == NULL && rm_state_dir_default("gateway", dir) < 0)
+        return false;
+    if (keyring_load(state_dir != NULL ? state_dir : dir, &ring, why) < 0) {
+        fprintf(stderr, "rolemesh-gateway: %s\n", why);
+        return false;
+    }
+    exist = auth_keys_exist(&ring);
+    keyring_clear(&ring);
+    return exist;
+}
+
+static int check(const char *path, const char *state_dir)
 {
     struct conf_report report;
     struct role_map *map = NULL;
@@ -37,6 +59,7 @@ static int check(const char *path)
     int r;
 
     conf_report_init(&report);
+    report.keyed = has_keys(state_dir);
     rm_buf_init(&text, 64 * 1024);
     r = role_map_load(path, &report, &map);
     if (r < 0 && conf_report_text(&report, &text) == 0 && text.len > 0)
@@ -64,9 +87,10 @@ static void keep_some_memory(void)
 
 int main(int argc, char **argv)
 {
-    enum { OPT_ADDR_FILE = 256, OPT_LOG_LEVEL };
+    enum { OPT_ADDR_FILE = 256, OPT_LOG_LEVEL, OPT_STATE_DIR };
     static const struct option options[] = {{"role-map", required_argument, NULL, 'm'},
                                             {"check", no_argument, NULL, 'c'},
+                                            {"state-dir", required_argument, NULL, OPT_STATE_DIR},
                                             {"addr-file", required_argument, NULL, OPT_ADDR_FILE},
                                             {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
                                             {"version", no_argument, NULL, 'V'},
@@ -82,6 +106,15 @@ int main(int argc, char **argv)
             break;
         case 'c':
             only_check = 1;
+            break;
+        case OPT_STATE_DIR:
+            if (optarg[0] != '/') {
+                fprintf(stderr,
+                        "rolemesh-gateway: --state-dir %s: expected a path that begins with /\n",
+                        optarg);
+                return 2;
+            }
+            o.state_dir = optarg;
             break;
         case OPT_ADDR_FILE:
             o.addr_file = optarg;
@@ -116,5 +149,5 @@ int main(int argc, char **argv)
         return 2;
     }
     keep_some_memory();
-    return only_check ? check(o.role_map) : gateway_run(&o);
+    return only_check ? check(o.role_map, o.state_dir) : gateway_run(&o);
 }

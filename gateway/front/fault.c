@@ -74,6 +74,8 @@ const char *fault_type(const struct fault *f)
         return "upstream_invalid";
     if (f->err == RM_ERR_UPSTREAM_LOST)
         return "upstream_lost";
+    if (f->err == RM_ERR_RATE)
+        return "rate_limit_error";
     if (f->status == 502)
         return "upstream_error";
     if (f->status >= 500 || f->status == 429)

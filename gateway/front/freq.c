@@ -146,8 +146,20 @@ static void freq_end_record(struct freq *r)
     r->record = NULL;
 }
 
+/* What the key's limits are charged: as the engine told it; when it did not come to that, what has
+ * been read and said so far. */
+static uint64_t freq_tokens(const struct freq *r)
+{
+    uint64_t prompt = r->usage.prompt_tokens, cached = r->usage.cached_tokens;
+
+    if (prompt == 0 && r->first_ms > 0)
+        prompt = r->prompt_guess;
+    return (prompt > cached ? prompt - cached : 0) + r->usage.completion_tokens;
+}
+
 static void freq_free(struct freq *r)
 {
+    keys_leave(r->f->keys, &r->pass, freq_tokens(r));
     freq_drop_call(r);
     freq_close_ticket(r, ROUTE_CLIENT);
     freq_drop_body(r);
@@ -349,11 +361,11 @@ void freq_dispatch(struct freq *r)
         .role = r->role->name,
         .prefix_key = r->ask.prefix_key,
         .session_key = r->session_key != 0 ? r->session_key : r->ask.session_key,
-        .prompt_tokens = (uint32_t)(r->body.len / 4),
         .avoid_n = r->n_avoid,
     };
     int err;
 
+    ask.prompt_tokens = r->prompt_guess = (uint32_t)(r->body.len / 4);
     for (uint32_t i = 0; i < r->n_avoid; i++)
         ask.avoid[i] = r->avoid[i];
     if (r->record != NULL) {
@@ -380,11 +392,25 @@ static void freq_on_writable(struct http_req *q)
         relay_on_writable(r->relay);
 }
 
+/* What a stream has said so far, before it is dropped. */
+static void freq_keep_usage(struct freq *r)
+{
+    const struct dialect_progress *p;
+
+    if (r->stream == NULL)
+        return;
+    p = r->dialect->stream_progress(r->stream);
+    r->usage = p->usage;
+    if (r->usage.completion_tokens == 0)
+        r->usage.completion_tokens = p->events;
+}
+
 static void freq_on_gone(struct http_req *q, int why)
 {
     struct freq *r = http_req_arg(q);
 
     r->gone = true;
+    freq_keep_usage(r);
     freq_drop_call(r);
     freq_close_ticket(r, ROUTE_CLIENT);
     if (r->state == FR_OVER)
@@ -433,7 +459,7 @@ static void freq_begin_record(struct freq *r)
 }
 
 void freq_start(struct front *f, struct http_req *q, const struct dialect *dialect,
-                const struct path *path, const struct map_role *role)
+                const struct path *path, const struct map_role *role, struct keys_pass *pass)
 {
     const struct http_head *head = http_req_head(q);
     struct freq *r = calloc(1, sizeof(*r));
@@ -450,6 +476,8 @@ void freq_start(struct front *f, struct http_req *q, const struct dialect *diale
     r->f = f;
     r->q = q;
     r->dialect = dialect;
+    r->pass = *pass;
+    *pass = (struct keys_pass){.ring = NULL};
     r->map = role_map_ref(f->map);
     r->role = role;
     r->mode = path->mode;

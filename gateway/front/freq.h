@@ -40,6 +40,7 @@ struct freq {
     uint64_t start_ms, sent_ms, first_ms, last_ms, done_ms; /* uv_now; 0: not yet */
     struct freq *prev, *next;
 
+    struct keys_pass pass;                /* whose it is */
     struct role_map *map;                 /* the one it began with; a reference */
     const struct map_role *role, *served; /* asked for; of the lease: maybe a fallback of it */
     struct rm_slice mode, origin;         /* of the head */
@@ -61,6 +62,7 @@ struct freq {
     struct rm_slice pieces[DIALECT_PIECES_MAX];
     uint8_t n_pieces, piece;
     char target[NODE_NAME_MAX + 64], note[64];
+    uint32_t prompt_guess; /* tokens of the body, for a prompt that nobody counted */
     int up_status;
     uint32_t up_wait; /* Retry-After of the worker */
     struct route_usage usage;

@@ -108,6 +108,7 @@ static int freq_find_role(struct freq *r)
 {
     struct rm_slice body = {r->body.data, r->body.len};
     struct rm_buf name;
+    const char *why;
     int err = 0;
 
     if (r->ask.has_model && r->ask.model.len > NAME_MAX_BYTES)
@@ -133,9 +134,12 @@ static int freq_find_role(struct freq *r)
         memcmp(name.data + name.len - 7, ":latest", 7) == 0)
         r->role = role_map_resolve(r->map, (struct rm_slice){name.data, name.len - 7});
     if (r->role == NULL)
-        err = reply_unknown_name(r->map, (struct rm_slice){name.data, name.len}, &r->f->fault);
+        err = reply_unknown_name(r->map, r->pass.key, (struct rm_slice){name.data, name.len},
+                                 &r->f->fault);
+    else if ((why = auth_role_fault(r->pass.key, r->role)) != NULL)
+        err = reply_forbidden(why, r->role, &r->f->fault);
     rm_buf_clear(&name);
-    return r->role != NULL ? 0 : err;
+    return err;
 }
 
 static int freq_read(struct freq *r)

@@ -125,6 +125,11 @@ int front_new(uv_loop_t *loop, struct role_map *map, struct route *route,
     return 0;
 }
 
+void front_set_keys(struct front *f, struct keys *keys)
+{
+    f->keys = keys;
+}
+
 void front_set_map(struct front *f, struct role_map *map)
 {
     struct role_map *old = f->map;
@@ -268,25 +273,47 @@ static int front_check_head(struct front *f, const struct http_head *head, uint6
     return 0;
 }
 
+/* A key's limits: 0, or what it set in why. */
+static int front_count(struct front *f, struct keys_pass *pass, struct fault *why)
+{
+    enum quota_limit limit = QUOTA_NONE;
+    uint32_t wait_s = 0;
+    int r = keys_begin(f->keys, pass, &limit, &wait_s);
+
+    if (r == 0)
+        return 0;
+    if (r == RM_ERR_RATE)
+        fault_set(why, r, "this API key is over its limit of %s; try again in %u s",
+                  quota_limit_name(limit), (unsigned)wait_s);
+    else
+        fault_set(why, r, NULL);
+    why->retry_after_s = wait_s;
+    why->final = wait_s > FAULT_RETRY_MAX_S; /* no client waits for that */
+    return r;
+}
+
+/* Takes the pass. */
 static void front_run(struct front *f, struct http_req *q, const struct path *path,
-                      const struct map_role *role)
+                      const struct map_role *role, struct keys_pass *pass)
 {
     const struct dialect *d = front_dialect(path->endpoint);
     uint64_t body_max = d->big_body ? f->map->gateway.body_max_bytes : f->conf.small_body_bytes;
 
-    if (front_check_head(f, http_req_head(q), body_max, &f->fault) < 0) {
-        f->fault.close = true; /* the body is not read */
+    if (front_check_head(f, http_req_head(q), body_max, &f->fault) < 0 ||
+        front_count(f, pass, &f->fault) < 0) {
+        /* the body is not read; a small one the server drops, and the connection stays */
+        f->fault.close = f->fault.err != RM_ERR_RATE;
         reply_fault(f, q, &f->fault, NULL);
         return;
     }
     http_req_set_body_limit(q, body_max);
-    freq_start(f, q, d, path, role);
+    freq_start(f, q, d, path, role, pass);
     if (!uv_is_active((uv_handle_t *)&f->tick))
         uv_timer_start(&f->tick, front_on_tick, f->tick_ms, f->tick_ms);
 }
 
 static void front_known(struct front *f, struct http_req *q, const struct path *path,
-                        const struct map_role *role)
+                        const struct map_role *role, struct keys_pass *pass)
 {
     switch (path->endpoint) {
     case PATH_ROOT:
@@ -294,38 +321,84 @@ static void front_known(struct front *f, struct http_req *q, const struct path *
         reply_root(f, q);
         break;
     case PATH_MODELS:
-        reply_models(f, q, path, role);
+        reply_models(f, q, path, role, pass->key);
         break;
     case PATH_LATER:
         fault_set(&f->fault, RM_ERR_NOT_SUPPORTED, "%s is not served by this gateway", path->route);
         reply_fault(f, q, &f->fault, NULL);
         break;
     default:
-        front_run(f, q, path, role);
+        front_run(f, q, path, role, pass);
         break;
     }
+}
+
+/* What a request that came in by right asks for. */
+static void front_serve(struct front *f, struct http_req *q, const struct path *path,
+                        struct keys_pass *pass)
+{
+    const struct http_head *head = http_req_head(q);
+    const struct map_role *role = NULL;
+    const char *why;
+    char allow[64];
+
+    if (path->endpoint == PATH_UNKNOWN) {
+        reply_not_found(f, q, path);
+    } else if (!path_takes(path, head->method)) {
+        path_allow(path, allow, sizeof(allow));
+        fault_set(&f->fault, RM_ERR_METHOD, "%s takes %s", path->route, allow);
+        reply_fault(f, q, &f->fault, allow);
+    } else if (path->mode.n > 0 && (role = role_map_mode(f->map, path->mode)) == NULL) {
+        reply_unknown_name(f->map, pass->key, path->mode, &f->fault);
+        reply_fault(f, q, &f->fault, NULL);
+    } else if (role != NULL && (why = auth_role_fault(pass->key, role)) != NULL) {
+        reply_forbidden(why, role, &f->fault);
+        reply_fault(f, q, &f->fault, NULL);
+    } else {
+        front_known(f, q, path, role, pass);
+    }
+}
+
+/* What carried a key has been read: it goes, so that nothing here can tell it to anybody. */
+static void front_wipe(struct http_req *q, struct rm_slice path_key)
+{
+    const struct http_head *head = http_req_head(q);
+
+    for (uint32_t i = 0; i < head->n_fields; i++)
+        if (auth_is_credential(head->fields[i].name))
+            http_req_wipe(q, head->fields[i].value);
+    http_req_wipe(q, path_key);
+}
+
+/* Tells everybody the same: that something is here, and how to ask for it. */
+static bool front_is_open(const struct path *path, enum http_method method)
+{
+    if (method == HTTP_OPTIONS || path->endpoint == PATH_API_V1)
+        return true;
+    return (path->endpoint == PATH_ROOT || path->endpoint == PATH_HELLO) && path->mode.n == 0;
 }
 
 void front_on_request(struct front *f, struct http_req *q)
 {
     const struct http_head *head = http_req_head(q);
-    const struct map_role *role = NULL;
+    struct keys_pass pass = {.ring = NULL};
+    const char *why = NULL;
     struct path path;
-    char allow[64];
+    int r = 0;
 
     path_parse(head->path, &path);
+    if (!front_is_open(&path, head->method))
+        r = keys_enter(f->keys, head, path.key, &pass, &why);
+    front_wipe(q, path.key);
     if (head->method == HTTP_OPTIONS) {
         reply_preflight(f, q, &path);
-    } else if (path.endpoint == PATH_UNKNOWN || path.endpoint == PATH_API_V1) {
+    } else if (path.endpoint == PATH_API_V1) {
         reply_not_found(f, q, &path);
-    } else if (!path_takes(&path, head->method)) {
-        path_allow(&path, allow, sizeof(allow));
-        fault_set(&f->fault, RM_ERR_METHOD, "%s takes %s", path.route, allow);
-        reply_fault(f, q, &f->fault, allow);
-    } else if (path.mode.n > 0 && (role = role_map_mode(f->map, path.mode)) == NULL) {
-        reply_unknown_name(f->map, path.mode, &f->fault);
+    } else if (r < 0) {
+        fault_set(&f->fault, r, "%s", why);
         reply_fault(f, q, &f->fault, NULL);
     } else {
-        front_known(f, q, &path, role);
+        front_serve(f, q, &path, &pass);
     }
+    keys_leave(f->keys, &pass, 0);
 }

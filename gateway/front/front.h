@@ -40,6 +40,10 @@ extern const struct front_conf front_conf_default;
 RM_MUST_USE int front_new(uv_loop_t *loop, struct role_map *map, struct route *route,
                           const struct front_conf *conf, struct front **out);
 
+/* Who may use it and how much; borrowed until the last request is over. Without, everybody may. */
+struct keys;
+void front_set_keys(struct front *f, struct keys *keys);
+
 /* Requests that run keep the map they began with. Takes a reference of map. */
 void front_set_map(struct front *f, struct role_map *map);
 

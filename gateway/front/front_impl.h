@@ -9,6 +9,7 @@
 #include "gateway/front/metrics.h"
 #include "gateway/front/path.h"
 #include "gateway/front/record.h"
+#include "gateway/keys/keys.h"
 
 enum {
     FRONT_ID_BYTES = 36,
@@ -24,6 +25,7 @@ struct front {
     uv_timer_t tick; /* runs while a request does */
     struct role_map *map;
     struct route *route;
+    struct keys *keys; /* NULL: everybody may */
     struct front_conf conf;
     uint32_t alive_ms, tick_ms; /* from conf and map */
     struct freq *first;         /* requests that run, any order */
@@ -67,21 +69,26 @@ void reply_fields_begin(struct reply_fields *rf, const struct role_map *map, str
 void reply_fields_add(struct reply_fields *rf, const char *name, struct rm_slice value);
 void reply_fields_fault(struct reply_fields *rf, const struct fault *fault);
 
+/* 403 for a role that the key may not use. Returns what it set. */
+int reply_forbidden(const char *why, const struct map_role *role, struct fault *out);
+
 /* Answers that need no worker; take q. reply.c. */
 void reply_fault(struct front *f, struct http_req *q, const struct fault *fault, const char *allow);
 void reply_preflight(struct front *f, struct http_req *q, const struct path *path);
 void reply_root(struct front *f, struct http_req *q);
 void reply_models(struct front *f, struct http_req *q, const struct path *path,
-                  const struct map_role *role);
+                  const struct map_role *role, const struct api_key *key);
 void reply_not_found(struct front *f, struct http_req *q, const struct path *path);
 
-/* 404 model_not_found for a mode, role or model that the map does not have; names those it has. */
-int reply_unknown_name(const struct role_map *map, struct rm_slice name, struct fault *out);
+/* 404 model_not_found for a mode, role or model that the map does not have; names those it has and
+ * the key (NULL: anybody) may use. */
+int reply_unknown_name(const struct role_map *map, const struct api_key *key, struct rm_slice name,
+                       struct fault *out);
 
-/* A request that a worker shall answer; takes q. role: of the mode URL, NULL on a bare /v1.
- * freq.c. */
+/* A request that a worker shall answer; takes q and the pass. role: of the mode URL, NULL on a bare
+ * /v1. freq.c. */
 void freq_start(struct front *f, struct http_req *q, const struct dialect *dialect,
-                const struct path *path, const struct map_role *role);
+                const struct path *path, const struct map_role *role, struct keys_pass *pass);
 void freq_tick(struct freq *r, uint64_t now_ms);
 
 /* Ends it from outside: its client gets the dialect's error. False: it is over already. */

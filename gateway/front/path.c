@@ -180,8 +180,10 @@ void path_parse(struct rm_slice raw, struct path *out)
     memset(out, 0, sizeof(*out));
     if (raw.n == 0 || raw.p[0] != '/' || (n = path_split(raw, seg)) < 0)
         return;
-    if (n >= 2 && rm_slice_eq(seg[0], "k"))
-        at = 2; /* a key in the path; who may use it is not decided here */
+    if (n >= 2 && rm_slice_eq(seg[0], "k")) {
+        out->key = seg[1]; /* who may use it is not decided here */
+        at = 2;
+    }
     if (at < n && !path_is_api_word(seg[at]) && path_segment_plain(seg[at]))
         out->mode = seg[at++];
     row = path_match(seg, n, &at);

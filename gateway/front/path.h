@@ -29,6 +29,7 @@ enum path_endpoint {
 struct path {
     enum path_endpoint endpoint;
     struct rm_slice mode; /* first segment when it is no API word; "" on a bare /v1 */
+    struct rm_slice key;  /* of /k/KEY/...; "": none. Judged by nobody yet; never to be shown */
     struct rm_slice rest; /* PATH_MODELS: the id as typed, maybe with escapes; else "" */
     const char *route;    /* the route's own spelling, e.g. "/v1/chat/completions"; static */
     unsigned methods;     /* bits 1 << enum http_method that it takes; 0 for PATH_UNKNOWN */

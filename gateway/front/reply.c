@@ -148,6 +148,8 @@ void reply_fault(struct front *f, struct http_req *q, const struct fault *fault,
     reply_fields_fault(&rf, fault);
     if (allow != NULL)
         reply_fields_add(&rf, "Allow", rm_slice_of(allow));
+    if (fault->status == 401)
+        reply_fields_add(&rf, "WWW-Authenticate", RM_LIT("Bearer realm=\"rolemesh\""));
     if (fault->close)
         http_reply_close_after(q);
     (void)openai_error_body(fault, &f->text);
@@ -179,14 +181,25 @@ void reply_root(struct front *f, struct http_req *q)
     reply_send(f, q, 200, &rf, "text/plain; charset=utf-8");
 }
 
-int reply_unknown_name(const struct role_map *map, struct rm_slice name, struct fault *out)
+int reply_forbidden(const char *why, const struct map_role *role, struct fault *out)
+{
+    return fault_set(out, RM_ERR_FORBIDDEN, "%s \"%s\"; GET /v1/models lists what it may use", why,
+                     role->name);
+}
+
+int reply_unknown_name(const struct role_map *map, const struct api_key *key, struct rm_slice name,
+                       struct fault *out)
 {
     char known[FAULT_TEXT_MAX / 2];
     size_t n = 0;
 
     known[0] = '\0';
+    if (api_key_is_ours(name)) /* never shown, wherever somebody put it */
+        return fault_set(out, RM_ERR_MODEL,
+                         "an API key stands where a mode should: the path is /k/KEY/MODE/v1");
     for (size_t r = 0; r < map->n_roles; r++)
-        for (size_t i = 0; i < map->roles[r].modes.n; i++) {
+        for (size_t i = 0;
+             i < map->roles[r].modes.n && auth_role_fault(key, &map->roles[r]) == NULL; i++) {
             const char *mode = map->roles[r].modes.item[i];
 
             if (n + strlen(mode) + 8 < sizeof(known))
@@ -198,7 +211,7 @@ int reply_unknown_name(const struct role_map *map, struct rm_slice name, struct 
 }
 
 void reply_models(struct front *f, struct http_req *q, const struct path *path,
-                  const struct map_role *role)
+                  const struct map_role *role, const struct api_key *key)
 {
     char id[FRONT_ID_BYTES + 1], wanted[MODELS_ID_MAX];
     struct reply_fields rf;
@@ -207,8 +220,13 @@ void reply_models(struct front *f, struct http_req *q, const struct path *path,
     int r;
 
     reply_begin(f, q, &rf, &facts, id);
-    struct models_ask ask = {f->map,          role,      path->mode, http_req_head(q)->query,
-                             facts.anthropic, f->created};
+    struct models_ask ask = {.map = f->map,
+                             .role = role,
+                             .mode = path->mode,
+                             .query = http_req_head(q)->query,
+                             .anthropic = facts.anthropic,
+                             .created = f->created,
+                             .key = key};
     if (path->rest.n == 0)
         r = openai_models_list(&ask, &f->text);
     else if ((r = path_unescape(path->rest, wanted, sizeof(wanted), &len)) == 0)
@@ -219,7 +237,7 @@ void reply_models(struct front *f, struct http_req *q, const struct path *path,
     }
     f->text.len = 0;
     if (r == RM_ERR_MODEL || r == RM_ERR_FIELD)
-        reply_unknown_name(f->map, path->rest, &f->fault);
+        reply_unknown_name(f->map, key, path->rest, &f->fault);
     else
         fault_set(&f->fault, r, NULL);
     (void)openai_error_body(&f->fault, &f->text);

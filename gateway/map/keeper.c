@@ -65,7 +65,7 @@ struct map_keeper {
     unsigned n_waiting;
     struct job *running;
     struct map_keeper_stats stats;
-    bool closing;
+    bool closing, keyed;
 };
 
 static void keeper_go(struct map_keeper *k);
@@ -82,6 +82,7 @@ static struct job *job_new(struct map_keeper *k, enum keeper_by by)
     j->by = by;
     j->work.data = j;
     conf_report_init(&j->report);
+    j->report.keyed = k->keyed;
     return j;
 }
 
@@ -440,6 +441,11 @@ int map_keeper_new(uv_loop_t *loop, const struct map_keeper_conf *conf, struct r
     map_watch_set(k->watch, map->gateway.watch);
     *out = k;
     return 0;
+}
+
+void map_keeper_set_keyed(struct map_keeper *k, bool keyed)
+{
+    k->keyed = keyed;
 }
 
 void map_keeper_reload(struct map_keeper *k)

@@ -31,6 +31,9 @@ struct map_keeper_conf {
 RM_MUST_USE int map_keeper_new(uv_loop_t *loop, const struct map_keeper_conf *conf,
                                struct role_map *map, const char *revision, struct map_keeper **out);
 
+/* Does the gateway have API keys? Then maps may have it listen anywhere. At first: no. */
+void map_keeper_set_keyed(struct map_keeper *k, bool keyed);
+
 /* Reads the file again, soon: a signal came. */
 void map_keeper_reload(struct map_keeper *k);
 

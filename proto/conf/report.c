@@ -26,6 +26,8 @@ void conf_report_init(struct conf_report *report)
 
 void conf_report_clear(struct conf_report *report)
 {
+    bool keyed = report->keyed;
+
     for (unsigned i = 0; i < report->n; i++) {
         free(report->mistakes[i].what);
         free(report->mistakes[i].hint);
@@ -33,6 +35,7 @@ void conf_report_clear(struct conf_report *report)
     }
     free(report->name);
     conf_report_init(report);
+    report->keyed = keyed;
 }
 
 void conf_report_begin(struct conf_report *report, const char *name, const char *text,

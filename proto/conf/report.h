@@ -41,10 +41,11 @@ struct conf_report {
     unsigned n;                                      /* of them in use */
     unsigned total;                                  /* found, kept or not */
     bool no_memory;                                  /* a mistake could not be kept */
+    bool keyed; /* set by the caller: the gateway has API keys, so that others may reach it */
 };
 
 void conf_report_init(struct conf_report *report);  /* allocates nothing */
-void conf_report_clear(struct conf_report *report); /* frees; may be used again */
+void conf_report_clear(struct conf_report *report); /* frees; may be used again; keyed stays */
 
 /* Appends every mistake to `out` in the form above, each line ending with a newline; with a last
  * line "FILE: N more" when not all were kept. Returns 0, RM_ERR_TOO_BIG or UV_ENOMEM. */

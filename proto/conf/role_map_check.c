@@ -361,7 +361,8 @@ static void check_origins(struct conf_read *cf, const struct conf_list *origins)
 
 void role_map_check(struct conf_read *cf, struct role_map *map)
 {
-    conf_check_listen(cf, &map->gateway.listen, map->gateway.listen_without_keys);
+    conf_check_listen(cf, &map->gateway.listen,
+                      map->gateway.listen_without_keys || cf->report->keyed);
     check_origins(cf, &map->gateway.cors_origins);
     for (size_t i = 0; i < map->n_nodes; i++)
         check_node(cf, map, i);

@@ -100,6 +100,10 @@ const struct http_head *http_req_head(const struct http_req *q); /* valid until 
 const char *http_req_peer(const struct http_req *q);             /* "127.0.0.1:51234" or "unix" */
 uint64_t http_req_start_us(const struct http_req *q); /* first byte of the head, rm_now_us */
 
+/* Overwrites a part of the head (a slice of it) with '*': what is secret and has been read should
+ * not stay in memory, nor reach a log by way of the path. */
+void http_req_wipe(struct http_req *q, struct rm_slice part);
+
 /* Bytes a body may have; set inside on_request; more: on_gone(RM_ERR_BODY_TOO_LARGE). */
 void http_req_set_body_limit(struct http_req *q, uint64_t bytes);
 void http_req_pause(struct http_req *q); /* stop reading the body */

@@ -8,6 +8,7 @@
 
 #include "proto/conf/role_map.h"
 #include "proto/node/fields.h"
+#include "proto/trust/keyring_edit.h"
 
 enum { LIST_VERSION = 1 };
 
@@ -178,4 +179,50 @@ int keyring_decode(struct rm_slice json, struct keyring *k, char *why, size_t n)
         qsort(k->keys, k->n, sizeof *k->keys, keyring_by_hash);
     json_decref(top);
     return r;
+}
+
+/* ---- wishes ---- */
+
+static const struct node_field wish_fields[] = {
+    FIELD_MUST(struct api_key, name, FIELD_NAME),
+    FIELD(struct api_key, admin, FIELD_BOOL),
+    FIELD(struct api_key, expires_s, FIELD_U64),
+    FIELD(struct api_key, requests_per_min, FIELD_U32),
+    FIELD(struct api_key, concurrency, FIELD_U32),
+    FIELD(struct api_key, tokens_per_min, FIELD_U64),
+    FIELD(struct api_key, tokens_per_day, FIELD_U64),
+    {0},
+};
+
+static bool wish_is_known(const char *name)
+{
+    for (const struct node_field *f = wish_fields; f->name != NULL; f++)
+        if (strcmp(f->name, name) == 0)
+            return true;
+    return strcmp(name, "roles") == 0 || strcmp(name, "lanes") == 0;
+}
+
+int keyring_wish_get(const json_t *o, struct api_key *out, char *why, size_t n)
+{
+    char what[NODE_WHY_MAX] = "";
+    const char *name;
+    json_t *value;
+
+    *out = (struct api_key){0};
+    json_object_foreach((json_t *)o, name, value)
+    {
+        if (wish_is_known(name))
+            continue;
+        snprintf(why, n, "a key has no member of that name: see proto/openapi.yaml");
+        return RM_ERR_FIELD;
+    }
+    if (!json_is_object(o) || node_fields_get(o, wish_fields, out, "", what) < 0)
+        snprintf(why, n, "%s", what[0] != '\0' ? what : "a key is described by an object");
+    else if (!read_roles(json_object_get(o, "roles"), out))
+        snprintf(why, n, "roles: expected a list of at most %d names", KEYRING_ROLES);
+    else if (!read_lanes(json_object_get(o, "lanes"), out))
+        snprintf(why, n, "lanes: expected a list of autocomplete, interactive, batch");
+    else
+        return 0;
+    return RM_ERR_FIELD;
 }

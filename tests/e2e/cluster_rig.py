@@ -83,7 +83,7 @@ class Cluster:
         self.workers[node] = self.run(f"worker-{node}", [*argv, "--models-dir", models or self.models, "--state-dir", state])
 
     def start_gateway(self):
-        self.gateway = self.run("gateway", [program("rolemesh-gateway"), "--role-map", self.map])
+        self.gateway = self.run("gateway", [program("rolemesh-gateway"), "--role-map", self.map, "--state-dir", self.folder / "state-gateway"])
 
     def start(self, wait=True):
         for node in self.ports:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import tempfile
 
 import pytest
@@ -24,11 +25,14 @@ def pytest_configure():
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "TSAN_OPTIONS": f'halt_on_error=1:suppressions="{rig.TOP}/tests/support/tsan.supp"',
     }
+    # A gateway that is told no state directory must not find the keys of whoever runs the tests.
+    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="rm-state-")
     for name, default in defaults.items():
         os.environ[name] = f'{os.environ.get(name, default)}:log_path="{REPORTS}/report"'
 
 
 def pytest_unconfigure():
+    shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
     with contextlib.suppress(OSError):  # not empty: kept
         REPORTS.rmdir()
 

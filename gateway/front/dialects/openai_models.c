@@ -11,6 +11,7 @@
 
 #include <uv.h>
 
+#include "gateway/keys/auth.h"
 #include "proto/base/json_write.h"
 
 enum { NAMES_MAX = 512 };
@@ -45,6 +46,11 @@ static void names_of_role(struct names *names, const struct map_role *role, stru
     names_add(names, role->model_name, role);
 }
 
+static bool may_use(const struct models_ask *ask, size_t role)
+{
+    return auth_role_fault(ask->key, &ask->map->roles[role]) == NULL;
+}
+
 static void names_collect(struct names *names, const struct models_ask *ask)
 {
     names->n = 0;
@@ -53,10 +59,11 @@ static void names_collect(struct names *names, const struct models_ask *ask)
         return;
     }
     for (size_t r = 0; r < ask->map->n_roles; r++)
-        for (size_t i = 0; i < ask->map->roles[r].modes.n; i++)
+        for (size_t i = 0; may_use(ask, r) && i < ask->map->roles[r].modes.n; i++)
             names_add(names, ask->map->roles[r].modes.item[i], &ask->map->roles[r]);
     for (size_t r = 0; r < ask->map->n_roles; r++)
-        names_add(names, ask->map->roles[r].name, &ask->map->roles[r]);
+        if (may_use(ask, r))
+            names_add(names, ask->map->roles[r].name, &ask->map->roles[r]);
 }
 
 static void write_strings(struct rm_jw *w, const char *key, const char *const *v, size_t n)
@@ -227,6 +234,8 @@ int openai_models_one(const struct models_ask *ask, const char *id, struct rm_bu
         role = role_map_resolve(ask->map, rm_slice_of(id));
     if (role == NULL || !role_answers(role, id))
         return RM_ERR_MODEL;
+    if (auth_role_fault(ask->key, role) != NULL)
+        return RM_ERR_FORBIDDEN;
     write_entry(&w, NULL, ask, id, role);
     return rm_jw_done(&w);
 }

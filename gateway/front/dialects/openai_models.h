@@ -8,6 +8,7 @@
 
 #include "proto/base/buf.h"
 #include "proto/conf/role_map.h"
+#include "proto/trust/keyring.h"
 
 enum { MODELS_ID_MAX = 256 };
 
@@ -18,13 +19,14 @@ struct models_ask {
     struct rm_slice query;       /* limit, after_id, before_id are honoured; the rest ignored */
     bool anthropic;              /* the client sent anthropic-version */
     int64_t created;             /* Unix seconds */
+    const struct api_key *key;   /* only what it may use; NULL: everything */
 };
 
 /* Returns 0, or as rm_buf_put. */
 int openai_models_list(const struct models_ask *ask, struct rm_buf *out);
 
 /* id: decoded, NUL-terminated. Any name that the mode's role (or, bare, any role) answers to.
- * Returns 0, RM_ERR_MODEL, or as rm_buf_put. */
+ * Returns 0, RM_ERR_MODEL, RM_ERR_FORBIDDEN (the key may not use it), or as rm_buf_put. */
 int openai_models_one(const struct models_ask *ask, const char *id, struct rm_buf *out);
 
 #endif

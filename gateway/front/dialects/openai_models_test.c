@@ -36,7 +36,8 @@ static json_t *list(const struct role_map *map, const char *mode, const char *qu
                              rm_slice_of(mode),
                              rm_slice_of(query),
                              anthropic,
-                             1700000000};
+                             1700000000,
+                             NULL};
     struct rm_buf out;
     json_error_t why;
     json_t *j;
@@ -144,7 +145,8 @@ static void test_one(void **state)
                                  rm_slice_of(cases[i].mode),
                                  {NULL, 0},
                                  false,
-                                 1};
+                                 1,
+                                 NULL};
         struct rm_buf out;
 
         rm_buf_init(&out, 1 << 16);
