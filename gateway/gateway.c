@@ -32,7 +32,7 @@ struct gateway {
     struct keys *keys;
     struct http_server *server;
     struct map_keeper *keeper;
-    struct ops_sources ops;
+    struct ops *ops;
     char state_dir[RM_STATE_DIR_MAX]; /* "": there is none */
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t lag, drain;
@@ -63,6 +63,7 @@ static int source_status(void *arg, struct rm_buf *out)
     const struct gateway *g = arg;
     struct drive_status d;
     struct rm_jw w = rm_jw_to(out);
+    int r;
 
     drive_status(g->drive, &d);
     rm_jw_obj(&w, NULL);
@@ -75,7 +76,13 @@ static int source_status(void *arg, struct rm_buf *out)
     rm_jw_str(&w, "revision", map_keeper_revision(g->keeper));
     rm_jw_u64(&w, "requests", front_active(g->front));
     rm_jw_end(&w);
-    return rm_jw_done(&w);
+    if (rm_jw_done(&w) < 0)
+        return rm_jw_done(&w);
+    out->data[--out->len] = '\0'; /* the closing brace */
+    r = rm_buf_puts(out, ",\"alarms\":");
+    if (r == 0)
+        r = ops_write_alarms(g->ops, out);
+    return r == 0 ? rm_buf_puts(out, "}") : r;
 }
 
 static int source_requests(void *arg, struct rm_buf *out)
@@ -158,6 +165,8 @@ static int source_metrics(void *arg, struct rm_buf *out)
 
     if (r == 0)
         r = front_write_metrics(g->front, out);
+    if (r == 0)
+        r = ops_write_metrics(g->ops, out);
     return r == 0 ? route_write_metrics(g->route, out) : r;
 }
 
@@ -174,7 +183,7 @@ static void gateway_on_request(void *arg, struct http_req *q)
 {
     struct gateway *g = arg;
 
-    if (!ops_on_request(&g->ops, q))
+    if (!ops_on_request(g->ops, q))
         front_on_request(g->front, q);
 }
 
@@ -238,6 +247,7 @@ static void gateway_close_modules(void *arg)
 {
     struct gateway *g = arg;
 
+    ops_close(g->ops);
     map_keeper_close(g->keeper);
     keys_close(g->keys);
     front_close(g->front, NULL, NULL);
@@ -290,6 +300,7 @@ static void gateway_on_stop_signal(uv_signal_t *handle, int number)
     rm_info("gateway", "draining", RM_I("signal", number), RM_U("requests", front_active(g->front)),
             RM_U("deadline_ms", g->map->gateway.drain_deadline_ms));
     route_set_draining(g->route);
+    ops_drain(g->ops);
     http_server_drain(g->server);
     uv_timer_start(&g->drain, gateway_on_drain, 0, DRAIN_TICK_MS);
 }
@@ -403,6 +414,7 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
                                      .apply = gateway_apply,
                                      .each_host = gateway_each_host,
                                      .arg = g};
+    struct ops_sources sources;
     int r;
 
     g->started_ms = rm_now_ms();
@@ -423,20 +435,24 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
     map_keeper_set_keyed(g->keeper, keys_exist(g->keys));
     keys_watch(g->keys, gateway_on_keys, g);
     front_set_keys(g->front, g->keys);
-    g->ops = (struct ops_sources){.arg = g,
-                                  .nodes = source_nodes,
-                                  .roles = source_roles,
-                                  .hosts = source_hosts,
-                                  .requests = source_requests,
-                                  .queue = source_queue,
-                                  .request = source_request,
-                                  .cancel = source_cancel,
-                                  .status = source_status,
-                                  .shortfalls = source_shortfalls,
-                                  .metrics = source_metrics,
-                                  .map = source_map,
-                                  .offer = source_offer,
-                                  .not_ready = source_not_ready};
+    sources = (struct ops_sources){.arg = g,
+                                   .nodes = source_nodes,
+                                   .roles = source_roles,
+                                   .hosts = source_hosts,
+                                   .requests = source_requests,
+                                   .queue = source_queue,
+                                   .request = source_request,
+                                   .cancel = source_cancel,
+                                   .status = source_status,
+                                   .shortfalls = source_shortfalls,
+                                   .metrics = source_metrics,
+                                   .map = source_map,
+                                   .offer = source_offer,
+                                   .not_ready = source_not_ready};
+    if ((r = ops_new(&g->loop, &sources, &g->ops)) < 0) {
+        fprintf(stderr, "rolemesh-gateway: %s\n", rm_strerror(r));
+        return r;
+    }
     return listen_all(g);
 }
 

@@ -142,7 +142,7 @@ static int judge_head(struct offer *o, struct ops_call *c, const char **text)
     return 0;
 }
 
-void ops_post_map(struct ops_call *c)
+bool ops_post_map(struct ops_call *c)
 {
     static const struct http_req_ops ops = {
         .on_body = offer_on_body, .on_end = offer_on_end, .on_done = offer_on_done};
@@ -152,8 +152,7 @@ void ops_post_map(struct ops_call *c)
     int r;
 
     if (o == NULL) {
-        http_reply_cut(q);
-        return;
+        return false;
     }
     o->sources = c->sources;
     o->q = q;
@@ -162,4 +161,5 @@ void ops_post_map(struct ops_call *c)
     http_req_set_body_limit(q, OFFER_MAX);
     if ((r = judge_head(o, c, &text)) < 0)
         ops_answer_error(q, r, text, NULL);
+    return true;
 }

@@ -9,6 +9,11 @@
 
 enum { ERROR_MAX = 8192 };
 
+struct ops {
+    struct ops_sources sources;
+    struct ops_watch *watch;
+};
+
 static const char json_type[] = "application/json";
 
 const struct http_out_field ops_no_store = {"Cache-Control", {"no-store", 8}};
@@ -101,7 +106,23 @@ static void refuse(struct http_req *q, const char *allow)
                          NULL);
 }
 
-bool ops_on_request(const struct ops_sources *sources, struct http_req *q)
+/* The handlers are asked; without memory the connection is cut. */
+static void run(struct ops_call *c)
+{
+    static const struct http_req_ops ops = {.on_done = ops_on_done};
+
+    if (c->route->take != NULL && c->route->take(c)) {
+        free(c);
+        return;
+    }
+    http_req_accept(c->q, &ops, c);
+    if (c->route->read != NULL)
+        answer(c);
+    else
+        ops_answer_error(c->q, UV_ENOMEM, NULL, NULL);
+}
+
+bool ops_on_request(struct ops *o, struct http_req *q)
 {
     static const struct http_req_ops ops = {.on_done = ops_on_done};
     const struct http_head *head = http_req_head(q);
@@ -117,21 +138,81 @@ bool ops_on_request(const struct ops_sources *sources, struct http_req *q)
         return false;
     if ((c = calloc(1, sizeof *c)) == NULL)
         return false;
-    c->sources = sources;
-    c->q = q;
-    c->route = route;
+    *c = (struct ops_call){.ops = o, .sources = &o->sources, .q = q, .route = route};
     rm_buf_init(&c->out, OPS_ANSWER_MAX);
-    if (route != NULL && (r = judge(c, head, part, &text)) == 0 && route->take != NULL) {
-        route->take(c);
-        free(c);
+    if (route != NULL && (r = judge(c, head, part, &text)) == 0) {
+        run(c);
         return true;
     }
     http_req_accept(q, &ops, c);
     if (route == NULL)
         refuse(q, allow);
-    else if (r < 0)
-        ops_answer_error(q, r, text, NULL);
     else
-        answer(c);
+        ops_answer_error(q, r, text, NULL);
     return true;
+}
+
+int ops_write_body(struct ops *o, const char *path, struct rm_buf *out)
+{
+    struct rm_slice part[OPS_PARTS] = {{NULL, 0}};
+    struct ops_call c = {.ops = o, .sources = &o->sources};
+    char allow[64];
+    int status = 200, r;
+
+    c.route = ops_route_of(HTTP_GET, rm_slice_of(path), part, allow, sizeof allow);
+    if (c.route == NULL || c.route->read == NULL)
+        return RM_ERR_NOT_FOUND;
+    c.out = *out; /* its memory is lent for the call */
+    r = query_read(&c.query, c.route->params, RM_LIT(""));
+    if (r == 0)
+        r = c.route->read(&c, &status);
+    *out = c.out;
+    if (r == 0 && out->len > 0 && out->data[out->len - 1] == '\n')
+        out->data[--out->len] = '\0';
+    return r;
+}
+
+/* ---- life ---- */
+
+int ops_new(uv_loop_t *loop, const struct ops_sources *sources, struct ops **out)
+{
+    struct ops *o = calloc(1, sizeof *o);
+    int r;
+
+    *out = NULL;
+    if (o == NULL)
+        return UV_ENOMEM;
+    o->sources = *sources;
+    if ((r = ops_watch_new(loop, o, &o->sources, &o->watch)) < 0) {
+        free(o);
+        return r;
+    }
+    *out = o;
+    return 0;
+}
+
+void ops_drain(struct ops *o)
+{
+    ops_watch_drain(o->watch);
+}
+
+void ops_close(struct ops *o)
+{
+    if (o != NULL)
+        ops_watch_close(o->watch, free, o);
+}
+
+struct ops_watch *ops_watch_of(struct ops *o)
+{
+    return o->watch;
+}
+
+int ops_write_alarms(const struct ops *o, struct rm_buf *out)
+{
+    return ops_watch_write_alarms(o->watch, out);
+}
+
+int ops_write_metrics(const struct ops *o, struct rm_buf *out)
+{
+    return ops_watch_write_metrics(o->watch, out);
 }

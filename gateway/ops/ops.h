@@ -46,8 +46,24 @@ struct ops_sources {
                  void *answer_arg);
 };
 
+struct ops; /* one a gateway */
+
+/* Copies sources. From now on the gateway is watched: what changes becomes events and alarms.
+ * Returns 0 or a libuv code. */
+RM_MUST_USE int ops_new(uv_loop_t *loop, const struct ops_sources *sources, struct ops **out);
+
+/* The gateway stops: listeners are told and let go. */
+void ops_drain(struct ops *o);
+
+/* The server is closed: nobody listens. Frees from the loop. NULL is fine. */
+void ops_close(struct ops *o);
+
 /* True when the path belongs to ops: the request was taken and answered. Called inside
  * http_server_conf.on_request. */
-bool ops_on_request(const struct ops_sources *sources, struct http_req *q);
+bool ops_on_request(struct ops *o, struct http_req *q);
+
+/* Append JSON, and OpenMetrics families without # EOF. Return as rm_buf_put. */
+int ops_write_alarms(const struct ops *o, struct rm_buf *out); /* array */
+int ops_write_metrics(const struct ops *o, struct rm_buf *out);
 
 #endif

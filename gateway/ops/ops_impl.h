@@ -13,6 +13,7 @@ enum { OPS_ANSWER_MAX = 16 * 1024 * 1024, OPS_PARTS = 2, OPS_PART_MAX = 128 };
 
 /* One request of a route of the table. */
 struct ops_call {
+    struct ops *ops;
     const struct ops_sources *sources;
     struct http_req *q;
     const struct ops_route *route;
@@ -25,10 +26,10 @@ struct ops_route {
     enum http_method method; /* GET answers HEAD as well */
     const char *path;        /* segments in braces are variable */
     enum ops_policy policy;
-    /* One of the two. read appends the whole answer and returns 0, or an error with maybe a text in
-     * c->query.why; take accepts c->q itself and keeps nothing of c. */
+    /* read appends the whole answer and returns 0, or an error with maybe a text in c->query.why;
+     * take is asked first, if it is there: true: it has accepted c->q and keeps nothing of c. */
     int (*read)(struct ops_call *c, int *status);
-    void (*take)(struct ops_call *c);
+    bool (*take)(struct ops_call *c);
     const char *type;                  /* of what read writes; NULL: JSON */
     const char *params[QUERY_MAX + 1]; /* of the query, NULL-terminated */
 };
@@ -47,6 +48,19 @@ extern const struct http_out_field ops_no_store; /* Cache-Control */
 void ops_answer_error(struct http_req *q, int err, const char *text,
                       const struct http_out_field *field);
 
+/* The body of a GET without a query, as it would be answered, without its newline. */
+int ops_write_body(struct ops *o, const char *path, struct rm_buf *out);
+
+/* ---- the watch (watch.c) ---- */
+struct ops_watch;
+RM_MUST_USE int ops_watch_new(uv_loop_t *loop, struct ops *o, const struct ops_sources *sources,
+                              struct ops_watch **out);
+void ops_watch_drain(struct ops_watch *w);
+void ops_watch_close(struct ops_watch *w, void (*on_closed)(void *arg), void *arg);
+int ops_watch_write_alarms(const struct ops_watch *w, struct rm_buf *out);
+int ops_watch_write_metrics(const struct ops_watch *w, struct rm_buf *out);
+struct ops_watch *ops_watch_of(struct ops *o);
+
 /* ---- handlers ---- */
 int ops_get_status(struct ops_call *c, int *status); /* read.c */
 int ops_get_nodes(struct ops_call *c, int *status);
@@ -62,6 +76,8 @@ int ops_get_requests(struct ops_call *c, int *status); /* requests.c */
 int ops_get_queue(struct ops_call *c, int *status);
 int ops_get_request(struct ops_call *c, int *status);
 int ops_cancel_request(struct ops_call *c, int *status);
-void ops_post_map(struct ops_call *c); /* map.c */
+bool ops_post_map(struct ops_call *c);               /* map.c */
+int ops_get_events(struct ops_call *c, int *status); /* watch.c */
+bool ops_follow_events(struct ops_call *c);
 
 #endif

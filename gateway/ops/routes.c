@@ -11,6 +11,7 @@ static const char metrics_type[] = "application/openmetrics-text; version=1.0.0;
 
 /* clang-format off */
 const struct ops_route ops_routes[] = {
+    {HTTP_GET,  "/api/v1/events",       OPS_USER,  ops_get_events,  ops_follow_events, NULL, {PAGE, "severity", "kind", "subject", "since", "until", "live"}},
     {HTTP_GET,  "/api/v1/hosts",        OPS_USER,  ops_get_hosts,   NULL, NULL, {PAGE, "role", "node", "state"}},
     {HTTP_GET,  "/api/v1/map",          OPS_USER,  ops_get_map,     NULL, NULL, {NULL}},
     {HTTP_POST, "/api/v1/map",          OPS_ADMIN, NULL, ops_post_map,    NULL, {"dry_run"}},

@@ -341,6 +341,11 @@ bool cluster_host_usable(const struct cluster_host *h)
     return host_serves(h) && !host_drifts(h, role_hash(h->role));
 }
 
+bool cluster_host_drifts(const struct cluster_host *h)
+{
+    return host_serves(h) && host_drifts(h, role_hash(h->role));
+}
+
 static bool avoided(const struct route_ask *ask, const char *node)
 {
     for (uint32_t i = 0; i < ask->avoid_n; i++)

@@ -97,6 +97,9 @@ void cluster_sweep(struct cluster *c); /* frees what is gone and not in use */
  * without drift, not closed. */
 bool cluster_host_usable(const struct cluster_host *h);
 
+/* Would it be usable but for its model's hash, which is not that of most? */
+bool cluster_host_drifts(const struct cluster_host *h);
+
 /* A request was lost there or sent back. The worker sees an engine's death within 100 ms and says
  * so; until then, or for CLUSTER_HOLD_MS, the host gets no other request that would only be lost as
  * well. */

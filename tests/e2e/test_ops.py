@@ -4,6 +4,9 @@ as RFC 9457 says it. The worker is scripted: nothing here needs a model."""
 import contextlib
 import http.client
 import json
+import signal
+import socket
+import time
 
 import jsonschema
 import pytest
@@ -60,7 +63,7 @@ def ops_fixture(tmp_path_factory):
 
 @pytest.mark.parametrize("path,schema", [
     ("/api/v1/status", "Status"), ("/api/v1/nodes", "Nodes"), ("/api/v1/nodes/speed", "Node"), ("/api/v1/roles", "Roles"),
-    ("/api/v1/roles/ask", "Role"), ("/api/v1/hosts", "Hosts"), ("/api/v1/map", "MapState"), ("/api/v1/requests", "Requests"), ("/api/v1/queue", "Queue"), ("/healthz", "Alive"), ("/readyz", "Readiness"),
+    ("/api/v1/roles/ask", "Role"), ("/api/v1/hosts", "Hosts"), ("/api/v1/map", "MapState"), ("/api/v1/requests", "Requests"), ("/api/v1/queue", "Queue"), ("/api/v1/events", "Events"), ("/healthz", "Alive"), ("/readyz", "Readiness"),
 ])
 def test_answers_have_the_documented_form(ops, path, schema):
     status, answer = ops.ask("GET", path)
@@ -110,6 +113,7 @@ def test_lists_filter(ops, query, names):
     ("DELETE", "/api/v1/requests/req_nobody", 404, "not_found", "no request 'req_nobody'"),
     ("GET", "/api/v1/requests?since=yesterday", 400, "invalid_value", "since: 'yesterday' is not a time"),
     ("GET", "/api/v1/requests?cursor=abc", 400, "invalid_value", "begin again"),
+    ("GET", "/api/v1/events?live=maybe", 400, "invalid_value", "live: 'maybe' is not 0 or 1"),
     ("POST", "/api/v1/nodes", 405, "method_not_allowed", ""),
     ("PUT", "/api/v1/map", 405, "method_not_allowed", ""),
 ])
@@ -203,3 +207,109 @@ def test_a_waiting_request_is_queued_told_and_cancelled(ops):
         assert {r["outcome"] for r in requests_of(ops, "?role=code&node=reasoning")} == {"gone"}
     finally:
         ops.fakes["reasoning"].script = lambda c: c.good("hello", " world")
+
+
+# ---- events ----
+
+
+class Feed:
+    """A listener of /api/v1/events: (name, id, data) by and by."""
+
+    def __init__(self, port, query="", last=None):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self.connection.request("GET", f"/api/v1/events{query}", headers={"Accept": "text/event-stream", **({"Last-Event-ID": str(last)} if last else {})})
+        self.response = self.connection.getresponse()
+        assert self.response.status == 200 and self.response.headers["Content-Type"] == "text/event-stream"
+
+    def __iter__(self):
+        name = number = data = None
+        with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
+            for line in self.response:
+                key, _, value = line.decode().rstrip("\n").partition(": ")
+                if key == "event":
+                    name = value
+                elif key == "id":
+                    number = int(value)
+                elif key == "data":
+                    data = json.loads(value)
+                elif not key and data is not None:
+                    yield name, number, data
+                    name = number = data = None
+
+    def until(self, want):
+        """Everything up to the first for which want() is true."""
+        seen = []
+        for item in self:
+            seen.append(item)
+            if want(*item):
+                return seen
+        raise AssertionError(f"the stream ended: {seen}")
+
+    def close(self):
+        self.response.close()
+        self.connection.close()
+
+
+def test_what_happens_is_told_listed_and_replayed(tmp_path):
+    ops = Ops(tmp_path, names=("speed",))
+    try:
+        ops.start()
+        feed = Feed(ops.port)
+        first = wait_for("events are listed", lambda: [e for e in ops.ask("GET", "/api/v1/events?kind=host.ready")[1]["events"] if e["subject"] == "plan@speed"] or None)
+        assert check("Events", ops.ask("GET", "/api/v1/events")[1])["events"][-1]["kind"] == "gateway.started"
+        ops.fakes["speed"].close()
+        seen = feed.until(lambda _, __, e: e["kind"] == "node.down")
+        down = seen[-1][2]
+        assert check("Event", down)["subject"] == "speed" and down["severity"] == "error" and "curl http://127.0.0.1:" in down["next"]
+        ids = [number for _, number, _ in seen]
+        assert ids == sorted(set(ids)) and all(number == e["id"] for _, number, e in seen)
+        alarms = check("Status", ops.ask("GET", "/api/v1/status")[1])["alarms"]
+        assert ("node.down", "speed") in [(a["kind"], a["subject"]) for a in alarms]
+        again = Feed(ops.port, last=first[0]["id"])
+        replayed = again.until(lambda _, number, __: number >= down["id"])
+        assert [e for _, _, e in replayed if e["id"] <= down["id"]] == [e for e in reversed(ops.ask("GET", "/api/v1/events?limit=500")[1]["events"]) if first[0]["id"] < e["id"] <= down["id"]]
+        page = ops.ask("GET", "/api/v1/events?limit=1")[1]
+        assert ops.ask("GET", f"/api/v1/events?limit=1&cursor={page['next']}")[1]["events"][0]["id"] < page["events"][0]["id"]
+        assert {e["severity"] for e in ops.ask("GET", "/api/v1/events?severity=error")[1]["events"]} == {"error"}
+        ops.write_map("nonsense")
+        ops.gateway.signal(signal.SIGHUP)
+        refused = feed.until(lambda _, __, e: e["kind"] == "map.refused")[-1][2]
+        assert "rolemesh check" in refused["next"]
+        ops.write_map()
+        ops.gateway.signal(signal.SIGHUP)
+        feed.until(lambda _, __, e: e["kind"] == "map.refused.over")
+        ops.gateway.signal(signal.SIGTERM)
+        assert feed.until(lambda name, *_: name == "end")[-1][2] == {"reason": "the gateway is stopping"}
+    finally:
+        ops.stop()
+
+
+def test_snapshots_are_the_bodies_of_the_gets(ops):
+    feed = Feed(ops.port, "?live=1")
+    began = time.monotonic()
+    snapshots = []
+    for name, number, data in feed:
+        if name == "snapshot":
+            assert number is None
+            snapshots.append((time.monotonic() - began, check("Snapshot", data)))
+        if len(snapshots) == 3:
+            break
+    assert snapshots[0][0] < 1 and snapshots[2][0] - snapshots[1][0] > 0.7
+    last = snapshots[-1][1]
+    for part in ("nodes", "roles", "requests"):
+        now = ops.ask("GET", f"/api/v1/{part}")[1]
+        assert set(now) == set(last[part]) and [sorted(i) for i in now[part]] == [sorted(i) for i in last[part][part]]
+    feed.close()
+
+
+def test_a_listener_that_does_not_read_disturbs_nobody(ops):
+    slow = socket.create_connection(("127.0.0.1", ops.port), 10)
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.sendall(b"GET /api/v1/events?live=1 HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+    feed = Feed(ops.port, "?live=1")
+    feed.until(lambda name, *_: name == "snapshot")
+    assert "rolemesh_event_listeners 2" in ops.ask("GET", "/metrics")[1].decode()
+    slow.close()
+    feed.until(lambda name, *_: name == "snapshot")
+    feed.close()
+    wait_for("both are gone", lambda: "rolemesh_event_listeners 0" in ops.ask("GET", "/metrics")[1].decode())

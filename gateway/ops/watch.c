@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/* gateway/ops/watch.c - looks at the gateway several times a second: the witness makes events of
+ * what changed, the ring keeps them, the feed tells those who listen. And the handlers of
+ * /api/v1/events. Loop thread. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <uv.h>
+
+#include "gateway/ops/events.h"
+#include "gateway/ops/feed.h"
+#include "gateway/ops/ops_impl.h"
+#include "gateway/ops/read.h"
+#include "gateway/ops/witness.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+
+enum { WATCH_MS = 250, FACTS = 4 };
+
+struct ops_watch {
+    struct ops *ops;
+    const struct ops_sources *sources;
+    uv_timer_t timer;
+    struct events events;
+    struct witness *witness;
+    struct feed *feed;
+    struct rm_buf fact[FACTS]; /* kept for their memory */
+    uint64_t n_events;
+    bool failed; /* said so */
+    void (*on_closed)(void *arg);
+    void *on_closed_arg;
+};
+
+static void watch_on_event(void *arg, const struct event *e)
+{
+    struct ops_watch *w = arg;
+
+    if (events_add(&w->events, e, rm_wall_ms()) > 0)
+        w->n_events++;
+}
+
+static void watch_look(struct ops_watch *w)
+{
+    const struct ops_sources *s = w->sources;
+    int (*const source[FACTS])(void *arg, struct rm_buf *out) = {s->nodes, s->shortfalls, s->status,
+                                                                 s->map};
+    struct rm_slice text[FACTS];
+
+    for (size_t i = 0; i < FACTS; i++) {
+        w->fact[i].len = 0;
+        if (source[i](s->arg, &w->fact[i]) < 0) {
+            if (!w->failed)
+                rm_error("ops", "events stand still: what is known is too much to be looked at");
+            w->failed = true;
+            return;
+        }
+        text[i] = (struct rm_slice){w->fact[i].data, w->fact[i].len};
+    }
+    w->failed = false;
+    witness_look(w->witness, &(struct witness_facts){text[0], text[1], text[2], text[3]},
+                 rm_now_ms(), rm_wall_ms());
+}
+
+static void watch_on_timer(uv_timer_t *timer)
+{
+    struct ops_watch *w = timer->data;
+
+    watch_look(w);
+    feed_tick(w->feed, rm_now_ms());
+}
+
+/* Exactly the bodies of the GETs. */
+static int watch_snapshot(void *arg, struct rm_buf *out)
+{
+    static const struct {
+        const char *before, *path;
+    } parts[] = {{"{\"status\":", "/api/v1/status"},
+                 {",\"nodes\":", "/api/v1/nodes"},
+                 {",\"roles\":", "/api/v1/roles"},
+                 {",\"requests\":", "/api/v1/requests"}};
+    struct ops_watch *w = arg;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < RM_COUNT(parts); i++) {
+        r = rm_buf_puts(out, parts[i].before);
+        if (r == 0)
+            r = ops_write_body(w->ops, parts[i].path, out);
+    }
+    return r == 0 ? rm_buf_puts(out, "}") : r;
+}
+
+/* ---- life ---- */
+
+static void watch_free(struct ops_watch *w)
+{
+    feed_free(w->feed);
+    witness_free(w->witness);
+    events_clear(&w->events);
+    for (size_t i = 0; i < FACTS; i++)
+        rm_buf_clear(&w->fact[i]);
+    free(w);
+}
+
+int ops_watch_new(uv_loop_t *loop, struct ops *o, const struct ops_sources *sources,
+                  struct ops_watch **out)
+{
+    struct ops_watch *w = calloc(1, sizeof *w);
+    struct feed_conf feed;
+    int r;
+
+    *out = NULL;
+    if (w == NULL)
+        return UV_ENOMEM;
+    w->ops = o;
+    w->sources = sources;
+    events_init(&w->events, rm_wall_ms());
+    for (size_t i = 0; i < FACTS; i++)
+        rm_buf_init(&w->fact[i], OPS_ANSWER_MAX);
+    feed = (struct feed_conf){.events = &w->events, .snapshot = watch_snapshot, .arg = w};
+    if ((r = witness_new(watch_on_event, w, &w->witness)) < 0 ||
+        (r = feed_new(&feed, &w->feed)) < 0 || (r = uv_timer_init(loop, &w->timer)) < 0) {
+        watch_free(w);
+        return r;
+    }
+    w->timer.data = w;
+    watch_on_event(w, &(struct event){EVENT_INFO, "gateway.started", "gateway",
+                                      "the gateway was started: version " RM_VERSION, NULL});
+    uv_timer_start(&w->timer, watch_on_timer, WATCH_MS, WATCH_MS);
+    *out = w;
+    return 0;
+}
+
+void ops_watch_drain(struct ops_watch *w)
+{
+    watch_look(w); /* that it stops is an event as well */
+    feed_tell(w->feed, rm_now_ms());
+    feed_end(w->feed, "the gateway is stopping");
+}
+
+static void watch_on_closed(uv_handle_t *handle)
+{
+    struct ops_watch *w = handle->data;
+    void (*on_closed)(void *arg) = w->on_closed;
+    void *arg = w->on_closed_arg;
+
+    watch_free(w);
+    on_closed(arg);
+}
+
+void ops_watch_close(struct ops_watch *w, void (*on_closed)(void *arg), void *arg)
+{
+    w->on_closed = on_closed;
+    w->on_closed_arg = arg;
+    uv_close((uv_handle_t *)&w->timer, watch_on_closed);
+}
+
+int ops_watch_write_alarms(const struct ops_watch *w, struct rm_buf *out)
+{
+    return witness_write_alarms(w->witness, out);
+}
+
+int ops_watch_write_metrics(const struct ops_watch *w, struct rm_buf *out)
+{
+    struct feed_stats s;
+
+    feed_stats(w->feed, &s);
+    return rm_buf_printf(out,
+                         "# TYPE rolemesh_events counter\nrolemesh_events_total %llu\n"
+                         "# TYPE rolemesh_event_listeners gauge\nrolemesh_event_listeners %u\n"
+                         "# TYPE rolemesh_event_listeners_dropped counter\n"
+                         "rolemesh_event_listeners_dropped_total %llu\n",
+                         (unsigned long long)w->n_events, s.listeners,
+                         (unsigned long long)s.dropped);
+}
+
+/* ---- handlers ---- */
+
+static int source_events(void *arg, struct rm_buf *out)
+{
+    return events_write(&((struct ops_watch *)arg)->events, out);
+}
+
+static bool wants_stream(const struct http_head *head)
+{
+    struct rm_slice accept = http_head_value(head, "Accept");
+
+    return accept.n > 0 && memmem(accept.p, accept.n, "text/event-stream", 17) != NULL &&
+           head->method == HTTP_GET;
+}
+
+int ops_get_events(struct ops_call *c, int *status)
+{
+    struct list_page page = {.name = "events", .key = {"id"}, .by_number = true, .time = "at"};
+    static const char *const switches[] = {"0", "1", NULL};
+    int live, r = query_word(&c->query, "live", switches, &live);
+
+    (void)status;
+    if (r == 0 && wants_stream(http_req_head(c->q))) {
+        snprintf(c->query.why, sizeof c->query.why, "%d listeners are there already", FEED_MAX);
+        return RM_ERR_OVERLOAD;
+    }
+    if (r == 0)
+        r = rm_buf_puts(&c->out, "{");
+    if (r == 0)
+        r = ops_write_page(c, &page, source_events, ops_watch_of(c->ops));
+    return r == 0 ? rm_buf_puts(&c->out, "}\n") : r;
+}
+
+static uint64_t last_id(const struct http_head *head)
+{
+    struct rm_slice value = http_head_value(head, "Last-Event-ID");
+    uint64_t id = 0;
+
+    if (value.n == 0 || value.n > 18)
+        return 0;
+    for (size_t i = 0; i < value.n; i++) {
+        if (value.p[i] < '0' || value.p[i] > '9')
+            return 0;
+        id = id * 10 + (uint64_t)(value.p[i] - '0');
+    }
+    return id;
+}
+
+bool ops_follow_events(struct ops_call *c)
+{
+    const struct http_head *head = http_req_head(c->q);
+    const char *live = query_get(&c->query, "live");
+
+    if (!wants_stream(head) || (live != NULL && strcmp(live, "0") != 0 && strcmp(live, "1") != 0))
+        return false;
+    return feed_add(ops_watch_of(c->ops)->feed, c->q, live != NULL && strcmp(live, "1") == 0,
+                    last_id(head), rm_now_ms()) == 0;
+}
