@@ -146,7 +146,6 @@ static size_t units_wanted(const struct plan_in *in)
 
 int plan_begin(struct search *s)
 {
-    bool exact = s->in->n_nodes <= PLAN_EXACT_NODES && s->in->n_roles <= PLAN_EXACT_ROLES;
     size_t units = units_wanted(s->in);
     bool ok;
 
@@ -162,9 +161,7 @@ int plan_begin(struct search *s)
         s->ascending[d] = calloc(units, sizeof **s->ascending);
         ok = ok && s->ascending[d] != NULL;
     }
-    if (exact)
-        s->memo = calloc(MEMO_SLOTS, sizeof *s->memo);
-    if (!ok || (exact && s->memo == NULL))
+    if (!ok)
         return UV_ENOMEM;
     for (size_t n = 0; n < s->in->n_nodes; n++)
         for (size_t d = 0; d < s->n_dims; d++)

@@ -72,7 +72,7 @@ struct search {
     uint32_t left_out[PLAN_COUNTS];   /* with `base` */
     uint64_t carried[PLAN_NODES_MAX]; /* slots hosted there */
     uint64_t given_up;                /* slots that get no further hosts */
-    struct memo *memo;                /* for exact answers */
+    struct memo *memo;                /* for exact answers; else NULL */
     bool memo_on;
     uint32_t question; /* rises with each */
     uint64_t steps, steps_max, steps_stop;

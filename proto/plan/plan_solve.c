@@ -30,7 +30,7 @@ static void search_exactly(struct search *s, uint64_t all)
     plan_branch(s);
 }
 
-static void search_run(struct search *s)
+static int search_run(struct search *s)
 {
     bool exact = s->in->n_nodes <= PLAN_EXACT_NODES && s->in->n_roles <= PLAN_EXACT_ROLES;
     uint64_t all = s->in->n_nodes < 64 ? plan_bit(s->in->n_nodes) - 1 : UINT64_MAX;
@@ -42,8 +42,12 @@ static void search_run(struct search *s)
     plan_try_quickly(s);
     if (!s->done)
         plan_improve(s);
-    if (!s->done && exact)
+    if (!s->done && exact) {
+        s->memo = calloc(MEMO_SLOTS, sizeof *s->memo); /* most plans need none */
+        if (s->memo == NULL)
+            return UV_ENOMEM;
         proved = plan_prove_moves(s, all);
+    }
     if (!s->done && exact && !proved && s->steps < s->steps_max) {
         search_exactly(s, all);
         proved = !s->cut;
@@ -52,6 +56,7 @@ static void search_run(struct search *s)
     s->out->steps = s->steps;
     if (s->out->exact)
         memcpy(s->out->bound, s->out->count, sizeof s->out->bound);
+    return 0;
 }
 
 int plan_solve(const struct plan_in *in, struct plan_out *out)
@@ -70,7 +75,7 @@ int plan_solve(const struct plan_in *in, struct plan_out *out)
     s->steps_max = in->steps_max > 0 ? in->steps_max : PLAN_STEPS;
     r = plan_begin(s);
     if (r == 0)
-        search_run(s);
+        r = search_run(s);
     plan_end(s);
     free(s);
     return r;

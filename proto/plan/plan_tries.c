@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { PAIR_STEPS = 200, TRIPLE_STEPS = 400, FILL_STEPS = 60, SHAKES = 100 };
+enum { PAIR_STEPS = 200, TRIPLE_STEPS = 400, FILL_STEPS = 60, SHAKES = 100, SIZE_STEPS = 20 };
 
 enum keep { KEEP_ALL, KEEP_BY_LEVEL, KEEP_NONE };
 
@@ -211,7 +211,8 @@ static bool improve_shaken(struct search *s, uint64_t until, uint64_t *random)
 
 void plan_improve(struct search *s)
 {
-    uint64_t until = s->steps + s->steps_max / 2, random = 1;
+    uint64_t most = SIZE_STEPS * s->in->n_nodes * s->in->n_roles, random = 1; /* small: searched */
+    uint64_t until = s->steps + (most < s->steps_max / 2 ? most : s->steps_max / 2);
 
     if (s->in->n_nodes < 2)
         return;
