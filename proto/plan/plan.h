@@ -14,7 +14,7 @@
  *
  * No globals, no locks, nothing kept: any thread, several at once. Time is bounded by steps, not by
  * a clock, so that equal input has an equal answer. tests/bench/planbench measures it: of 1200 maps
- * of 16 nodes x 64 roles none took PLAN_STEPS more than 70 ms of one core of a small server, and
+ * of 16 nodes x 64 roles none took more than 90 ms of one core of a small server, and
  * the slowest kind made 700 steps a millisecond. A call that is to end within 10 ms, on a machine
  * that is half as fast, sets steps_max to 3000; it then answers with a good plan and a wider gap.
  */
