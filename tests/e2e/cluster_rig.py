@@ -2,8 +2,10 @@
 """A gateway with its workers on loopback: real programs, real inference on models made on the spot.
 Waits for conditions with a deadline, never for a time; ends its own processes by id."""
 import contextlib
+import hashlib
 import http.client
 import json
+import os
 import pathlib
 import time
 
@@ -14,6 +16,18 @@ def call(port, method, path, body=None, headers=None, timeout=60):
     """One request; returns (status, headers, bytes)."""
     answer = ask(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout * SLOW), method, path, body, headers)
     return answer.status, answer.headers, answer.body
+
+
+def revision_of(text):
+    """What the gateway calls a role map with these bytes."""
+    return hashlib.blake2b(text.encode() if isinstance(text, str) else text, digest_size=16).hexdigest()
+
+
+def by_rename(path, text):
+    """Replaces a file as editors do."""
+    temp = path.with_name(".edit~")
+    temp.write_text(text)
+    os.replace(temp, path)
 
 
 class Stream:
