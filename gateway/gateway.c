@@ -436,6 +436,7 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
     keys_watch(g->keys, gateway_on_keys, g);
     front_set_keys(g->front, g->keys);
     sources = (struct ops_sources){.arg = g,
+                                   .keys = g->keys,
                                    .nodes = source_nodes,
                                    .roles = source_roles,
                                    .hosts = source_hosts,

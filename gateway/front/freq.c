@@ -453,6 +453,10 @@ static void freq_begin_record(struct freq *r)
     rec->at_ms = rm_wall_ms();
     rec->began_ms = rm_now_ms();
     rec->dialect = r->dialect->name;
+    if (r->pass.key != NULL) {
+        rm_text_copy(rec->key_id, sizeof(rec->key_id), r->pass.key->id);
+        rm_text_copy(rec->key_name, sizeof(rec->key_name), r->pass.key->name);
+    }
     n = r->mode.n < sizeof(rec->mode) ? r->mode.n : sizeof(rec->mode) - 1;
     if (n > 0)
         memcpy(rec->mode, r->mode.p, n);

@@ -359,17 +359,6 @@ static void front_serve(struct front *f, struct http_req *q, const struct path *
     }
 }
 
-/* What carried a key has been read: it goes, so that nothing here can tell it to anybody. */
-static void front_wipe(struct http_req *q, struct rm_slice path_key)
-{
-    const struct http_head *head = http_req_head(q);
-
-    for (uint32_t i = 0; i < head->n_fields; i++)
-        if (auth_is_credential(head->fields[i].name))
-            http_req_wipe(q, head->fields[i].value);
-    http_req_wipe(q, path_key);
-}
-
 /* Tells everybody the same: that something is here, and how to ask for it. */
 static bool front_is_open(const struct path *path, enum http_method method)
 {
@@ -389,7 +378,7 @@ void front_on_request(struct front *f, struct http_req *q)
     path_parse(head->path, &path);
     if (!front_is_open(&path, head->method))
         r = keys_enter(f->keys, head, path.key, &pass, &why);
-    front_wipe(q, path.key);
+    keys_wipe(q, path.key);
     if (head->method == HTTP_OPTIONS) {
         reply_preflight(f, q, &path);
     } else if (path.endpoint == PATH_API_V1) {

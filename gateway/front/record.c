@@ -66,6 +66,18 @@ static void text_or_null(struct rm_jw *w, const char *key, const char *text)
     rm_jw_str(w, key, text[0] != '\0' ? text : NULL);
 }
 
+static void put_key(struct rm_jw *w, const struct record *r)
+{
+    if (r->key_id[0] == '\0') {
+        rm_jw_null(w, "key");
+        return;
+    }
+    rm_jw_obj(w, "key");
+    rm_jw_str(w, "id", r->key_id);
+    rm_jw_str(w, "name", r->key_name);
+    rm_jw_end(w);
+}
+
 static void number_or_null(struct rm_jw *w, const char *key, bool known, uint64_t n)
 {
     if (known)
@@ -86,7 +98,7 @@ int record_write(const struct record *r, uint64_t now_ms, struct rm_buf *out)
     rm_jw_u64(&w, "seq", r->seq);
     rm_jw_str(&w, "at", rm_time_text(r->at_ms, at));
     rm_jw_str(&w, "state", states[r->state]);
-    rm_jw_null(&w, "key"); /* there are no keys yet */
+    put_key(&w, r);
     text_or_null(&w, "role", r->role);
     text_or_null(&w, "served", r->served);
     text_or_null(&w, "mode", r->mode);

@@ -10,6 +10,7 @@
 
 #include "gateway/front/metrics.h"
 #include "proto/node/state.h"
+#include "proto/trust/keyring.h"
 
 enum { RECORDS_MAX = 512, RECORD_ID_MAX = 40 };
 
@@ -23,12 +24,14 @@ struct record {
     uint64_t began_ms, ended_ms; /* rm_now_ms; 0: not yet */
     char role[NODE_NAME_MAX];    /* asked for; "": not known yet, or none */
     char served[NODE_NAME_MAX];  /* of the host: the same, or a fallback; "": no host yet */
-    char mode[NODE_NAME_MAX];    /* of the URL; "": a bare /v1 */
-    char node[NODE_NAME_MAX];    /* "": none now */
-    const char *dialect;         /* static */
-    uint32_t tries;              /* hosts it was sent to */
-    uint64_t queue_ms, ttft_ms;  /* ttft: from the whole body to the first part of an answer */
-    bool leased, answered;       /* queue_ms, ttft_ms are known */
+    char key_id[KEYRING_ID];     /* whose; "": nobody was asked */
+    char key_name[KEYRING_NAME];
+    char mode[NODE_NAME_MAX];   /* of the URL; "": a bare /v1 */
+    char node[NODE_NAME_MAX];   /* "": none now */
+    const char *dialect;        /* static */
+    uint32_t tries;             /* hosts it was sent to */
+    uint64_t queue_ms, ttft_ms; /* ttft: from the whole body to the first part of an answer */
+    bool leased, answered;      /* queue_ms, ttft_ms are known */
     uint32_t prompt_tokens, cached_tokens, completion_tokens;
     int status;                   /* of HTTP; 0: none sent yet */
     char code[48];                /* of the error; "": none */

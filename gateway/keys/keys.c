@@ -8,6 +8,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/json_write.h"
 #include "proto/base/log.h"
+#include "proto/http/server.h"
 #include "proto/trust/keyring_file.h"
 
 enum { LOOK_MS = 1000, PATH_BYTES = 1100 };
@@ -319,6 +320,16 @@ int keys_enter(struct keys *k, const struct http_head *head, struct rm_slice pat
     out->ring = k->ring;
     out->ring->refs++;
     return 0;
+}
+
+void keys_wipe(struct http_req *q, struct rm_slice path_key)
+{
+    const struct http_head *head = http_req_head(q);
+
+    for (uint32_t i = 0; i < head->n_fields; i++)
+        if (auth_is_credential(head->fields[i].name))
+            http_req_wipe(q, head->fields[i].value);
+    http_req_wipe(q, path_key);
 }
 
 int keys_begin(struct keys *k, struct keys_pass *pass, enum quota_limit *limit,

@@ -49,6 +49,11 @@ struct keys_pass {
 RM_MUST_USE int keys_enter(struct keys *k, const struct http_head *head, struct rm_slice path_key,
                            struct keys_pass *out, const char **why);
 
+/* What carried a key in the request's head has been read: it goes, so that no log and no answer can
+ * tell it. */
+struct http_req;
+void keys_wipe(struct http_req *q, struct rm_slice path_key);
+
 /* Counts a request that takes a place. As quota_begin; anybody's is not counted. */
 RM_MUST_USE int keys_begin(struct keys *k, struct keys_pass *pass, enum quota_limit *limit,
                            uint32_t *retry_after_s);

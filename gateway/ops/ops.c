@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/keys/keys.h"
 #include "gateway/ops/ops_impl.h"
 #include "proto/http/problem.h"
 
@@ -65,12 +66,30 @@ static bool is_ours(struct rm_slice path)
     return true;
 }
 
+/* May the sender have the route? Its key is of no use to anybody afterwards. */
+static int judge_who(const struct ops_call *c, const struct http_head *head, const char **text)
+{
+    struct keys *keys = c->sources->keys;
+    struct keys_pass pass;
+    struct ops_who who = {.keys_exist = keys_exist(keys)};
+    int r;
+
+    who.err = keys_enter(keys, head, RM_LIT(""), &pass, &who.why);
+    who.key = pass.key;
+    r = ops_allowed(c->route->policy, http_req_peer(c->q), head, &who, text);
+    keys_leave(keys, &pass, 0);
+    keys_wipe(c->q, RM_LIT(""));
+    return r;
+}
+
 /* What is wrong before the handler is asked. Returns 0, or an error with maybe a text. */
 static int judge(struct ops_call *c, const struct http_head *head,
                  const struct rm_slice part[OPS_PARTS], const char **text)
 {
-    if ((*text = ops_allowed(c->route->policy, http_req_peer(c->q), head)) != NULL)
-        return RM_ERR_FORBIDDEN;
+    int r = judge_who(c, head, text);
+
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < OPS_PARTS; i++)
         if (part[i].n > 0 && !query_decode(part[i], false, c->part[i], OPS_PART_MAX)) {
             *text = "a segment of the path is damaged or too long";
@@ -125,6 +144,8 @@ static void run(struct ops_call *c)
 bool ops_on_request(struct ops *o, struct http_req *q)
 {
     static const struct http_req_ops ops = {.on_done = ops_on_done};
+    static const struct http_out_field bearer = {"WWW-Authenticate",
+                                                 RM_LIT("Bearer realm=\"rolemesh\"")};
     const struct http_head *head = http_req_head(q);
     struct rm_slice part[OPS_PARTS] = {{NULL, 0}};
     const struct ops_route *route;
@@ -148,7 +169,7 @@ bool ops_on_request(struct ops *o, struct http_req *q)
     if (route == NULL)
         refuse(q, allow);
     else
-        ops_answer_error(q, r, text, NULL);
+        ops_answer_error(q, r, text, r == RM_ERR_AUTH ? &bearer : NULL);
     return true;
 }
 

@@ -25,9 +25,12 @@ struct ops_offer {
 /* status: of HTTP; json: an object, valid for the call. */
 typedef void (*ops_answer_fn)(void *arg, int status, struct rm_slice json);
 
+struct keys;
+
 /* Where the figures come from; each writer appends and returns as rm_buf_put. */
 struct ops_sources {
     void *arg;
+    struct keys *keys;                                /* who may ask; borrowed */
     int (*status)(void *arg, struct rm_buf *out);     /* JSON object */
     int (*nodes)(void *arg, struct rm_buf *out);      /* JSON array, members `name` */
     int (*roles)(void *arg, struct rm_buf *out);      /* JSON array, members `name` */

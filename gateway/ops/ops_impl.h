@@ -79,5 +79,9 @@ int ops_cancel_request(struct ops_call *c, int *status);
 bool ops_post_map(struct ops_call *c);               /* map.c */
 int ops_get_events(struct ops_call *c, int *status); /* watch.c */
 bool ops_follow_events(struct ops_call *c);
+int ops_get_keys(struct ops_call *c, int *status); /* keys.c */
+bool ops_post_key(struct ops_call *c);
+bool ops_revoke_key(struct ops_call *c);
+bool ops_rotate_key(struct ops_call *c);
 
 #endif

@@ -13,6 +13,10 @@ static const char metrics_type[] = "application/openmetrics-text; version=1.0.0;
 const struct ops_route ops_routes[] = {
     {HTTP_GET,  "/api/v1/events",       OPS_USER,  ops_get_events,  ops_follow_events, NULL, {PAGE, "severity", "kind", "subject", "since", "until", "live"}},
     {HTTP_GET,  "/api/v1/hosts",        OPS_USER,  ops_get_hosts,   NULL, NULL, {PAGE, "role", "node", "state"}},
+    {HTTP_GET,  "/api/v1/keys",         OPS_ADMIN, ops_get_keys,    NULL, NULL, {PAGE, "name", "state"}},
+    {HTTP_POST, "/api/v1/keys",         OPS_ADMIN, NULL, ops_post_key,    NULL, {NULL}},
+    {HTTP_DELETE, "/api/v1/keys/{id}",  OPS_ADMIN, NULL, ops_revoke_key,  NULL, {NULL}},
+    {HTTP_POST, "/api/v1/keys/{id}/rotate", OPS_ADMIN, NULL, ops_rotate_key, NULL, {NULL}},
     {HTTP_GET,  "/api/v1/map",          OPS_USER,  ops_get_map,     NULL, NULL, {NULL}},
     {HTTP_POST, "/api/v1/map",          OPS_ADMIN, NULL, ops_post_map,    NULL, {"dry_run"}},
     {HTTP_GET,  "/api/v1/nodes",        OPS_USER,  ops_get_nodes,   NULL, NULL, {PAGE, "health"}},
@@ -25,7 +29,7 @@ const struct ops_route ops_routes[] = {
     {HTTP_GET,  "/api/v1/roles/{role}", OPS_USER,  ops_get_role,    NULL, NULL, {NULL}},
     {HTTP_GET,  "/api/v1/status",       OPS_USER,  ops_get_status,  NULL, NULL, {NULL}},
     {HTTP_GET,  "/healthz",             OPS_OPEN,  ops_get_health,  NULL, NULL, {NULL}},
-    {HTTP_GET,  "/metrics",             OPS_USER,  ops_get_metrics, NULL, metrics_type, {NULL}},
+    {HTTP_GET,  "/metrics",             OPS_SCRAPE, ops_get_metrics, NULL, metrics_type, {NULL}},
     {HTTP_GET,  "/readyz",              OPS_OPEN,  ops_get_ready,   NULL, NULL, {NULL}},
 };
 /* clang-format on */

@@ -122,7 +122,7 @@ static void same_params(const struct ops_route *route, yaml_node_t *operation, c
 
 static void same_operation(const char *path, const char *word, yaml_node_t *operation, size_t *n)
 {
-    static const char *const policies[] = {"open", "user", "admin"};
+    static const char *const policies[] = {"open", "user", "admin", "scrape"};
     enum http_method method = method_of(word);
     const struct ops_route *route;
 

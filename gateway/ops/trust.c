@@ -63,11 +63,25 @@ const char *ops_trust_fault(const char *peer, const struct http_head *head)
     return NULL;
 }
 
-const char *ops_allowed(enum ops_policy policy, const char *peer, const struct http_head *head)
+int ops_allowed(enum ops_policy policy, const char *peer, const struct http_head *head,
+                const struct ops_who *who, const char **why)
 {
-    if (policy == OPS_OPEN || head->method == HTTP_GET || head->method == HTTP_HEAD)
-        return NULL;
-    return ops_trust_fault(peer, head);
+    *why = NULL;
+    if (policy == OPS_OPEN || (policy == OPS_SCRAPE && ops_trust_fault(peer, head) == NULL))
+        return 0;
+    if (policy == OPS_ADMIN && !who->keys_exist) {
+        *why = ops_trust_fault(peer, head);
+        return *why == NULL ? 0 : RM_ERR_FORBIDDEN;
+    }
+    if (who->err < 0) {
+        *why = who->why;
+        return who->err;
+    }
+    if (policy == OPS_ADMIN && !who->key->admin) {
+        *why = "this API key is not an admin's: see 'rolemesh keys create --admin'";
+        return RM_ERR_FORBIDDEN;
+    }
+    return 0;
 }
 
 bool ops_has_type(const struct http_head *head, const char *type)

@@ -1,20 +1,32 @@
 /* SPDX-License-Identifier: MIT */
-/* gateway/ops/trust.h - who may make the gateway do something, while there are no keys.
- * Only somebody on this machine, and no web page that his browser shows: the peer must be a
- * loopback address or a Unix socket, Host must name the loopback (a name that an attacker's DNS
- * points here is another one), and what only browsers and proxies send must be absent. Asking
- * without an effect is not judged here. Pure. */
+/* gateway/ops/trust.h - who may read of the gateway and make it do something.
+ * While there are no keys, only somebody on this machine, and no web page that his browser shows:
+ * the peer must be a loopback address or a Unix socket, Host must name the loopback (a name that an
+ * attacker's DNS points here is another one), and what only browsers and proxies send must be
+ * absent. Asking without an effect is not judged here. Pure. */
 #ifndef RM_OPS_TRUST_H
 #define RM_OPS_TRUST_H
 
 #include "proto/http/message.h"
+#include "proto/trust/keyring.h"
 
-/* What a route takes: nobody's key, a key, an admin's key. */
-enum ops_policy { OPS_OPEN, OPS_USER, OPS_ADMIN };
+/* What a route takes: nobody's key, a key, an admin's key, or a key from elsewhere only. */
+enum ops_policy { OPS_OPEN, OPS_USER, OPS_ADMIN, OPS_SCRAPE };
 
-/* May this request have that route? NULL: yes; else why not, for people. As long as there are no
- * keys everybody may read (GET, HEAD), and ops_trust_fault judges who acts. */
-const char *ops_allowed(enum ops_policy policy, const char *peer, const struct http_head *head);
+/* Who asks, as gateway/keys found it. */
+struct ops_who {
+    bool keys_exist;
+    int err;                   /* RM_ERR_AUTH: a key is needed, and none that is good was sent */
+    const char *why;           /* of err; static */
+    const struct api_key *key; /* NULL: none was needed, or err */
+};
+
+/* May this request have that route? Returns 0, RM_ERR_AUTH or RM_ERR_FORBIDDEN with *why, for
+ * people. As long as there are no keys everybody may read, and ops_trust_fault judges who acts. As
+ * soon as there are, a reader needs one, and who acts an admin's; OPS_SCRAPE needs none from a peer
+ * that ops_trust_fault lets through. */
+int ops_allowed(enum ops_policy policy, const char *peer, const struct http_head *head,
+                const struct ops_who *who, const char **why);
 
 /* NULL: may act; else why not, for people. peer: as http_req_peer says it. */
 const char *ops_trust_fault(const char *peer, const struct http_head *head);

@@ -56,6 +56,53 @@ static void run_row(void **state)
         fail_msg("expected \"%s\", got: %s", row->says, said != NULL ? said : "may act");
 }
 
+/* ---- with and without keys ---- */
+
+enum sender { NOBODY, WRONG, USER, ADMIN };
+static const struct policy_row {
+    const char *name;
+    enum ops_policy policy;
+    bool near, exist;
+    enum sender sender;
+    int err;
+} policy_rows[] = {
+    {"open to all", OPS_OPEN, false, true, WRONG, 0},
+    {"read without keys", OPS_USER, false, false, NOBODY, 0},
+    {"act without keys, near", OPS_ADMIN, true, false, NOBODY, 0},
+    {"act without keys, far", OPS_ADMIN, false, false, NOBODY, RM_ERR_FORBIDDEN},
+    {"scrape without keys", OPS_SCRAPE, false, false, NOBODY, 0},
+    {"read with no key", OPS_USER, true, true, NOBODY, RM_ERR_AUTH},
+    {"read with a wrong key", OPS_USER, true, true, WRONG, RM_ERR_AUTH},
+    {"read with a user's", OPS_USER, false, true, USER, 0},
+    {"read with an admin's", OPS_USER, false, true, ADMIN, 0},
+    {"act with no key", OPS_ADMIN, true, true, NOBODY, RM_ERR_AUTH},
+    {"act with a wrong key", OPS_ADMIN, true, true, WRONG, RM_ERR_AUTH},
+    {"act with a user's", OPS_ADMIN, true, true, USER, RM_ERR_FORBIDDEN},
+    {"act with an admin's, far", OPS_ADMIN, false, true, ADMIN, 0},
+    {"scrape from here", OPS_SCRAPE, true, true, NOBODY, 0},
+    {"scrape from elsewhere", OPS_SCRAPE, false, true, NOBODY, RM_ERR_AUTH},
+    {"scrape from elsewhere with a key", OPS_SCRAPE, false, true, USER, 0},
+};
+
+static void run_policy(void **state)
+{
+    static const struct api_key user, admin = {.admin = true};
+    const struct policy_row *row = *state;
+    struct http_head head = {.host = RM_LIT("localhost")};
+    bool bad = row->exist && row->sender < USER;
+    struct ops_who who = {.keys_exist = row->exist,
+                          .err = bad ? RM_ERR_AUTH : 0,
+                          .why = bad ? "no" : NULL,
+                          .key = row->sender == USER    ? &user
+                                 : row->sender == ADMIN ? &admin
+                                                        : NULL};
+    const char *why;
+    int err = ops_allowed(row->policy, row->near ? "127.0.0.1:5" : "10.0.0.7:5", &head, &who, &why);
+
+    assert_int_equal(err, row->err);
+    assert_int_equal(why != NULL, err < 0);
+}
+
 static void media_types(void **state)
 {
     static const struct {
@@ -79,10 +126,13 @@ static void media_types(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + 1];
+    struct CMUnitTest tests[RM_COUNT(rows) + RM_COUNT(policy_rows) + 1];
 
     for (size_t i = 0; i < RM_COUNT(rows); i++)
         tests[i] = (struct CMUnitTest){rows[i].name, run_row, NULL, NULL, (void *)&rows[i]};
+    for (size_t i = 0; i < RM_COUNT(policy_rows); i++)
+        tests[RM_COUNT(rows) + 1 + i] = (struct CMUnitTest){policy_rows[i].name, run_policy, NULL,
+                                                            NULL, (void *)&policy_rows[i]};
     tests[RM_COUNT(rows)] = (struct CMUnitTest)cmocka_unit_test(media_types);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

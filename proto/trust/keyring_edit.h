@@ -5,8 +5,6 @@
 #ifndef RM_TRUST_KEYRING_EDIT_H
 #define RM_TRUST_KEYRING_EDIT_H
 
-#include <jansson.h>
-
 #include "proto/trust/keyring.h"
 
 enum keyring_act { KEYRING_CREATE, KEYRING_REVOKE, KEYRING_ROTATE };
@@ -37,7 +35,8 @@ const char *keyring_name_fault(const char *name);
 /* A wish as JSON, what POST /api/v1/keys takes: name, roles, lanes, admin, expires_s,
  * requests_per_min, tokens_per_min, concurrency, tokens_per_day; nothing else. why: n bytes.
  * Returns 0 or RM_ERR_FIELD. */
-RM_MUST_USE int keyring_wish_get(const json_t *o, struct api_key *out, char *why, size_t n);
+struct json_t; /* jansson's */
+RM_MUST_USE int keyring_wish_get(const struct json_t *o, struct api_key *out, char *why, size_t n);
 
 /* live, expired or revoked; static. */
 const char *api_key_state(const struct api_key *key, uint64_t now_s);
