@@ -129,7 +129,7 @@ static uint64_t digest(const struct hosting *h)
                 h->plan_roles[r].replicas);
         for (size_t n = 0; base && n < h->n_nodes; n++) {
             d = mix(d, pairs[n].may | (uint64_t)pairs[n].bad << 1 | (uint64_t)pairs[n].waits << 2 |
-                           (uint64_t)(pairs[n].stands > 0) << 3);
+                           (uint64_t)(pairs[n].stands > 0) << 3 | (uint64_t)pairs[n].loads << 4);
             d = mix(d, pairs[n].may ? pairs[n].bytes : 0);
             d = mix(d, pairs[n].may ? pairs[n].device_bytes : 0);
             if (standing > h->plan_roles[r].replicas)

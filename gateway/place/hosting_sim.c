@@ -60,7 +60,8 @@ void sim_say(const struct sim *s, const char *format, ...)
 
 static void role_numbers(struct sim *s, struct sim_role *r)
 {
-    uint64_t bytes = sim_between(s, 2, 32) * UNIT, load = sim_between(s, 300, 25000);
+    uint64_t bytes = sim_between(s, 2, 32) * UNIT,
+             load = sim_between(s, 300, s->hot ? 4000 : 25000);
 
     for (size_t n = 0; n < s->n_nodes; n++) {
         r->bytes[n] = bytes + (sim_chance(s, 200) ? sim_between(s, 0, bytes / 8) : 0);
@@ -96,7 +97,7 @@ static void role_make(struct sim *s, struct sim_role *r)
     r->idle_unload_ms = sim_chance(s, 300) ? sim_between(s, 5000, 120000) : 0;
     r->allowed = sim_chance(s, 250) ? (uint32_t)sim_between(s, 1, (1u << s->n_nodes) - 1)
                                     : (1u << s->n_nodes) - 1;
-    r->gap_ms = sim_between(s, 1500, 40000);
+    r->gap_ms = s->hot ? sim_between(s, 300, 6000) : sim_between(s, 1500, 40000);
     r->next_ms = sim_chance(s, 150) ? UINT64_MAX : sim_between(s, 0, r->gap_ms);
     role_numbers(s, r);
     role_unforecast(s, r);
@@ -110,7 +111,8 @@ void sim_world_make(struct sim *s)
     s->faults = sim_chance(s, 600);
     s->n_nodes = turns ? sim_between(s, 1, 2) : sim_between(s, 1, SIM_NODES);
     s->n_roles = turns ? sim_between(s, 2, 4) : sim_between(s, 1, SIM_ROLES);
-    s->run_max_ms = sim_chance(s, 500) ? 4000 : 20000;
+    s->hot = sim_chance(s, turns ? 500 : 100); /* somebody always asks */
+    s->run_max_ms = s->hot || sim_chance(s, 500) ? 4000 : 20000;
     for (size_t n = 0; n < s->n_nodes; n++) {
         s->nodes[n].in_map = s->nodes[n].link = true;
         s->nodes[n].budget = sim_between(s, turns ? 30 : 20, turns ? 60 : 120) * UNIT;
@@ -158,6 +160,7 @@ static void engine_start(struct sim *s, size_t role, size_t node, uint32_t revis
               : lot < 11 ? FATE_FAIL_FOR_GOOD
               : lot < 14 ? FATE_HANG
                          : FATE_GOOD;
+    e->bad = bad;
     if (bad) { /* no such file, or no model */
         e->seen = HOSTING_FAILED;
         e->fate = FATE_FAIL_FOR_GOOD;
@@ -211,7 +214,8 @@ void sim_engine_gone(struct sim *s, size_t role, size_t node)
     memset(&s->nodes[node].engines[role], 0, sizeof s->nodes[node].engines[role]);
 }
 
-/* A worker starts nothing by itself that its own sum of forecasts has no room for. */
+/* A worker starts nothing by itself that nobody could forecast before and that it has no room for.
+ */
 static bool worker_has_room(const struct sim *s, size_t role, size_t node)
 {
     uint64_t sum = s->nodes[node].engines[role].bytes;
@@ -242,10 +246,13 @@ static void engine_turn(struct sim *s, size_t role, size_t node)
             engine_start(s, role, node, was.next, was.next_bytes, false);
         break;
     case HOSTING_FAILED: /* for good: only when its file was repaired, which calm stands for */
-        if ((was.fate != FATE_FAIL_FOR_GOOD || s->calm) && worker_has_room(s, role, node))
+        if ((was.fate != FATE_FAIL_FOR_GOOD || s->calm) &&
+            (!was.bad || worker_has_room(s, role, node))) {
+            s->nodes[node].over = s->nodes[node].over || was.bad; /* nobody could reckon with it */
             engine_start(s, role, node, was.revision, was.bytes, false);
-        else
+        } else {
             e->until_ms = s->now_ms + 5000;
+        }
         break;
     default:
         break;

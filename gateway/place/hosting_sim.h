@@ -21,6 +21,7 @@ struct sim_engine {
     uint64_t since_ms, until_ms; /* of the state; until: when it ends by itself, 0: it does not */
     enum sim_fate fate;
     uint32_t running;
+    bool bad;   /* its node had no such model when it was asked for */
     bool again; /* DRAINING: starts anew with revision `next` */
     uint32_t next;
     uint64_t next_bytes;
@@ -80,7 +81,7 @@ struct sim_message {
 
 struct sim {
     uint64_t seed, random, now_ms, calm_from_ms;
-    bool faults, calm;
+    bool faults, calm, hot;
     uint32_t trace; /* 1: prints what happens */
     struct sim_node nodes[SIM_NODES];
     struct sim_role roles[SIM_ROLES];

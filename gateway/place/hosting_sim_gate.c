@@ -263,6 +263,16 @@ static void check_turn(struct sim *s, size_t role, size_t node)
                   (unsigned long long)(s->now_ms - since));
 }
 
+/* A load was asked for before the node's budget was cut, say. */
+static bool is_on_its_way(const struct sim *s, size_t node)
+{
+    for (size_t i = 0; i < SIM_MSGS; i++)
+        if (s->msgs[i].state == MSG_GOES && s->msgs[i].what == HOSTING_LOAD &&
+            s->msgs[i].node == node)
+            return true;
+    return false;
+}
+
 static void check_budget(struct sim *s)
 {
     for (size_t n = 0; n < s->n_nodes; n++) {
@@ -271,9 +281,14 @@ static void check_budget(struct sim *s)
         for (size_t r = 0; r < s->n_roles; r++)
             if (sim_engine_alive(&s->nodes[n].engines[r]))
                 sum += s->nodes[n].engines[r].bytes;
-        if (sum <= s->nodes[n].budget)
+        for (size_t r = 0; sum > s->nodes[n].budget && !s->nodes[n].over && r < s->n_roles; r++)
+            sim_say(s, "  role %zu: state %d, %llu bytes of revision %u", r,
+                    (int)s->nodes[n].engines[r].seen,
+                    (unsigned long long)s->nodes[n].engines[r].bytes,
+                    s->nodes[n].engines[r].revision);
+        if (sum <= s->nodes[n].budget && !is_on_its_way(s, n))
             s->nodes[n].over = false;
-        else if (!s->nodes[n].over)
+        else if (sum > s->nodes[n].budget && !s->nodes[n].over)
             sim_break(s, "node %zu: %llu of %llu bytes", n, (unsigned long long)sum,
                       (unsigned long long)s->nodes[n].budget);
     }
@@ -326,7 +341,7 @@ static void check_fail(struct sim *s, size_t role, enum hosting_why why)
     for (size_t n = 0; n < s->n_nodes; n++) {
         uint64_t sum = r->bytes[n];
 
-        if ((r->allowed & 1u << n) == 0 || !s->nodes[n].in_map)
+        if ((r->allowed & 1u << n) == 0 || !s->nodes[n].in_map || !s->nodes[n].has_view)
             continue;
         for (size_t k = 0; k < s->n_roles; k++)
             if (is_base(s, k) && (wants(s, k, n) || seen_engine(s, k, n)->seen == HOSTING_READY))

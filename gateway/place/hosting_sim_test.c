@@ -50,7 +50,7 @@ bool sim_run(struct sim *s, uint64_t seed, bool trace)
     s->trace = trace;
     sim_world_make(s);
     reloads = sim_chance(s, 500);
-    end = s->now_ms + sim_between(s, 60, 360) * 1000;
+    end = s->now_ms + sim_between(s, 60, s->hot ? 900 : 360) * 1000;
     sim_gate_open(s);
     tell_world(s);
     while (s->now_ms < end && s->broken[0] == '\0') {
