@@ -65,12 +65,18 @@ class Hog:
         self.process = subprocess.Popen([sys.executable, "-c", HOG], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         group.take(self.process.pid)
 
-    def leave(self, mib):
-        """Takes all but so much, if more is left."""
-        size = self.group.left() - mib * MIB
+    def leave(self, mib, most=1 << 20):
+        """Takes all but so much, if more is left; at most so many MiB at once."""
+        size = min(self.group.left() - mib * MIB, most * MIB)
         if size > 0:
             print(size, file=self.process.stdin, flush=True)
             self.process.stdout.readline()
+
+    def leave_until(self, mib, what, condition, small=False, seconds=30):
+        """Takes again what others give back meanwhile (the kernel drops pages late), until the condition's first true value. In small
+        pieces: what a host gives back just after it was looked at stays free."""
+        self.leave(mib, 16 if small else 1 << 20)
+        return wait_for(what, lambda: condition() or self.leave(mib, 16), seconds, pause=0.3)
 
     def close(self):
         self.process.kill()
@@ -100,8 +106,7 @@ def test_short_memory_refuses_new_engines(tmp_path, tiny):
         assert memory["total"] == memory["limit"] == 160 * MIB and memory["budget"] == 80 * MIB
         assert not memory["refusing"]
         with contextlib.closing(Hog(group)) as hog:
-            hog.leave(6)  # the line is at 10 MiB
-            wait_for("the worker sees it", lambda: worker.state()["memory"]["refusing"])
+            hog.leave_until(6, "the worker sees it", lambda: worker.state()["memory"]["refusing"])  # the line is at 10 MiB
             worker.add_model("second", tiny)
             worker.put("second")
             host = worker.wait_state("second", "failed")
@@ -165,10 +170,9 @@ def test_who_goes_when_memory_runs_out(tmp_path, tiny, make_model):
         stack.callback(seen.close)
         hog = stack.enter_context(contextlib.closing(Hog(group)))
         line = 600 * MIB // 16
-        hog.leave(25)
-        wait_for("the worker sees it", lambda: worker.state()["memory"]["refusing"])
+        hog.leave_until(25, "the worker sees it", lambda: worker.state()["memory"]["refusing"])
         with worker.streaming("talk", max_tokens=tokens, stream_options={"include_usage": True}) as response:
-            host = worker.wait_state("talk", "draining", seconds=30)
+            host = hog.leave_until(25, "it drains", lambda: (h := worker.host("talk"))["state"] == "draining" and h)
             assert host["last_error"]["cause"] == "memory" and host["last_error"]["text"].startswith("had to go: memory is short: ")
             assert host["pid"] == pids["talk"] and worker.chat("talk").status == 503
             got, whole = read_stream(response)
@@ -179,14 +183,7 @@ def test_who_goes_when_memory_runs_out(tmp_path, tiny, make_model):
         assert worker.host("talk")["last_error"]["cause"] == "memory" and worker.host("talk")["retry_ms"] > 0
         assert {r: worker.host(r)["pid"] for r in ("pinned", "large", "small")} == {r: pids[r] for r in ("pinned", "large", "small")}
 
-        def large_goes():
-            """Until then, what is given back is taken: the line is still crossed."""
-            if worker.host("large")["state"] != "ready":
-                return True
-            hog.leave(25)
-            return False
-
-        wait_for("the largest is stopped", large_goes, 30, pause=0.1)
+        hog.leave_until(25, "the largest is stopped", lambda: worker.host("large")["state"] != "ready", small=True)
         wait_for("it is gone", lambda: (h := worker.host("large"))["state"] == "failed" and h["pid"] == 0)
         assert worker.host("large")["last_error"]["cause"] == "memory"
         wait_for("it gave its memory back", lambda: worker.state()["memory"]["available"] > 60 * MIB)
@@ -213,8 +210,7 @@ def test_a_drain_is_cut_short_before_the_kernel_comes(tmp_path, make_model):
     with grouped(tmp_path, 600) as (worker, group):
         worker.host_ready("talk", endless, residency="on-demand", context=32768, drain_ms=600000)
         with contextlib.closing(Hog(group)) as hog, worker.streaming("talk", max_tokens=30000) as response:
-            hog.leave(6)  # a quarter of the line is 9.4 MiB
-            worker.wait_state("talk", "draining", seconds=30)
+            hog.leave_until(6, "it drains", lambda: worker.host("talk")["state"] == "draining")  # a quarter of the line is 9.4 MiB
             begun = time.monotonic()
             _, whole = read_stream(response)
             took = time.monotonic() - begun
@@ -258,12 +254,11 @@ def test_what_had_to_go_is_hosted_elsewhere(tmp_path):
         c.start_worker("reasoning")
         wait_for("the other node is up", lambda: (n := c.node("reasoning")) and n["health"] == "up")
         hog = stack.enter_context(contextlib.closing(Hog(group)))
-        hog.leave(20)  # the line is at 31 MiB
 
         def moved():
             hosts = {h["node"]: h for h in c.role("code")["hosts"]}
             if "reasoning" not in hosts:
-                hog.leave(20)
+                hog.leave(20)  # the line is at 31 MiB
             return "reasoning" in hosts and hosts["reasoning"]["state"] == "ready" and hosts
 
         hosts = wait_for("code is hosted elsewhere", moved, 60, pause=0.1)
