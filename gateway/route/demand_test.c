@@ -476,7 +476,7 @@ static void roles_are_told_with_their_loads(void **state)
     rig_pass_ms(g, 500);
     out.len = 0;
     assert_int_equal(route_write_roles(g->route, &out), 0);
-    assert_non_null(strstr(out.data, "\"usable\":false,\"closed\":true"));
+    assert_non_null(strstr(out.data, "\"usable\":false,\"drift\":false,\"closed\":true"));
     assert_non_null(strstr(out.data, "\"waiting\":1,\"oldest_ms\":500,\"in_flight\":1,"));
     rm_buf_clear(&out);
     route_close(q[0].t, ROUTE_DONE, NULL);
