@@ -100,6 +100,11 @@ static int source_request(void *arg, const char *id, struct rm_buf *out)
     return front_write_request(((struct gateway *)arg)->front, id, out);
 }
 
+static int source_why(void *arg, const char *id, struct rm_buf *out)
+{
+    return front_write_why(((struct gateway *)arg)->front, id, out);
+}
+
 static int source_cancel(void *arg, const char *id)
 {
     return front_cancel(((struct gateway *)arg)->front, id);
@@ -444,6 +449,7 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
                                    .queue = source_queue,
                                    .request = source_request,
                                    .cancel = source_cancel,
+                                   .why = source_why,
                                    .status = source_status,
                                    .shortfalls = source_shortfalls,
                                    .metrics = source_metrics,

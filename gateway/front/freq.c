@@ -277,7 +277,7 @@ static int freq_send(struct freq *r, const struct route_lease *lease)
                                       {"x-request-id", rm_slice_of(r->id)}};
     struct rm_slice pieces[DIALECT_PIECES_MAX];
     struct http_call_spec spec = {.method = "POST", .fields = fields, .n_fields = 2};
-    struct rm_slice body = {r->body.data, r->body.len};
+    struct rm_slice body = {r->body.data, r->body.len}, model;
     size_t n = strlen(lease->target), more = strlen(r->dialect->upstream);
 
     if (n + more > sizeof(r->target))
@@ -285,8 +285,13 @@ static int freq_send(struct freq *r, const struct route_lease *lease)
     memcpy(r->target, lease->target, n);
     memcpy(r->target + n, r->dialect->upstream, more);
     spec.target = (struct rm_slice){r->target, n + more};
-    spec.n_body = r->dialect->pieces(&r->ask, body, freq_engine_model(r, lease), lease->context,
-                                     r->note, pieces);
+    model = freq_engine_model(r, lease);
+    spec.n_body = r->dialect->pieces(&r->ask, body, model, lease->context, r->note, pieces);
+    if (r->record != NULL) {
+        r->record->renamed = model.n > 0;
+        r->record->bounded =
+            r->ask.bound[0].tokens > lease->context || r->ask.bound[1].tokens > lease->context;
+    }
     spec.body = pieces;
     return relay_start(lease->client, &spec, r->q, &freq_relay_ops, r, &r->relay);
 }
@@ -308,6 +313,7 @@ static void freq_on_lease(struct route_ticket *t, const struct route_lease *leas
         rm_text_copy(r->record->node, sizeof(r->record->node), lease->node);
         rm_text_copy(r->record->served, sizeof(r->record->served), lease->role);
     }
+    why_add(&r->f->why, r->id, lease->role, lease->queued_us / 1000, lease->decision);
     r->sent_ms = uv_now(r->f->loop);
     freq_to(r, FR_CALL);
     if ((err = freq_send(r, lease)) < 0) {

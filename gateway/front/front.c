@@ -149,6 +149,7 @@ static void front_on_close(uv_handle_t *h)
     rm_buf_clear(&f->text);
     metrics_clear(&f->metrics);
     records_clear(&f->records);
+    why_clear(&f->why);
     if (f->on_closed != NULL)
         f->on_closed(f->on_closed_arg);
     free(f);
@@ -202,6 +203,13 @@ int front_write_request(const struct front *f, const char *id, struct rm_buf *ou
     const struct record *r = records_find(&f->records, id);
 
     return r != NULL ? record_write(r, rm_now_ms(), out) : RM_ERR_NOT_FOUND;
+}
+
+int front_write_why(const struct front *f, const char *id, struct rm_buf *out)
+{
+    const struct record *r = records_find(&f->records, id);
+
+    return r != NULL ? why_write(&f->why, r, rm_now_ms(), out) : RM_ERR_NOT_FOUND;
 }
 
 int front_cancel(struct front *f, const char *id)

@@ -67,6 +67,9 @@ int front_write_requests(const struct front *f, struct rm_buf *out);
 int front_write_queue(const struct front *f, struct rm_buf *out);
 int front_write_request(const struct front *f, const char *id, struct rm_buf *out);
 
+/* Why it went where it went (proto/openapi.yaml: Why). Returns as front_write_request. */
+int front_write_why(const struct front *f, const char *id, struct rm_buf *out);
+
 /* Ends a request; its client gets its dialect's error. Returns 0, RM_ERR_NOT_FOUND, or
  * RM_ERR_STATE: it is over. */
 int front_cancel(struct front *f, const char *id);

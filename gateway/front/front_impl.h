@@ -9,6 +9,7 @@
 #include "gateway/front/metrics.h"
 #include "gateway/front/path.h"
 #include "gateway/front/record.h"
+#include "gateway/front/why.h"
 #include "gateway/keys/keys.h"
 
 enum {
@@ -40,6 +41,7 @@ struct front {
     size_t random_left;
     struct front_metrics metrics;
     struct records records;
+    struct why why;
     void (*on_closed)(void *arg);
     void *on_closed_arg;
 };

@@ -77,7 +77,7 @@ static void ticket_on_timer(uv_timer_t *t)
 {
     struct route_ticket *k = t->data;
     struct route *r = k->route;
-    struct route_lease lease = {k->node, k->role, "m", NULL, NULL, 4096, 1000};
+    struct route_lease lease = {k->node, k->role, "m", NULL, NULL, 4096, 1000, NULL};
     char target[96];
 
     if (r->conf.refuse != 0) {

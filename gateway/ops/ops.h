@@ -40,6 +40,7 @@ struct ops_sources {
     int (*requests)(void *arg, struct rm_buf *out);   /* JSON array, members `seq`, newest first */
     int (*queue)(void *arg, struct rm_buf *out);      /* the same of those that wait */
     int (*request)(void *arg, const char *id, struct rm_buf *out); /* or RM_ERR_NOT_FOUND */
+    int (*why)(void *arg, const char *id, struct rm_buf *out);     /* the same */
     int (*cancel)(void *arg, const char *id);  /* 0, RM_ERR_NOT_FOUND, RM_ERR_STATE */
     const char *(*not_ready)(void *arg);       /* why not; NULL: ready */
     int (*map)(void *arg, struct rm_buf *out); /* JSON object */

@@ -75,6 +75,7 @@ int ops_get_ready(struct ops_call *c, int *status);
 int ops_get_requests(struct ops_call *c, int *status); /* requests.c */
 int ops_get_queue(struct ops_call *c, int *status);
 int ops_get_request(struct ops_call *c, int *status);
+int ops_get_why(struct ops_call *c, int *status);
 int ops_cancel_request(struct ops_call *c, int *status);
 bool ops_post_map(struct ops_call *c);               /* map.c */
 int ops_get_events(struct ops_call *c, int *status); /* watch.c */

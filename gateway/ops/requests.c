@@ -46,6 +46,14 @@ int ops_get_request(struct ops_call *c, int *status)
     return r == 0 ? rm_buf_puts(&c->out, "\n") : worded(c, r);
 }
 
+int ops_get_why(struct ops_call *c, int *status)
+{
+    int r = c->sources->why(c->sources->arg, c->part[0], &c->out);
+
+    (void)status;
+    return r == 0 ? rm_buf_puts(&c->out, "\n") : worded(c, r);
+}
+
 int ops_cancel_request(struct ops_call *c, int *status)
 {
     int r = c->sources->cancel(c->sources->arg, c->part[0]);

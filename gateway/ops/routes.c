@@ -24,6 +24,7 @@ const struct ops_route ops_routes[] = {
     {HTTP_GET,  "/api/v1/queue",        OPS_USER,  ops_get_queue,   NULL, NULL, {PAGE, "role", "mode"}},
     {HTTP_GET,  "/api/v1/requests",     OPS_USER,  ops_get_requests, NULL, NULL, {PAGE, "role", "mode", "node", "state", "outcome", "since", "until"}},
     {HTTP_GET,  "/api/v1/requests/{id}", OPS_USER, ops_get_request, NULL, NULL, {NULL}},
+    {HTTP_GET,  "/api/v1/requests/{id}/why", OPS_USER, ops_get_why, NULL, NULL, {NULL}},
     {HTTP_DELETE, "/api/v1/requests/{id}", OPS_ADMIN, ops_cancel_request, NULL, NULL, {NULL}},
     {HTTP_GET,  "/api/v1/roles",        OPS_USER,  ops_get_roles,   NULL, NULL, {PAGE, "mode", "model", "lane"}},
     {HTTP_GET,  "/api/v1/roles/{role}", OPS_USER,  ops_get_role,    NULL, NULL, {NULL}},

@@ -363,9 +363,9 @@ static uint32_t cached_for(const struct cluster_host *h, uint64_t key)
     return 0;
 }
 
-static struct score_terms host_score(const struct cluster_host *h, const struct route_ask *ask)
+static struct score_host score_facts(const struct cluster_host *h, const struct route_ask *ask)
 {
-    const struct score_host facts = {
+    return (struct score_host){
         .slots = h->facts.slots_total,
         .in_flight = h->in_flight,
         .queued = h->facts.queue,
@@ -374,8 +374,6 @@ static struct score_terms host_score(const struct cluster_host *h, const struct 
         .cached = cached_for(h, ask->prefix_key),
         .suspect = h->node->health.state == HEALTH_SUSPECT || h->health.state != HEALTH_UP,
     };
-
-    return score_host_for(&facts, ask->prompt_tokens);
 }
 
 double cluster_cold_score(const struct cluster_host *h, const struct route_ask *ask,
@@ -393,37 +391,61 @@ double cluster_cold_score(const struct cluster_host *h, const struct route_ask *
     return h->prefill_tps > 0 ? score_host_for(&facts, ask->prompt_tokens).total : 0;
 }
 
-/* pass 0: healthy ones that are not avoided; 1: also those whose traffic failed (never eject all);
- * 2: also the avoided ones. */
-static bool passes(const struct cluster_host *h, const struct route_ask *ask, int pass)
+/* Why a host cannot be taken now; NULL: it can. hash: the role's. */
+static const char *host_reject(const struct cluster_host *h, const char *hash, uint64_t now_ms)
 {
-    if (pass < 1 && h->health.state == HEALTH_DOWN)
-        return false;
-    return pass >= 2 || !avoided(ask, h->node->name);
+    const uint32_t slots = h->facts.slots_total > 0 ? h->facts.slots_total : 1;
+
+    if (!host_serves(h))
+        return h->closed                                  ? "it drains"
+               : h->node->client == NULL || h->node->gone ? "no link to its node"
+               : h->node->health.state == HEALTH_DOWN     ? "its node is down"
+               : h->node->state.draining                  ? "its node is stopping"
+               : h->facts.state != HOST_READY && h->facts.state != HOST_BUSY
+                   ? node_host_state_name(h->facts.state)
+                   : "it has another model";
+    if (host_drifts(h, hash))
+        return "its model content is not that of most";
+    if (now_ms < h->held_until_ms)
+        return "it has just lost a request";
+    return h->in_flight >= slots ? "full" : NULL;
+}
+
+static void decision_add(struct decision *d, const struct cluster_host *h,
+                         const struct route_ask *ask, const char *reject)
+{
+    if (d->n == DECISION_MAX) {
+        d->cut = true;
+        return;
+    }
+    d->host[d->n++] = (struct decision_host){
+        .node = h->node->name,
+        .reject = reject,
+        .failing = h->health.state == HEALTH_DOWN,
+        .avoided = avoided(ask, h->node->name),
+        .score = reject == NULL ? score_facts(h, ask) : (struct score_host){.slots = 0},
+    };
 }
 
 struct cluster_host *cluster_best(const struct cluster_role *role, const struct route_ask *ask,
-                                  uint64_t now_ms, struct score_terms *terms)
+                                  uint64_t now_ms, struct decision *d)
 {
-    const char *hash = role_hash(role);
-    struct cluster_host *h, *best = NULL;
+    const char *hash = role_hash(role), *reject;
+    struct cluster_host *h;
 
-    for (int pass = 0; pass < 3 && best == NULL; pass++)
-        TAILQ_FOREACH(h, &role->hosts, link)
-        {
-            struct score_terms t;
-
-            if (now_ms < h->held_until_ms || !host_serves(h) || host_drifts(h, hash) ||
-                !passes(h, ask, pass) ||
-                h->in_flight >= (h->facts.slots_total > 0 ? h->facts.slots_total : 1))
-                continue;
-            t = host_score(h, ask);
-            if (best == NULL || t.total < terms->total) {
-                best = h;
-                *terms = t;
-            }
-        }
-    return best;
+    d->prompt = ask->prompt_tokens;
+    d->n = 0;
+    d->cut = false;
+    TAILQ_FOREACH(h, &role->hosts, link)
+    if (host_reject(h, hash, now_ms) == NULL)
+        decision_add(d, h, ask, NULL);
+    decision_choose(d);
+    if (d->chosen < 0)
+        return NULL;
+    TAILQ_FOREACH(h, &role->hosts, link)
+    if (h->facts.state != HOST_ABSENT && (reject = host_reject(h, hash, now_ms)) != NULL)
+        decision_add(d, h, ask, reject);
+    return cluster_host_find(role, d->host[d->chosen].node);
 }
 
 uint32_t cluster_usable(const struct cluster_role *role)

@@ -8,6 +8,7 @@
 
 #include <sys/queue.h>
 
+#include "gateway/route/decision.h"
 #include "gateway/route/health.h"
 #include "gateway/route/route.h"
 #include "gateway/route/score.h"
@@ -106,9 +107,10 @@ bool cluster_host_drifts(const struct cluster_host *h);
 void cluster_hold(struct cluster_host *h, uint64_t now_ms);
 
 /* The best free host by score for a prompt, or NULL. avoid: names of nodes to pass over, unless
- * nobody else is there. */
+ * nobody else is there. *d: what was known and the choice; with a choice also those that could not
+ * be taken, and why. Borrows names of nodes. */
 struct cluster_host *cluster_best(const struct cluster_role *role, const struct route_ask *ask,
-                                  uint64_t now_ms, struct score_terms *terms);
+                                  uint64_t now_ms, struct decision *d);
 
 /* Seconds until a host that is being loaded would be done with the prompt: load_ms until it is
  * ready, then the prompt, behind `ahead` others that wait for it. 0: its speed is not known. */

@@ -65,7 +65,7 @@ static void ticket_refuse(struct route_ticket *t, int err, const char *text, uin
     t->ops->on_refused(t, err, text, retry_after_s);
 }
 
-static void ticket_lease(struct route_ticket *t, struct cluster_host *h)
+static void ticket_lease(struct route_ticket *t, struct cluster_host *h, const struct decision *d)
 {
     const uint64_t now_us = rm_now_us();
     const struct route_lease lease = {
@@ -76,6 +76,7 @@ static void ticket_lease(struct route_ticket *t, struct cluster_host *h)
         .target = h->target,
         .context = h->facts.context,
         .queued_us = now_us - t->opened_us,
+        .decision = d,
     };
 
     assert(t->state == RT_WAITING);
@@ -367,18 +368,18 @@ static void serve_role(struct cluster_role *role)
 {
     uint32_t ahead = 0; /* tickets that wait for a host that is being loaded */
     struct route_ticket *t, *next;
-    struct score_terms terms;
     struct cluster_host *h;
+    struct decision d;
 
     if (role->conf == NULL)
         return;
     for (t = TAILQ_FIRST(&role->waiting); t != NULL; t = next) {
         next = TAILQ_NEXT(t, link);
-        h = cluster_best(role, &t->ask, rm_now_ms(), &terms);
+        h = cluster_best(role, &t->ask, rm_now_ms(), &d);
         if (h == NULL)
             return; /* no slot for the oldest: none for the others */
-        if (!ticket_holds(t, terms.total, &ahead))
-            ticket_lease(t, h);
+        if (!ticket_holds(t, d.terms.total, &ahead))
+            ticket_lease(t, h, &d);
     }
 }
 

@@ -16,6 +16,7 @@
 #include "proto/node/state.h"
 
 struct route;
+struct decision;
 struct route_ticket; /* one request waiting for a host or holding one */
 
 struct route_ask {
@@ -50,6 +51,7 @@ struct route_lease {
     const char *target;              /* "/node/v1/run/ROLE", what stands before "/v1/..." */
     uint32_t context;                /* tokens per slot */
     uint64_t queued_us;              /* how long the ticket waited */
+    const struct decision *decision; /* why this host; valid for the call of on_lease */
 };
 
 struct route_ticket_ops {

@@ -176,6 +176,14 @@ void rm_jw_dbl(struct rm_jw *w, const char *key, double v)
         jw_keep(w, rm_buf_printf(w->out, "%.9g", v));
 }
 
+void rm_jw_exact(struct rm_jw *w, const char *key, double v)
+{
+    if (!isfinite(v))
+        rm_jw_null(w, key);
+    else if (jw_before(w, key))
+        jw_keep(w, rm_buf_printf(w->out, "%.17g", v));
+}
+
 void rm_jw_bool(struct rm_jw *w, const char *key, bool v)
 {
     if (jw_before(w, key))

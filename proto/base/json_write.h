@@ -35,7 +35,8 @@ void rm_jw_str(struct rm_jw *w, const char *key, const char *text); /* NULL text
 void rm_jw_slice(struct rm_jw *w, const char *key, struct rm_slice text);
 void rm_jw_u64(struct rm_jw *w, const char *key, uint64_t v);
 void rm_jw_i64(struct rm_jw *w, const char *key, int64_t v);
-void rm_jw_dbl(struct rm_jw *w, const char *key, double v); /* NaN and infinities: null */
+void rm_jw_dbl(struct rm_jw *w, const char *key, double v);   /* NaN and infinities: null */
+void rm_jw_exact(struct rm_jw *w, const char *key, double v); /* reads back as the same double */
 void rm_jw_bool(struct rm_jw *w, const char *key, bool v);
 void rm_jw_null(struct rm_jw *w, const char *key);
 int rm_jw_done(const struct rm_jw *w); /* 0, RM_ERR_TOO_BIG or UV_ENOMEM */

@@ -209,6 +209,40 @@ def test_a_waiting_request_is_queued_told_and_cancelled(ops):
         ops.fakes["reasoning"].script = lambda c: c.good("hello", " world")
 
 
+def test_why_tells_the_choice(tmp_path):
+    ops = Ops(tmp_path)
+    ops.roles = {"both": "modes: [both], model: m, context: 2Ki, slots: 2, replicas: 2"}
+    ops.write_map()
+    try:
+        ops.start()
+        wait_for("both hosts are ready", lambda: ops.role("both")["hosts_ready"] == 2)
+        first = {}
+
+        def once(c):
+            if not first:
+                first["node"] = c
+                c.reset()
+            c.good("hello")
+
+        ops.fakes["speed"].script = ops.fakes["reasoning"].script = once
+        ops.answer("both", max_tokens=999999)
+        one = wait_for("it is over", lambda: next(iter(requests_of(ops, "?state=done&limit=1")), None))
+        why = check("Why", ops.ask("GET", f"/api/v1/requests/{one['id']}/why")[1])
+        assert why["request"]["tries"] == 2 and len(why["decisions"]) == 2
+        before, after = why["decisions"]
+        assert len(before["candidates"]) == 2 and {c["node"] for c in before["candidates"]} == {"speed", "reasoning"}
+        assert before["pass"] == 0 and before["node"] == min(before["candidates"], key=lambda c: c["seconds"]["total"])["node"]
+        assert after["node"] == one["node"] != before["node"]
+        lost = next(c for c in after["candidates"] if c["node"] == before["node"])
+        assert lost["avoided"] and lost["reject"] == "it has just lost a request" and lost["seconds"] is None
+        for d in why["decisions"]:
+            assert [c["node"] for c in d["candidates"] if c["chosen"]] == [d["node"]]
+        assert "a token bound was lowered to the context" in why["rewrites"]
+        assert ops.ask("GET", "/api/v1/requests/req_none/why")[0] == 404
+    finally:
+        ops.stop()
+
+
 # ---- events ----
 
 

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* gateway/front/why.h - the decisions on recent requests: a ring of fixed size that each lease
+ * writes one place of. Nothing is allocated after the first. Loop thread. */
+#ifndef RM_FRONT_WHY_H
+#define RM_FRONT_WHY_H
+
+#include "gateway/front/record.h"
+#include "gateway/route/decision.h"
+
+enum { WHY_MAX = 512 };
+
+struct why {
+    struct why_entry {
+        char id[RECORD_ID_MAX]; /* of the request */
+        struct decision_record decision;
+    } * ring; /* WHY_MAX of them; NULL: nothing was decided yet */
+    uint64_t n;
+};
+
+void why_clear(struct why *w);
+
+/* One more decision on a request, which had waited so long for it. d NULL: nothing is added. */
+void why_add(struct why *w, const char *id, const char *role, uint64_t queue_ms,
+             const struct decision *d);
+
+/* Appends {"request":...,"decisions":[...],"rewrites":[...]}, oldest first. Returns as rm_buf_put.
+ */
+int why_write(const struct why *w, const struct record *r, uint64_t now_ms, struct rm_buf *out);
+
+#endif
