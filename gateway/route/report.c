@@ -36,8 +36,8 @@ static void write_host(struct rm_jw *w, const struct cluster_host *h)
     rm_jw_str(w, "state", node_host_state_name(f->state));
     rm_jw_dbl(w, "progress", f->progress);
     rm_jw_bool(w, "usable", cluster_host_usable(h));
-    rm_jw_bool(w, "closed", h->closed);
     rm_jw_bool(w, "drift", cluster_host_drifts(h));
+    rm_jw_bool(w, "closed", h->closed);
     rm_jw_str(w, "health", health_state_name(h->health.state));
     rm_jw_i64(w, "pid", f->pid);
     rm_jw_u64(w, "rss_bytes", f->rss_bytes);
