@@ -16,7 +16,7 @@ int cli_apply(int argc,
 int cli_check(int argc, char **argv); /* check FILE [--worker] [--json] */
 int cli_forecast(int argc,
                  char **argv);       /* forecast FILE|MODEL [--context N[,N..]] [--slots N] .. */
-int cli_keys(int argc, char **argv); /* keys --config [--worker | --nodes] */
+int cli_keys(int argc, char **argv); /* keys create|list|revoke|rotate .., keys --config [..] */
 int cli_ledger(int argc,
                char **argv); /* ledger [--role-map FILE | --gateway URL] [--node NAME] [--json] */
 int cli_plan(int argc, char **argv);    /* plan [--role-map FILE] [--nodes FILE] [--json] */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* cli/keys.c - `rolemesh keys --config`: the reference of all keys, printed from the tables that
- * read them. One line per key: key, type, default, what a reload does, what it is for. */
+/* cli/keys.c - `rolemesh keys`: API keys (keys_edit.c), and with --config the reference of all
+ * keys, printed from the tables that read them. One line per key: key, type, default, what a reload
+ * does, what it is for. */
 #include "cli/cli.h"
+#include "cli/keys_edit.h"
 
 #include "proto/conf/keys.h"
 #include "proto/plan/plan_facts.h"
@@ -40,6 +42,8 @@ int cli_keys(int argc, char **argv)
     const struct conf_table *const *tables = role_map_tables();
     bool config = false;
 
+    if (argc > 1 && argv[1][0] != '-')
+        return keys_command(argc, argv);
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--config") == 0)
             config = true;
@@ -50,7 +54,7 @@ int cli_keys(int argc, char **argv)
         else
             return cli_usage("keys", "unknown argument");
     if (!config)
-        return cli_usage("keys", "say --config");
+        return cli_usage("keys", "say create, list, revoke, rotate or --config");
     printf("%-30s %-22s %-15s %-8s %s\n", "KEY", "TYPE", "DEFAULT", "RELOAD", "MEANING");
     for (; *tables != NULL; tables++)
         for (const struct conf_key *k = (*tables)->keys; k->key != NULL; k++)

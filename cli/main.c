@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* cli/main.c - finds the subcommand and calls it. A new one is a file, a line in cli.h and a row
  * here. */
+#include "cli/ask.h"
 #include "cli/cli.h"
 
 #include "proto/conf/report.h"
@@ -27,8 +28,15 @@ static const struct command {
      "the nodes of a role map",
      cli_forecast},
     {"help", "", "this list", cli_help},
-    {"keys", "--config [--worker | --nodes]",
-     "the reference of all keys of a role map (--worker: a worker's file; --nodes: plan's)",
+    {"keys",
+     "create NAME [--admin] [--roles A,B] [--lanes A,B] [--expires 30d] [--requests-per-minute N] "
+     "[--tokens-per-minute N] [--tokens-per-day N] [--concurrency N] | list [--json] | revoke NAME "
+     "| rotate NAME [--grace 1h]; each with [--state-dir DIR | --gateway URL] | --config [--worker "
+     "| --nodes]",
+     "API keys of a gateway: a new one goes to stdout alone, once; --concurrency counts waiting "
+     "requests too; tokens are of prompts (but for what a cache gave) and answers.\n  --config: "
+     "the "
+     "reference of all keys of a role map (--worker: a worker's file; --nodes: plan's)",
      cli_keys},
     {"ledger", "[--role-map FILE | --gateway URL] [--node NAME] [--json]",
      "what the nodes forecast for models, and what they then measured", cli_ledger},
@@ -55,7 +63,9 @@ static int cli_help(int argc, char **argv)
     puts("rolemesh COMMAND ...\n");
     for (size_t i = 0; i < RM_COUNT(commands); i++)
         printf("  %-8s %-40s %s\n", commands[i].name, commands[i].args, commands[i].help);
-    puts("\nExit codes: 0 done; 1 it did not work; 2 wrong use, or a file with mistakes.");
+    puts("\nA gateway with API keys is asked with the key in ROLEMESH_KEY, or with --key-file "
+         "FILE.");
+    puts("Exit codes: 0 done; 1 it did not work; 2 wrong use, or a file with mistakes.");
     return CLI_OK;
 }
 
@@ -78,10 +88,31 @@ static int cli_unknown(const char *name)
     return CLI_BAD;
 }
 
+/* Every command may have --key-file FILE. Returns the arguments that are left, or -1. */
+static int take_key_file(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--key-file") != 0)
+            continue;
+        if (i + 1 == argc) {
+            fputs("rolemesh: --key-file: a file must follow\n", stderr);
+            return -1;
+        }
+        if (ask_use_key_file(argv[i + 1]) < 0)
+            return -1;
+        memmove(&argv[i], &argv[i + 2], (size_t)(argc - i - 1) * sizeof argv[0]);
+        return argc - 2;
+    }
+    return argc;
+}
+
 int main(int argc, char **argv)
 {
-    const char *name = argc > 1 ? argv[1] : "";
+    const char *name;
 
+    if ((argc = take_key_file(argc, argv)) < 0)
+        return CLI_BAD;
+    name = argc > 1 ? argv[1] : "";
     if (argc < 2) {
         cli_help(argc, argv);
         return CLI_BAD;
