@@ -276,17 +276,19 @@ static bool is_on_its_way(const struct sim *s, size_t node)
 static void check_budget(struct sim *s)
 {
     for (size_t n = 0; n < s->n_nodes; n++) {
-        uint64_t sum = 0;
+        uint64_t sum = 0, failed = 0; /* failed: their worker may start them again */
 
         for (size_t r = 0; r < s->n_roles; r++)
             if (sim_engine_alive(&s->nodes[n].engines[r]))
                 sum += s->nodes[n].engines[r].bytes;
+            else if (s->nodes[n].engines[r].seen == HOSTING_FAILED)
+                failed += s->nodes[n].engines[r].bytes;
         for (size_t r = 0; sum > s->nodes[n].budget && !s->nodes[n].over && r < s->n_roles; r++)
             sim_say(s, "  role %zu: state %d, %llu bytes of revision %u", r,
                     (int)s->nodes[n].engines[r].seen,
                     (unsigned long long)s->nodes[n].engines[r].bytes,
                     s->nodes[n].engines[r].revision);
-        if (sum <= s->nodes[n].budget && !is_on_its_way(s, n))
+        if (sum + failed <= s->nodes[n].budget && !is_on_its_way(s, n))
             s->nodes[n].over = false;
         else if (sum > s->nodes[n].budget && !s->nodes[n].over)
             sim_break(s, "node %zu: %llu of %llu bytes", n, (unsigned long long)sum,
