@@ -37,7 +37,7 @@ struct drive_node {
     uint64_t leaving_ms;
     struct plan_node limits; /* as they count */
     uint64_t moved_ms;       /* since when they would be others; 0: they would not */
-    uint64_t reserve;        /* of the map, when they were taken */
+    uint64_t reserve, total; /* of the map and of the node, when they were taken */
     double bytes_ms;         /* of loads seen here; 0: none yet */
 };
 

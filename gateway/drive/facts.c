@@ -49,11 +49,13 @@ static void settle_limits(struct drive_node *n, const struct plan_node *fresh, u
                           uint64_t now)
 {
     uint64_t part = n->state.memory.total / DRIVE_LIMITS_PART;
-    bool first = n->limits.budget_bytes == 0 || n->reserve != reserve;
+    bool first = n->limits.budget_bytes == 0 || n->reserve != reserve ||
+                 n->total != n->state.memory.total; /* a limit was set: that is no fluctuation */
 
     if (first || (n->moved_ms > 0 && now - n->moved_ms >= DRIVE_LIMITS_MS)) {
         n->limits = *fresh;
         n->reserve = reserve;
+        n->total = n->state.memory.total;
         n->moved_ms = 0;
     } else if (!limits_moved(&n->limits, fresh, part)) {
         n->moved_ms = 0;

@@ -27,8 +27,8 @@ MIB = 1 << 20
 class Group:
     """A memory group with a limit."""
 
-    def __init__(self, mib):
-        self.dir = pathlib.Path(f"/sys/fs/cgroup/memory/rolemesh-test-{os.getpid()}-{mib}")
+    def __init__(self, mib, name="group"):
+        self.dir = pathlib.Path(f"/sys/fs/cgroup/memory/rolemesh-test-{os.getpid()}-{name}-{mib}")
         try:
             self.dir.mkdir()
             (self.dir / "memory.limit_in_bytes").write_text(str(mib * MIB))

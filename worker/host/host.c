@@ -455,6 +455,19 @@ static void host_kv(struct host *h, char path[KVFILES_PATH_MAX], struct engine_m
     m->kv_file_max = kvfiles_max_bytes(k);
 }
 
+/* What was forecast for this wish and this very file before; 0: nothing. It counts from the start
+ * on: the answer that is asked for anew may come after the engine is ready. */
+static uint64_t host_foreseen(const struct host *h)
+{
+    struct model_id now = model_id_of(&h->file), made;
+    uint64_t bytes = 0;
+
+    return forecaster_made_for(h->env->forecaster, &h->wanted, &made, &bytes) &&
+                   model_id_same(&made, &now)
+               ? bytes
+               : 0;
+}
+
 static void host_do_start(struct host *h)
 {
     const struct engine_kind *kind = engine_kind_of(h->wanted.engine);
@@ -465,7 +478,7 @@ static void host_do_start(struct host *h)
 
     h->serving = h->wanted;
     if (!h->forecast_is_new)
-        h->forecast_bytes = 0;
+        h->forecast_bytes = host_foreseen(h);
     h->started_ms = rm_now_ms();
     rm_info("host", "starting", RM_S("role", h->role), RM_S("engine", kind->name),
             RM_S("model", h->wanted.model), RM_U("restarts", host_sm_restarts(&h->sm)));
