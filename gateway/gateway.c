@@ -10,6 +10,7 @@
 
 #include "gateway/drive/drive.h"
 #include "gateway/front/front.h"
+#include "gateway/front/record.h"
 #include "gateway/keys/keys.h"
 #include "gateway/map/keeper.h"
 #include "gateway/ops/ops.h"
@@ -20,7 +21,13 @@
 #include "proto/base/state_dir.h"
 #include "proto/http/server.h"
 
-enum { REPORT_MAX = 64 * 1024, LAG_WARN_MS = 50, LAG_TICK_MS = 100, DRAIN_TICK_MS = 100 };
+enum {
+    REPORT_MAX = 64 * 1024,
+    WHY_JSON_MAX = 64 * 1024,
+    LAG_WARN_MS = 50,
+    LAG_TICK_MS = 100,
+    DRAIN_TICK_MS = 100
+};
 
 struct gateway {
     uv_loop_t loop;
@@ -33,6 +40,7 @@ struct gateway {
     struct http_server *server;
     struct map_keeper *keeper;
     struct ops *ops;
+    struct rm_buf why;                /* kept for its memory */
     char state_dir[RM_STATE_DIR_MAX]; /* "": there is none */
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t lag, drain;
@@ -184,6 +192,36 @@ static const char *source_not_ready(void *arg)
     return drive_is_settled(g->drive) ? NULL : "waiting for the first word of the nodes";
 }
 
+/* A request is over: to the history. */
+static void gateway_on_over(void *arg, const struct record *r)
+{
+    struct gateway *g = arg;
+    struct ops_done d = {.at_ms = r->at_ms,
+                         .status = r->status,
+                         .tries = r->tries,
+                         .prompt_tokens = r->prompt_tokens,
+                         .cached_tokens = r->cached_tokens,
+                         .completion_tokens = r->completion_tokens,
+                         .queue_ms = r->queue_ms,
+                         .ttft_ms = r->ttft_ms,
+                         .duration_ms = r->ended_ms - r->began_ms,
+                         .bytes_in = r->bytes_in,
+                         .bytes_out = r->bytes_out};
+
+    rm_text_copy(d.id, sizeof d.id, r->id);
+    rm_text_copy(d.key, sizeof d.key, r->key_id);
+    rm_text_copy(d.role, sizeof d.role, r->role);
+    rm_text_copy(d.served, sizeof d.served, r->served);
+    rm_text_copy(d.mode, sizeof d.mode, r->mode);
+    rm_text_copy(d.node, sizeof d.node, r->node);
+    rm_text_copy(d.dialect, sizeof d.dialect, r->dialect);
+    rm_text_copy(d.outcome, sizeof d.outcome, metrics_outcome_name(r->outcome));
+    rm_text_copy(d.error, sizeof d.error, r->code);
+    g->why.len = 0;
+    d.why = front_write_decisions(g->front, r, &g->why) == 0 ? g->why.data : NULL;
+    ops_request_done(g->ops, &d);
+}
+
 static void gateway_on_request(void *arg, struct http_req *q)
 {
     struct gateway *g = arg;
@@ -252,7 +290,10 @@ static void gateway_close_modules(void *arg)
 {
     struct gateway *g = arg;
 
+    if (g->front != NULL)
+        front_on_over(g->front, NULL, NULL);
     ops_close(g->ops);
+    rm_buf_clear(&g->why);
     map_keeper_close(g->keeper);
     keys_close(g->keys);
     front_close(g->front, NULL, NULL);
@@ -441,6 +482,7 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
     keys_watch(g->keys, gateway_on_keys, g);
     front_set_keys(g->front, g->keys);
     sources = (struct ops_sources){.arg = g,
+                                   .state_dir = g->state_dir,
                                    .keys = g->keys,
                                    .nodes = source_nodes,
                                    .roles = source_roles,
@@ -460,6 +502,9 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
         fprintf(stderr, "rolemesh-gateway: %s\n", rm_strerror(r));
         return r;
     }
+    rm_buf_init(&g->why, WHY_JSON_MAX);
+    if (ops_keeps_history(g->ops))
+        front_on_over(g->front, gateway_on_over, g);
     return listen_all(g);
 }
 

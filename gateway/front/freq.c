@@ -143,6 +143,8 @@ static void freq_end_record(struct freq *r)
     if (r->outcome == OUTCOME_GONE && rec->code[0] == '\0')
         rm_text_copy(rec->code, sizeof(rec->code), rm_err_code(RM_ERR_GONE));
     records_end(&r->f->records, rec, rm_now_ms());
+    if (r->f->on_over != NULL)
+        r->f->on_over(r->f->on_over_arg, rec);
     r->record = NULL;
 }
 
@@ -300,6 +302,7 @@ static void freq_on_lease(struct route_ticket *t, const struct route_lease *leas
 {
     struct freq *r = route_ticket_arg(t);
     struct metrics_role *m = metrics_of(&r->f->metrics, r->role->name);
+    uint64_t decision;
     int err;
 
     rm_text_copy(r->node, sizeof(r->node), lease->node);
@@ -313,7 +316,9 @@ static void freq_on_lease(struct route_ticket *t, const struct route_lease *leas
         rm_text_copy(r->record->node, sizeof(r->record->node), lease->node);
         rm_text_copy(r->record->served, sizeof(r->record->served), lease->role);
     }
-    why_add(&r->f->why, r->id, lease->role, lease->queued_us / 1000, lease->decision);
+    decision = why_add(&r->f->why, r->id, lease->role, lease->queued_us / 1000, lease->decision);
+    if (r->record != NULL)
+        r->record->decision[r->tries > 1] = decision;
     r->sent_ms = uv_now(r->f->loop);
     freq_to(r, FR_CALL);
     if ((err = freq_send(r, lease)) < 0) {

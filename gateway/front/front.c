@@ -212,6 +212,17 @@ int front_write_why(const struct front *f, const char *id, struct rm_buf *out)
     return r != NULL ? why_write(&f->why, r, rm_now_ms(), out) : RM_ERR_NOT_FOUND;
 }
 
+void front_on_over(struct front *f, void (*on_over)(void *arg, const struct record *r), void *arg)
+{
+    f->on_over = on_over;
+    f->on_over_arg = arg;
+}
+
+int front_write_decisions(const struct front *f, const struct record *r, struct rm_buf *out)
+{
+    return why_write_decisions(&f->why, r, out);
+}
+
 int front_cancel(struct front *f, const char *id)
 {
     const struct record *record = records_find(&f->records, id);

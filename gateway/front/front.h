@@ -70,6 +70,12 @@ int front_write_request(const struct front *f, const char *id, struct rm_buf *ou
 /* Why it went where it went (proto/openapi.yaml: Why). Returns as front_write_request. */
 int front_write_why(const struct front *f, const char *id, struct rm_buf *out);
 
+/* on_over hears of every request that is over and had a record (record.h), inside the call that
+ * ends it. NULL: not wanted. front_write_decisions: why it went where it went, as a JSON array. */
+struct record;
+void front_on_over(struct front *f, void (*on_over)(void *arg, const struct record *r), void *arg);
+int front_write_decisions(const struct front *f, const struct record *r, struct rm_buf *out);
+
 /* Ends a request; its client gets its dialect's error. Returns 0, RM_ERR_NOT_FOUND, or
  * RM_ERR_STATE: it is over. */
 int front_cancel(struct front *f, const char *id);

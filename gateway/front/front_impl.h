@@ -42,6 +42,8 @@ struct front {
     struct front_metrics metrics;
     struct records records;
     struct why why;
+    void (*on_over)(void *arg, const struct record *r);
+    void *on_over_arg;
     void (*on_closed)(void *arg);
     void *on_closed_arg;
 };

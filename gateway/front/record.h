@@ -36,6 +36,7 @@ struct record {
     int status;                   /* of HTTP; 0: none sent yet */
     char code[48];                /* of the error; "": none */
     enum metrics_outcome outcome; /* DONE */
+    uint64_t decision[2];         /* of the first and the last host; numbers of why.h; 0: none */
     bool renamed, bounded; /* what was rewritten for the engine: the model's name, a token bound */
     uint64_t bytes_in, bytes_out; /* of the bodies */
     TAILQ_ENTRY(record) link;

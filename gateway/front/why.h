@@ -19,9 +19,13 @@ struct why {
 
 void why_clear(struct why *w);
 
-/* One more decision on a request, which had waited so long for it. d NULL: nothing is added. */
-void why_add(struct why *w, const char *id, const char *role, uint64_t queue_ms,
-             const struct decision *d);
+/* Returns its number, to be kept in the record, or 0. One more decision on a request, which had
+ * waited so long for it. d NULL: nothing is added. */
+uint64_t why_add(struct why *w, const char *id, const char *role, uint64_t queue_ms,
+                 const struct decision *d);
+
+/* The decisions that the record names, as a JSON array. Returns as rm_buf_put. */
+int why_write_decisions(const struct why *w, const struct record *r, struct rm_buf *out);
 
 /* Appends {"request":...,"decisions":[...],"rewrites":[...]}, oldest first. Returns as rm_buf_put.
  */

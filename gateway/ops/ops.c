@@ -5,7 +5,9 @@
 #include <stdlib.h>
 
 #include "gateway/keys/keys.h"
+#include "gateway/ops/history.h"
 #include "gateway/ops/ops_impl.h"
+#include "proto/base/log.h"
 #include "proto/http/problem.h"
 
 enum { ERROR_MAX = 8192 };
@@ -13,6 +15,7 @@ enum { ERROR_MAX = 8192 };
 struct ops {
     struct ops_sources sources;
     struct ops_watch *watch;
+    struct history *history; /* NULL: none */
 };
 
 static const char json_type[] = "application/json";
@@ -195,6 +198,16 @@ int ops_write_body(struct ops *o, const char *path, struct rm_buf *out)
 
 /* ---- life ---- */
 
+static void ops_on_watch_closed(void *arg)
+{
+    struct ops *o = arg;
+
+    if (o->history != NULL)
+        history_close(o->history, free, o);
+    else
+        free(o);
+}
+
 int ops_new(uv_loop_t *loop, const struct ops_sources *sources, struct ops **out)
 {
     struct ops *o = calloc(1, sizeof *o);
@@ -204,8 +217,12 @@ int ops_new(uv_loop_t *loop, const struct ops_sources *sources, struct ops **out
     if (o == NULL)
         return UV_ENOMEM;
     o->sources = *sources;
+    if (sources->state_dir == NULL || sources->state_dir[0] == '\0')
+        rm_warn("ops", "no history is kept: there is no state directory");
+    else if ((r = history_open(loop, sources->state_dir, &o->history)) < 0)
+        rm_warn("ops", "no history is kept", RM_S("dir", sources->state_dir), RM_E("error", r));
     if ((r = ops_watch_new(loop, o, &o->sources, &o->watch)) < 0) {
-        free(o);
+        ops_on_watch_closed(o);
         return r;
     }
     *out = o;
@@ -220,7 +237,23 @@ void ops_drain(struct ops *o)
 void ops_close(struct ops *o)
 {
     if (o != NULL)
-        ops_watch_close(o->watch, free, o);
+        ops_watch_close(o->watch, ops_on_watch_closed, o);
+}
+
+struct history *ops_history(struct ops *o)
+{
+    return o->history;
+}
+
+bool ops_keeps_history(const struct ops *o)
+{
+    return o->history != NULL;
+}
+
+void ops_request_done(struct ops *o, const struct ops_done *done)
+{
+    if (o->history != NULL)
+        history_add_request(o->history, done);
 }
 
 struct ops_watch *ops_watch_of(struct ops *o)
@@ -235,5 +268,7 @@ int ops_write_alarms(const struct ops *o, struct rm_buf *out)
 
 int ops_write_metrics(const struct ops *o, struct rm_buf *out)
 {
-    return ops_watch_write_metrics(o->watch, out);
+    int r = ops_watch_write_metrics(o->watch, out);
+
+    return r == 0 && o->history != NULL ? history_write_metrics(o->history, out) : r;
 }

@@ -30,6 +30,7 @@ struct keys;
 /* Where the figures come from; each writer appends and returns as rm_buf_put. */
 struct ops_sources {
     void *arg;
+    const char *state_dir;                            /* for the history; "": none is kept */
     struct keys *keys;                                /* who may ask; borrowed */
     int (*status)(void *arg, struct rm_buf *out);     /* JSON object */
     int (*nodes)(void *arg, struct rm_buf *out);      /* JSON array, members `name` */
@@ -50,11 +51,27 @@ struct ops_sources {
                  void *answer_arg);
 };
 
+/* A request that is over, for the history. Texts are bounded copies, "" where there is none. */
+struct ops_done {
+    char id[40], key[40], role[64], served[64], mode[64], node[64], dialect[24], outcome[16];
+    char error[48];
+    int64_t at_ms; /* wall clock */
+    int status;
+    uint32_t tries, prompt_tokens, cached_tokens, completion_tokens;
+    uint64_t queue_ms, ttft_ms, duration_ms, bytes_in, bytes_out;
+    const char *why; /* JSON: the decisions; borrowed for the call */
+};
+
 struct ops; /* one a gateway */
 
 /* Copies sources. From now on the gateway is watched: what changes becomes events and alarms.
  * Returns 0 or a libuv code. */
 RM_MUST_USE int ops_new(uv_loop_t *loop, const struct ops_sources *sources, struct ops **out);
+
+bool ops_keeps_history(const struct ops *o);
+
+/* To the history, if there is one. */
+void ops_request_done(struct ops *o, const struct ops_done *done);
 
 /* The gateway stops: listeners are told and let go. */
 void ops_drain(struct ops *o);

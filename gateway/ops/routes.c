@@ -29,6 +29,7 @@ const struct ops_route ops_routes[] = {
     {HTTP_GET,  "/api/v1/roles",        OPS_USER,  ops_get_roles,   NULL, NULL, {PAGE, "mode", "model", "lane"}},
     {HTTP_GET,  "/api/v1/roles/{role}", OPS_USER,  ops_get_role,    NULL, NULL, {NULL}},
     {HTTP_GET,  "/api/v1/status",       OPS_USER,  ops_get_status,  NULL, NULL, {NULL}},
+    {HTTP_GET,  "/api/v1/usage",        OPS_USER,  NULL, ops_take_usage,  NULL, {"by", "per", "since", "until"}},
     {HTTP_GET,  "/healthz",             OPS_OPEN,  ops_get_health,  NULL, NULL, {NULL}},
     {HTTP_GET,  "/metrics",             OPS_SCRAPE, ops_get_metrics, NULL, metrics_type, {NULL}},
     {HTTP_GET,  "/readyz",              OPS_OPEN,  ops_get_ready,   NULL, NULL, {NULL}},

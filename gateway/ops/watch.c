@@ -8,6 +8,7 @@
 
 #include "gateway/ops/events.h"
 #include "gateway/ops/feed.h"
+#include "gateway/ops/history.h"
 #include "gateway/ops/ops_impl.h"
 #include "gateway/ops/read.h"
 #include "gateway/ops/witness.h"
@@ -34,8 +35,14 @@ static void watch_on_event(void *arg, const struct event *e)
 {
     struct ops_watch *w = arg;
 
-    if (events_add(&w->events, e, rm_wall_ms()) > 0)
-        w->n_events++;
+    int64_t now = rm_wall_ms();
+    uint64_t id = events_add(&w->events, e, now);
+
+    if (id == 0)
+        return;
+    w->n_events++;
+    if (ops_history(w->ops) != NULL)
+        history_add_event(ops_history(w->ops), id, now, events_get(&w->events, id));
 }
 
 static void watch_look(struct ops_watch *w)

@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import socket
+import sqlite3
 import time
 
 import jsonschema
@@ -239,6 +240,40 @@ def test_why_tells_the_choice(tmp_path):
             assert [c["node"] for c in d["candidates"] if c["chosen"]] == [d["node"]]
         assert "a token bound was lowered to the context" in why["rewrites"]
         assert ops.ask("GET", "/api/v1/requests/req_none/why")[0] == 404
+    finally:
+        ops.stop()
+
+
+def test_the_history_outlives_the_gateway(tmp_path):
+    ops = Ops(tmp_path, names=("speed",))
+    try:
+        ops.start()
+        for role, n in (("ask", 5), ("code", 2)):
+            for _ in range(n):
+                ops.answer(role, "a secret that nobody keeps")
+        assert call(ops.port, "POST", "/v1/chat/completions", {"model": "nobody", "messages": [{"role": "user", "content": "x"}]})[0] == 404
+
+        def told(query=""):
+            return {u["name"]: u for u in check("Usage", ops.ask("GET", f"/api/v1/usage{query}")[1])["usage"]}
+
+        want = {"ask": (5, 0, 35, 10), "code": (2, 0, 14, 4), None: (1, 1, 0, 0)}
+        sums = lambda: {name: (u["requests"], u["errors"], u["prompt_tokens"], u["completion_tokens"]) for name, u in told().items()}
+        wait_for("all is written", lambda: sums() == want)
+        assert ops.gateway.stop() == 0
+        ops.start_gateway()
+        ops.wait_ready("ask")
+        assert sums() == want
+        assert told("?by=node")["speed"]["requests"] == 7
+        day = told("?per=day")["ask"]
+        assert day["at"].endswith("T00:00:00.000Z") and day["requests"] == 5
+        assert told("?until=2020-01-01T00:00:00Z") == {} and told("?since=2020-01-01T00:00:00Z")["ask"]["requests"] == 5
+        with contextlib.closing(sqlite3.connect(f"file:{ops.folder}/state-gateway/history.db?mode=ro", uri=True)) as db:
+            why = [json.loads(w) for (w,) in db.execute("SELECT why FROM request WHERE role = 'ask'")]
+            assert len(why) == 5 and all(d["node"] == "speed" for w in why for d in w) and all(len(w) == 1 for w in why)
+            kinds = [json.loads(e)["kind"] for (e,) in db.execute("SELECT json FROM event ORDER BY id")]
+            assert kinds.count("gateway.started") == 2 and "host.ready" in kinds
+            assert "secret" not in "\n".join(db.iterdump())
+        assert ops.ask("GET", "/api/v1/usage?by=colour")[0] == 400
     finally:
         ops.stop()
 

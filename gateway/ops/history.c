@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+#include "gateway/ops/history.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/json_write.h"
+#include "proto/store/store.h"
+
+enum { ANSWER_MAX = 8 * 1024 * 1024, SWEEP_EVERY = 256, CLOSE_MS = 1000, PATH_BYTES = 1024 };
+
+static const char *const migrations[] = {
+    "CREATE TABLE request(id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, key TEXT NOT NULL,"
+    " role TEXT NOT NULL, served TEXT NOT NULL, mode TEXT NOT NULL, node TEXT NOT NULL,"
+    " dialect TEXT NOT NULL, status INTEGER NOT NULL, outcome TEXT NOT NULL, error TEXT NOT NULL,"
+    " tries INTEGER NOT NULL, queue_ms INTEGER NOT NULL, ttft_ms INTEGER NOT NULL,"
+    " duration_ms INTEGER NOT NULL, prompt INTEGER NOT NULL, cached INTEGER NOT NULL,"
+    " completion INTEGER NOT NULL, bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL,"
+    " why TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX request_at ON request(at_ms);"
+    "CREATE TABLE event(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, json TEXT NOT NULL);"};
+
+struct answer {
+    struct history *h;
+    void (*on_answer)(void *arg, int err, struct rm_slice json);
+    void *arg;
+    char sql[1024];
+    int64_t since_ms, until_ms;
+    bool per;
+    struct rm_buf out;
+    bool ok;
+    TAILQ_ENTRY(answer) link;
+};
+
+struct history {
+    struct store *store;
+    uv_async_t async;
+    uv_mutex_t lock;
+    TAILQ_HEAD(, answer) answers; /* under lock: those the writer thread is done with */
+    uint32_t asked;               /* loop: questions without an answer */
+    uint32_t since_sweep;         /* writer thread */
+    void (*on_closed)(void *arg);
+    void *on_closed_arg;
+};
+
+/* ---- rows, on the writer thread ---- */
+
+struct row {
+    struct history *h;
+    bool is_event;
+    uint64_t id;
+    int64_t at_ms;
+    struct ops_done done;
+    char *text; /* of an event its JSON, of a request why; owned */
+};
+
+static void row_end(void *arg, bool ok)
+{
+    struct row *r = arg;
+
+    (void)ok;
+    free(r->text);
+    free(r);
+}
+
+static int step(sqlite3_stmt *q, int rc)
+{
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(q);
+    sqlite3_finalize(q);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static int insert_event(sqlite3 *db, const struct row *r)
+{
+    sqlite3_stmt *q = NULL;
+    int rc = sqlite3_prepare_v2(db, "INSERT OR REPLACE INTO event VALUES(?,?,?)", -1, &q, NULL);
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(q, 1, (int64_t)r->id);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(q, 2, r->at_ms);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(q, 3, r->text, -1, SQLITE_STATIC);
+    return step(q, rc);
+}
+
+static int insert_request(sqlite3 *db, const struct row *r)
+{
+    static const char sql[] =
+        "INSERT OR REPLACE INTO request VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    const struct ops_done *d = &r->done;
+    const char *const words[] = {d->key, d->role, d->served, d->mode, d->node, d->dialect};
+    const int64_t numbers[] = {d->tries,
+                               (int64_t)d->queue_ms,
+                               (int64_t)d->ttft_ms,
+                               (int64_t)d->duration_ms,
+                               d->prompt_tokens,
+                               d->cached_tokens,
+                               d->completion_tokens,
+                               (int64_t)d->bytes_in,
+                               (int64_t)d->bytes_out};
+    sqlite3_stmt *q = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &q, NULL);
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(q, 1, d->id, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(q, 2, d->at_ms);
+    for (int i = 0; rc == SQLITE_OK && i < (int)RM_COUNT(words); i++)
+        rc = sqlite3_bind_text(q, 3 + i, words[i], -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int(q, 9, d->status);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(q, 10, d->outcome, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(q, 11, d->error, -1, SQLITE_STATIC);
+    for (int i = 0; rc == SQLITE_OK && i < (int)RM_COUNT(numbers); i++)
+        rc = sqlite3_bind_int64(q, 12 + i, numbers[i]);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(q, 21, r->text, -1, SQLITE_STATIC);
+    return step(q, rc);
+}
+
+static int64_t number_of(sqlite3 *db, const char *sql)
+{
+    sqlite3_stmt *q = NULL;
+    int64_t n = 0;
+
+    if (sqlite3_prepare_v2(db, sql, -1, &q, NULL) == SQLITE_OK && sqlite3_step(q) == SQLITE_ROW)
+        n = sqlite3_column_int64(q, 0);
+    sqlite3_finalize(q);
+    return n;
+}
+
+/* What is too old goes; and the oldest tenth when the file has grown to three quarters of its bound
+ * (pages that are freed are used again). */
+static int sweep(sqlite3 *db, int64_t now_ms)
+{
+    int64_t used = (number_of(db, "PRAGMA page_count") - number_of(db, "PRAGMA freelist_count")) *
+                   number_of(db, "PRAGMA page_size");
+    char sql[400];
+    int64_t old = now_ms - (int64_t)HISTORY_DAYS * 86400000;
+    int rc;
+
+    snprintf(sql, sizeof sql,
+             "DELETE FROM request WHERE at_ms < %lld; DELETE FROM event WHERE at_ms < %lld",
+             (long long)old, (long long)old);
+    rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+    if (rc == SQLITE_OK && used > (int64_t)(HISTORY_BYTES / 4 * 3))
+        rc = sqlite3_exec(db,
+                          "DELETE FROM request WHERE at_ms <= (SELECT at_ms FROM request ORDER BY "
+                          "at_ms LIMIT 1 OFFSET (SELECT count(*) / 10 FROM request))",
+                          NULL, NULL, NULL);
+    return rc;
+}
+
+static int row_run(sqlite3 *db, void *arg)
+{
+    struct row *r = arg;
+    int rc = r->is_event ? insert_event(db, r) : insert_request(db, r);
+
+    if (rc == SQLITE_OK && r->h->since_sweep++ % SWEEP_EVERY == 0)
+        rc = sweep(db, rm_wall_ms());
+    return rc;
+}
+
+static void post_row(struct history *h, struct row *r, const char *text)
+{
+    const struct store_job job = {row_run, row_end, r};
+
+    if (r == NULL)
+        return;
+    r->h = h;
+    if ((r->text = rm_slice_dup(rm_slice_of(text))) == NULL)
+        row_end(r, false);
+    else
+        (void)store_post(h->store, &job); /* a full queue is counted there */
+}
+
+void history_add_request(struct history *h, const struct ops_done *done)
+{
+    struct row *r = calloc(1, sizeof *r);
+
+    if (r != NULL) {
+        r->done = *done;
+        r->done.why = NULL; /* text has it */
+    }
+    post_row(h, r, done->why != NULL ? done->why : "[]");
+}
+
+void history_add_event(struct history *h, uint64_t id, int64_t at_ms, const char *json)
+{
+    struct row *r = calloc(1, sizeof *r);
+
+    if (r != NULL) {
+        r->is_event = true;
+        r->id = id;
+        r->at_ms = at_ms;
+    }
+    post_row(h, r, json);
+}
+
+/* ---- questions ---- */
+
+static int ask_run(sqlite3 *db, void *arg)
+{
+    static const char *const sums[] = {
+        "requests",          "errors",   "prompt_tokens", "cached_tokens",
+        "completion_tokens", "queue_ms", "ttft_ms",       "duration_ms"};
+    struct answer *a = arg;
+    sqlite3_stmt *q = NULL;
+    struct rm_jw w;
+    int rc = sqlite3_prepare_v2(db, a->sql, -1, &q, NULL);
+
+    a->out.len = 0;
+    w = rm_jw_to(&a->out);
+    rm_jw_arr(&w, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(q, 1, a->since_ms);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(q, 2, a->until_ms > 0 ? a->until_ms : INT64_MAX);
+    while (rc == SQLITE_OK && (rc = sqlite3_step(q)) == SQLITE_ROW) {
+        char at[RM_TIME_TEXT];
+        const char *name = (const char *)sqlite3_column_text(q, 1);
+
+        rc = SQLITE_OK;
+        rm_jw_obj(&w, NULL);
+        rm_jw_str(&w, "at", a->per ? rm_time_text(sqlite3_column_int64(q, 0), at) : NULL);
+        rm_jw_str(&w, "name", name != NULL && name[0] != '\0' ? name : NULL);
+        for (int i = 0; i < (int)RM_COUNT(sums); i++)
+            rm_jw_i64(&w, sums[i], sqlite3_column_int64(q, 2 + i));
+        rm_jw_end(&w);
+    }
+    sqlite3_finalize(q);
+    rm_jw_end(&w);
+    a->ok = rm_jw_done(&w) == 0;
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static void ask_end(void *arg, bool ok)
+{
+    struct answer *a = arg;
+    struct history *h = a->h;
+
+    a->ok = a->ok && ok;
+    uv_mutex_lock(&h->lock);
+    TAILQ_INSERT_TAIL(&h->answers, a, link);
+    uv_mutex_unlock(&h->lock);
+    uv_async_send(&h->async);
+}
+
+static void give_answers(struct history *h)
+{
+    struct answer *a;
+
+    for (;;) {
+        uv_mutex_lock(&h->lock);
+        if ((a = TAILQ_FIRST(&h->answers)) != NULL)
+            TAILQ_REMOVE(&h->answers, a, link);
+        uv_mutex_unlock(&h->lock);
+        if (a == NULL)
+            return;
+        h->asked--;
+        a->on_answer(a->arg, a->ok ? 0 : RM_ERR_OVERLOAD,
+                     a->ok ? (struct rm_slice){a->out.data, a->out.len} : RM_LIT("[]"));
+        rm_buf_clear(&a->out);
+        free(a);
+    }
+}
+
+static void history_on_async(uv_async_t *async)
+{
+    give_answers(async->data);
+}
+
+int history_ask(struct history *h, const struct history_question *q,
+                void (*on_answer)(void *arg, int err, struct rm_slice json), void *arg)
+{
+    struct answer *a = calloc(1, sizeof *a);
+    struct store_job job = {ask_run, ask_end, a};
+    long long part = q->per == NULL ? 0 : strcmp(q->per, "hour") == 0 ? 3600000 : 86400000;
+    char bucket[64] = "0";
+
+    if (a == NULL)
+        return UV_ENOMEM;
+    if (part > 0)
+        snprintf(bucket, sizeof bucket, "at_ms / %lld * %lld", part, part);
+    snprintf(a->sql, sizeof a->sql,
+             "SELECT %s AS at, %s AS name, count(*), sum(outcome NOT IN ('ok', 'gone')), "
+             "sum(prompt), sum(cached), sum(completion), sum(queue_ms), sum(ttft_ms), "
+             "sum(duration_ms) FROM request WHERE at_ms >= ? AND at_ms < ? GROUP BY 1, 2 "
+             "ORDER BY 1 DESC, 2 LIMIT %d",
+             bucket, q->by, HISTORY_ROWS_MAX);
+    a->h = h;
+    a->per = part > 0;
+    a->since_ms = q->since_ms;
+    a->until_ms = q->until_ms;
+    a->on_answer = on_answer;
+    a->arg = arg;
+    rm_buf_init(&a->out, ANSWER_MAX);
+    h->asked++;
+    (void)store_post(h->store, &job); /* a full queue ends it at once: an answer as well */
+    return 0;
+}
+
+/* ---- life ---- */
+
+int history_open(uv_loop_t *loop, const char *dir, struct history **out)
+{
+    struct history *h = calloc(1, sizeof *h);
+    struct store_conf conf = {.name = "history",
+                              .migrations = migrations,
+                              .n_migrations = (int)RM_COUNT(migrations),
+                              .queue_max = HISTORY_QUEUE,
+                              .max_bytes = HISTORY_BYTES};
+    char path[PATH_BYTES];
+    int r;
+
+    *out = NULL;
+    if (h == NULL)
+        return UV_ENOMEM;
+    TAILQ_INIT(&h->answers);
+    if (snprintf(path, sizeof path, "%s/history.db", dir) >= (int)sizeof path) {
+        free(h);
+        return UV_EINVAL;
+    }
+    conf.path = path;
+    if ((r = uv_mutex_init(&h->lock)) < 0) {
+        free(h);
+        return r;
+    }
+    if ((r = store_open(&conf, &h->store)) < 0 ||
+        (r = uv_async_init(loop, &h->async, history_on_async)) < 0) {
+        store_close(h->store, 0);
+        uv_mutex_destroy(&h->lock);
+        free(h);
+        return r;
+    }
+    h->async.data = h;
+    *out = h;
+    return 0;
+}
+
+static void history_on_closed(uv_handle_t *handle)
+{
+    struct history *h = handle->data;
+    void (*on_closed)(void *arg) = h->on_closed;
+    void *arg = h->on_closed_arg;
+
+    uv_mutex_destroy(&h->lock);
+    free(h);
+    on_closed(arg);
+}
+
+void history_close(struct history *h, void (*on_closed)(void *arg), void *arg)
+{
+    store_close(h->store, CLOSE_MS); /* every job has ended */
+    h->store = NULL;
+    give_answers(h);
+    h->on_closed = on_closed;
+    h->on_closed_arg = arg;
+    uv_close((uv_handle_t *)&h->async, history_on_closed);
+}
+
+int history_write_metrics(const struct history *h, struct rm_buf *out)
+{
+    struct store_stats s;
+
+    store_stats(h->store, &s);
+    return rm_buf_printf(out,
+                         "# TYPE rolemesh_history_usable gauge\nrolemesh_history_usable %d\n"
+                         "# TYPE rolemesh_history_rows counter\nrolemesh_history_rows_total %llu\n"
+                         "# TYPE rolemesh_history_lost counter\nrolemesh_history_lost_total %llu\n",
+                         s.usable, (unsigned long long)s.done,
+                         (unsigned long long)(s.failed + s.dropped));
+}
