@@ -29,8 +29,8 @@ def stream(*texts, usage=True):
 class Connection:
     """One request and the socket it came on."""
 
-    def __init__(self, sock, method, path, body):
-        self.sock, self.method, self.path, self.raw = sock, method, path, body
+    def __init__(self, sock, method, path, body, head=b""):
+        self.sock, self.method, self.path, self.raw, self.head = sock, method, path, body, head
         self.body = json.loads(body) if body else None
 
     def send(self, data):
@@ -130,7 +130,7 @@ class FakeWorker:
                     held += data
                 body, held = held[:length], held[length:]
                 method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
-                self._answer(Connection(sock, method, path, body))
+                self._answer(Connection(sock, method, path, body, head))
         except (ConnectionError, OSError):
             pass
         finally:
