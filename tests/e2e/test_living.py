@@ -4,9 +4,6 @@ go when idle; pinned and resident ones keep their engines throughout; what leave
 cores; a node's budget is set by its reserve, in units of what one model was forecast with."""
 import concurrent.futures
 import json
-import os
-import pathlib
-import random
 import re
 import signal
 import threading
@@ -15,7 +12,7 @@ import time
 import pytest
 
 from cluster_rig import Cluster, call
-from rig import SLOW, have_programs, make_model, text_of, wait_for
+from rig import SLOW, have_programs, text_of, wait_for
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")
 
@@ -92,30 +89,6 @@ class Living(Cluster):
         return len(re.findall(rf'"host asked for" role={role} ', self.gateway.log()))
 
 
-MIB = 1 << 20
-
-
-class Group:
-    """A memory group (cgroup v1) with a limit: a machine's memory, for a worker and its engines."""
-
-    def __init__(self, mib, name):
-        self.limit = int(mib) * MIB
-        self.dir = pathlib.Path(f"/sys/fs/cgroup/memory/rolemesh-living-{os.getpid()}-{name}")
-        try:
-            self.dir.mkdir()
-            (self.dir / "memory.limit_in_bytes").write_text(str(self.limit))
-        except OSError as e:
-            pytest.skip(f"no memory group can be made here: {e}")
-
-    def take(self, pid):
-        (self.dir / "cgroup.procs").write_text(str(pid))
-
-    def kills(self):
-        return int(re.search(r"oom_kill (\d+)", (self.dir / "memory.oom_control").read_text())[1])
-
-    def close(self):
-        wait_for("the group is empty", lambda: not (self.dir / "tasks").read_text())
-        self.dir.rmdir()
 
 
 @pytest.fixture(name="living")
@@ -304,58 +277,3 @@ def test_the_official_client_sees_no_turn(living):
         answers = list(pool.map(lambda a: ask(*a), asked))
     assert answers == [SAYS[role] for role, _ in asked]
     assert c.loads("one") >= 1 and c.loads("two") >= 1
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(SLOW > 1, reason="a sanitizer's own memory is over the limits")
-def test_two_hundred_random_steps_under_memory_groups(tmp_path):
-    """Eight roles on two nodes, each in a memory group with room for three of them: requests, and edits that make a role resident or
-    on-demand again. The kernel kills nobody, nothing that fits is refused, every request is answered."""
-    names = [f"r{i}" for i in range(8)]
-    models = {n: {"script": f"This is {n}."} for n in names}
-    roles = {n: KEYS.format(n) + ", residency: on-demand, lane: autocomplete" for n in names}
-    c = Living(tmp_path, {"a": 3.3, "b": 3.3}, roles, models)
-    chance, steps, lock = random.Random(20), iter(range(200)), threading.Lock()
-    groups = {}
-    try:
-        for node in c.ports:
-            c.start_worker(node)
-            wait_for(f"worker {node}", lambda node=node: c.answers(node))
-            need = c.forecast(node, "r0")
-            groups[node] = Group((3.3 * need + 160 * MIB) // MIB, node)
-            groups[node].take(c.workers[node].popen.pid)
-            wait_for("the limit to be seen", lambda node=node: c.node_state(node)["memory"]["total"] == groups[node].limit)
-            c.reserves[node] = 160 * MIB
-        assert sum(c.forecast(n, "r0") for n in c.ports) * 4 > sum(g.limit for g in groups.values()) - 2 * 160 * MIB
-        c.write_map()
-        c.start_gateway()
-        wait_for("the gateway is ready", c.ready)
-
-        def edit():
-            """At most one role is resident, so that there is always room for each of the others."""
-            with lock:
-                resident = chance.choice([None, *names])
-                c.roles = {n: KEYS.format(n) + (", lane: autocomplete" if n == resident else ", residency: on-demand, lane: autocomplete") for n in names}
-                c.reload()
-
-        def walk():
-            for _ in iter(lambda: next(steps, None), None):
-                with lock:
-                    role, edits = chance.choice(names), chance.random() < 0.1
-                if edits:
-                    edit()
-                status, _, body = c.chat(role, timeout=180)
-                assert status == 200, (role, body)
-                assert json.loads(body)["choices"][0]["message"]["content"] == f"This is {role}."
-
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            for f in [pool.submit(walk) for _ in range(4)]:
-                f.result()
-        assert next(steps, None) is None
-        assert [g.kills() for g in groups.values()] == [0, 0]
-        assert sum(c.loads(n) for n in names) > 12, "there were swaps"
-        assert "requests are refused" not in c.gateway.log()
-    finally:
-        c.stop()
-        for g in groups.values():
-            g.close()
