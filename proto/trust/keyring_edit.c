@@ -105,7 +105,7 @@ static int rotate(struct keyring_edit *e, struct keyring *k, struct api_key *old
 {
     uint64_t ends = e->now_s + e->grace_s;
 
-    if (e->want.expires_s == 0 && old->expires_s != 0 && old->expires_s <= e->now_s)
+    if (old->expires_s != 0 && old->expires_s <= e->now_s)
         return wrong(e, RM_ERR_FIELD, "the key has expired; make a new one");
     e->want = *old;
     if (e->grace_s == 0) {
