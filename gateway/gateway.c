@@ -411,6 +411,23 @@ static int open_keys(struct gateway *g)
     return r;
 }
 
+static void gateway_on_usage(void *arg, int err, struct rm_slice json)
+{
+    if (err == 0)
+        keys_restore(((struct gateway *)arg)->keys, json);
+}
+
+/* A day's budget outlives a restart, where there is a history. */
+static void restore_limits(struct gateway *g)
+{
+    enum { DAY_S = 24 * 3600 };
+    int64_t midnight_s = rm_wall_s() / DAY_S * DAY_S;
+
+    if (keys_exist(g->keys) &&
+        ops_ask_usage_of_keys(g->ops, midnight_s * 1000, gateway_on_usage, g) < 0)
+        rm_warn("gateway", "what keys used today before this start is not known");
+}
+
 /* ---- start ---- */
 
 static int listen_all(struct gateway *g)
@@ -505,6 +522,7 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
     rm_buf_init(&g->why, WHY_JSON_MAX);
     if (ops_keeps_history(g->ops))
         front_on_over(g->front, gateway_on_over, g);
+    restore_limits(g);
     return listen_all(g);
 }
 

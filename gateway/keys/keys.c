@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "gateway/keys/keys.h"
 
+#include <jansson.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -363,6 +364,33 @@ void keys_leave(struct keys *k, struct keys_pass *pass, uint64_t tokens)
         quota_end(k->quota, key_now(k, pass), keys_now(k), tokens);
     ring_unref(pass->ring);
     *pass = (struct keys_pass){0};
+}
+
+static uint64_t number_of(const json_t *o, const char *name)
+{
+    json_int_t n = json_integer_value(json_object_get(o, name));
+
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+void keys_restore(struct keys *k, struct rm_slice usage)
+{
+    json_t *rows = json_loadb(usage.n > 0 ? usage.p : "[]", usage.n > 0 ? usage.n : 2, 0, NULL);
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        const char *id = json_string_value(json_object_get(row, "name"));
+        uint64_t prompt = number_of(row, "prompt_tokens"), cached = number_of(row, "cached_tokens");
+        uint64_t tokens =
+            (prompt > cached ? prompt - cached : 0) + number_of(row, "completion_tokens");
+
+        for (size_t j = 0; id != NULL && j < k->ring->ring.n; j++)
+            if (strcmp(k->ring->ring.keys[j].id, id) == 0)
+                quota_restore(k->quota, &k->ring->ring.keys[j], keys_now(k), tokens);
+    }
+    json_decref(rows);
 }
 
 /* ---- words ---- */

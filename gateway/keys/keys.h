@@ -61,6 +61,10 @@ RM_MUST_USE int keys_begin(struct keys *k, struct keys_pass *pass, enum quota_li
 /* The request is over and took so many tokens. Empties the pass; an empty one is fine. */
 void keys_leave(struct keys *k, struct keys_pass *pass, uint64_t tokens);
 
+/* What the keys used today before this gateway started: an array as the history adds it up by key
+ * (proto/openapi.yaml: Usage). What is not understood is left out. Once, soon after the start. */
+void keys_restore(struct keys *k, struct rm_slice usage);
+
 /* ---- the API ---- */
 
 /* Copies the edit and does it in the thread pool. on_done comes once, from the loop: 0 with the

@@ -245,6 +245,14 @@ struct history *ops_history(struct ops *o)
     return o->history;
 }
 
+int ops_ask_usage_of_keys(struct ops *o, int64_t since_ms,
+                          void (*on_answer)(void *arg, int err, struct rm_slice json), void *arg)
+{
+    const struct history_question q = {.by = "key", .since_ms = since_ms};
+
+    return o->history != NULL ? history_ask(o->history, &q, on_answer, arg) : RM_ERR_NOT_FOUND;
+}
+
 bool ops_keeps_history(const struct ops *o)
 {
     return o->history != NULL;

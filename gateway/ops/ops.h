@@ -70,6 +70,13 @@ RM_MUST_USE int ops_new(uv_loop_t *loop, const struct ops_sources *sources, stru
 
 bool ops_keeps_history(const struct ops *o);
 
+/* Adds up by key what the history has since then (ms of the wall clock). on_answer comes once from
+ * the loop with an array as in proto/openapi.yaml (Usage), or an error. Returns 0;
+ * RM_ERR_NOT_FOUND: no history is kept; UV_ENOMEM: then it never comes. */
+RM_MUST_USE int ops_ask_usage_of_keys(struct ops *o, int64_t since_ms,
+                                      void (*on_answer)(void *arg, int err, struct rm_slice json),
+                                      void *arg);
+
 /* To the history, if there is one. */
 void ops_request_done(struct ops *o, const struct ops_done *done);
 

@@ -285,7 +285,7 @@ def test_official_client_waits_as_it_is_told(keyed):
 
 
 def test_tokens_are_counted_when_a_request_is_over(keyed):
-    key = keyed.make("frugal", "--tokens-per-day", "9")  # a good answer of the worker: 7 + 2
+    key, boss = keyed.make("frugal", "--tokens-per-day", "9"), keyed.make("boss", "--admin")  # a good answer: 7 + 2
     keyed.start().wait_hosts(key)
     assert keyed.ask("POST", "/ask/v1/chat/completions", chat_of("hi"), {"api-key": key}).status == 200
     a = keyed.ask("POST", "/ask/v1/chat/completions", chat_of("hi"), {"api-key": key})
@@ -294,6 +294,15 @@ def test_tokens_are_counted_when_a_request_is_over(keyed):
     if int(a.headers["Retry-After"]) > 60:
         assert a.headers["x-should-retry"] == "false"
     assert keyed.ask("GET", "/v1/models", fields={"api-key": key}).status == 200
+    day = time.gmtime().tm_yday
+    assert keyed.process.stop() == 0
+    keyed.start()
+
+    def refused():  # from the history; read after the start
+        a = keyed.ask("GET", "/api/v1/keys", fields={"api-key": boss})
+        return a.json()["keys"][0]["tokens_today"] + a.json()["keys"][1]["tokens_today"] >= 9 or time.gmtime().tm_yday != day
+
+    wait_for("what was used today", refused)
 
 
 def test_a_client_that_leaves_has_used_what_it_got(keyed):
