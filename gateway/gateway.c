@@ -14,6 +14,7 @@
 #include "gateway/keys/keys.h"
 #include "gateway/map/keeper.h"
 #include "gateway/ops/ops.h"
+#include "gateway/ops/pages.h"
 #include "gateway/route/route.h"
 #include "proto/base/clock.h"
 #include "proto/base/json_write.h"
@@ -226,7 +227,7 @@ static void gateway_on_request(void *arg, struct http_req *q)
 {
     struct gateway *g = arg;
 
-    if (!ops_on_request(g->ops, q))
+    if (!ops_on_request(g->ops, q) && !pages_on_request(q))
         front_on_request(g->front, q);
 }
 
