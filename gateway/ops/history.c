@@ -2,6 +2,7 @@
 #include "gateway/ops/history.h"
 
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -10,7 +11,14 @@
 #include "proto/base/json_write.h"
 #include "proto/store/store.h"
 
-enum { ANSWER_MAX = 8 * 1024 * 1024, SWEEP_EVERY = 256, CLOSE_MS = 1000, PATH_BYTES = 1024 };
+enum {
+    ANSWER_MAX = 8 * 1024 * 1024,
+    SWEEP_EVERY = 64,
+    FLUSH_MS = 500,
+    BATCH_MAX = 512,
+    CLOSE_MS = 1000,
+    PATH_BYTES = 1024
+};
 
 static const char *const migrations[] = {
     "CREATE TABLE request(id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, key TEXT NOT NULL,"
@@ -41,7 +49,11 @@ struct history {
     uv_mutex_t lock;
     TAILQ_HEAD(, answer) answers; /* under lock: those the writer thread is done with */
     uint32_t asked;               /* loop: questions without an answer */
-    uint32_t since_sweep;         /* writer thread */
+    struct batch *filling;        /* loop: goes to the writer thread in FLUSH_MS, or when full */
+    uv_timer_t timer;
+    int open_handles;
+    atomic_ullong rows_done, rows_lost;
+    uint32_t since_sweep; /* writer thread */
     void (*on_closed)(void *arg);
     void *on_closed_arg;
 };
@@ -49,38 +61,58 @@ struct history {
 /* ---- rows, on the writer thread ---- */
 
 struct row {
-    struct history *h;
     bool is_event;
     uint64_t id;
     int64_t at_ms;
     struct ops_done done;
     char *text; /* of an event its JSON, of a request why; owned */
+    TAILQ_ENTRY(row) link;
 };
 
-static void row_end(void *arg, bool ok)
-{
-    struct row *r = arg;
+/* Rows that go to the writer thread together: one transaction, each statement prepared once. A row
+ * by itself would cost the machine more than the request did. */
+TAILQ_HEAD(rows, row);
+struct batch {
+    struct history *h;
+    struct rows rows;
+    uint32_t n;
+};
 
-    (void)ok;
+static void row_free(struct row *r)
+{
     free(r->text);
     free(r);
 }
 
+static void batch_end(void *arg, bool ok)
+{
+    struct batch *b = arg;
+    struct row *r;
+
+    if (ok)
+        atomic_fetch_add(&b->h->rows_done, b->n);
+    else
+        atomic_fetch_add(&b->h->rows_lost, b->n);
+    while ((r = TAILQ_FIRST(&b->rows)) != NULL) {
+        TAILQ_REMOVE(&b->rows, r, link);
+        row_free(r);
+    }
+    free(b);
+}
+
+/* Runs a statement that will be run again. */
 static int step(sqlite3_stmt *q, int rc)
 {
     if (rc == SQLITE_OK)
         rc = sqlite3_step(q);
-    sqlite3_finalize(q);
+    (void)sqlite3_reset(q);
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static int insert_event(sqlite3 *db, const struct row *r)
+static int insert_event(sqlite3_stmt *q, const struct row *r)
 {
-    sqlite3_stmt *q = NULL;
-    int rc = sqlite3_prepare_v2(db, "INSERT OR REPLACE INTO event VALUES(?,?,?)", -1, &q, NULL);
+    int rc = sqlite3_bind_int64(q, 1, (int64_t)r->id);
 
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(q, 1, (int64_t)r->id);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(q, 2, r->at_ms);
     if (rc == SQLITE_OK)
@@ -88,10 +120,8 @@ static int insert_event(sqlite3 *db, const struct row *r)
     return step(q, rc);
 }
 
-static int insert_request(sqlite3 *db, const struct row *r)
+static int insert_request(sqlite3_stmt *q, const struct row *r)
 {
-    static const char sql[] =
-        "INSERT OR REPLACE INTO request VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
     const struct ops_done *d = &r->done;
     const char *const words[] = {d->key, d->role, d->served, d->mode, d->node, d->dialect};
     const int64_t numbers[] = {d->tries,
@@ -103,11 +133,9 @@ static int insert_request(sqlite3 *db, const struct row *r)
                                d->completion_tokens,
                                (int64_t)d->bytes_in,
                                (int64_t)d->bytes_out};
-    sqlite3_stmt *q = NULL;
-    int rc = sqlite3_prepare_v2(db, sql, -1, &q, NULL);
+    int rc;
 
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_text(q, 1, d->id, -1, SQLITE_STATIC);
+    rc = sqlite3_bind_text(q, 1, d->id, -1, SQLITE_STATIC);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(q, 2, d->at_ms);
     for (int i = 0; rc == SQLITE_OK && i < (int)RM_COUNT(words); i++)
@@ -158,27 +186,60 @@ static int sweep(sqlite3 *db, int64_t now_ms)
     return rc;
 }
 
-static int row_run(sqlite3 *db, void *arg)
+static int batch_run(sqlite3 *db, void *arg)
 {
-    struct row *r = arg;
-    int rc = r->is_event ? insert_event(db, r) : insert_request(db, r);
+    static const char *const sql[] = {
+        "INSERT OR REPLACE INTO request VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        "INSERT OR REPLACE INTO event VALUES(?,?,?)"};
+    struct batch *b = arg;
+    sqlite3_stmt *q[2] = {NULL, NULL};
+    int rc = sqlite3_prepare_v2(db, sql[0], -1, &q[0], NULL);
+    struct row *r;
 
-    if (rc == SQLITE_OK && r->h->since_sweep++ % SWEEP_EVERY == 0)
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v2(db, sql[1], -1, &q[1], NULL);
+    TAILQ_FOREACH(r, &b->rows, link)
+    if (rc == SQLITE_OK)
+        rc = r->is_event ? insert_event(q[1], r) : insert_request(q[0], r);
+    sqlite3_finalize(q[0]);
+    sqlite3_finalize(q[1]);
+    if (rc == SQLITE_OK && b->h->since_sweep++ % SWEEP_EVERY == 0)
         rc = sweep(db, rm_wall_ms());
     return rc;
 }
 
-static void post_row(struct history *h, struct row *r, const char *text)
+static void flush(struct history *h)
 {
-    const struct store_job job = {row_run, row_end, r};
+    struct batch *b = h->filling;
+    struct store_job job = {batch_run, batch_end, b};
 
+    h->filling = NULL;
+    if (b != NULL)
+        (void)store_post(h->store, &job); /* a full queue ends it: its rows are counted as lost */
+}
+
+static void history_on_timer(uv_timer_t *timer)
+{
+    flush(timer->data);
+}
+
+static void add_row(struct history *h, struct row *r, const char *text)
+{
     if (r == NULL)
         return;
-    r->h = h;
-    if ((r->text = rm_slice_dup(rm_slice_of(text))) == NULL)
-        row_end(r, false);
-    else
-        (void)store_post(h->store, &job); /* a full queue is counted there */
+    if (h->filling == NULL && (h->filling = calloc(1, sizeof *h->filling)) != NULL) {
+        h->filling->h = h;
+        TAILQ_INIT(&h->filling->rows);
+        uv_timer_start(&h->timer, history_on_timer, FLUSH_MS, 0);
+    }
+    if (h->filling == NULL || (r->text = rm_slice_dup(rm_slice_of(text))) == NULL) {
+        atomic_fetch_add(&h->rows_lost, 1);
+        row_free(r);
+        return;
+    }
+    TAILQ_INSERT_TAIL(&h->filling->rows, r, link);
+    if (++h->filling->n >= BATCH_MAX)
+        flush(h);
 }
 
 void history_add_request(struct history *h, const struct ops_done *done)
@@ -189,7 +250,7 @@ void history_add_request(struct history *h, const struct ops_done *done)
         r->done = *done;
         r->done.why = NULL; /* text has it */
     }
-    post_row(h, r, done->why != NULL ? done->why : "[]");
+    add_row(h, r, done->why != NULL ? done->why : "[]");
 }
 
 void history_add_event(struct history *h, uint64_t id, int64_t at_ms, const char *json)
@@ -201,7 +262,7 @@ void history_add_event(struct history *h, uint64_t id, int64_t at_ms, const char
         r->id = id;
         r->at_ms = at_ms;
     }
-    post_row(h, r, json);
+    add_row(h, r, json);
 }
 
 /* ---- questions ---- */
@@ -303,6 +364,7 @@ int history_ask(struct history *h, const struct history_question *q,
     a->arg = arg;
     rm_buf_init(&a->out, ANSWER_MAX);
     h->asked++;
+    flush(h);                         /* what has just ended counts */
     (void)store_post(h->store, &job); /* a full queue ends it at once: an answer as well */
     return 0;
 }
@@ -340,7 +402,9 @@ int history_open(uv_loop_t *loop, const char *dir, struct history **out)
         free(h);
         return r;
     }
-    h->async.data = h;
+    uv_timer_init(loop, &h->timer); /* never fails */
+    h->async.data = h->timer.data = h;
+    h->open_handles = 2;
     *out = h;
     return 0;
 }
@@ -351,6 +415,8 @@ static void history_on_closed(uv_handle_t *handle)
     void (*on_closed)(void *arg) = h->on_closed;
     void *arg = h->on_closed_arg;
 
+    if (--h->open_handles > 0)
+        return;
     uv_mutex_destroy(&h->lock);
     free(h);
     on_closed(arg);
@@ -358,11 +424,13 @@ static void history_on_closed(uv_handle_t *handle)
 
 void history_close(struct history *h, void (*on_closed)(void *arg), void *arg)
 {
+    flush(h);
     store_close(h->store, CLOSE_MS); /* every job has ended */
     h->store = NULL;
     give_answers(h);
     h->on_closed = on_closed;
     h->on_closed_arg = arg;
+    uv_close((uv_handle_t *)&h->timer, history_on_closed);
     uv_close((uv_handle_t *)&h->async, history_on_closed);
 }
 
@@ -375,6 +443,6 @@ int history_write_metrics(const struct history *h, struct rm_buf *out)
                          "# TYPE rolemesh_history_usable gauge\nrolemesh_history_usable %d\n"
                          "# TYPE rolemesh_history_rows counter\nrolemesh_history_rows_total %llu\n"
                          "# TYPE rolemesh_history_lost counter\nrolemesh_history_lost_total %llu\n",
-                         s.usable, (unsigned long long)s.done,
-                         (unsigned long long)(s.failed + s.dropped));
+                         s.usable, (unsigned long long)atomic_load(&h->rows_done),
+                         (unsigned long long)atomic_load(&h->rows_lost));
 }
