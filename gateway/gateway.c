@@ -22,13 +22,7 @@
 #include "proto/base/state_dir.h"
 #include "proto/http/server.h"
 
-enum {
-    REPORT_MAX = 64 * 1024,
-    WHY_JSON_MAX = 64 * 1024,
-    LAG_WARN_MS = 50,
-    LAG_TICK_MS = 100,
-    DRAIN_TICK_MS = 100
-};
+enum { REPORT_MAX = 64 * 1024, LAG_WARN_MS = 50, LAG_TICK_MS = 100, DRAIN_TICK_MS = 100 };
 
 struct gateway {
     uv_loop_t loop;
@@ -41,7 +35,6 @@ struct gateway {
     struct http_server *server;
     struct map_keeper *keeper;
     struct ops *ops;
-    struct rm_buf why;                /* kept for its memory */
     char state_dir[RM_STATE_DIR_MAX]; /* "": there is none */
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t lag, drain;
@@ -218,8 +211,8 @@ static void gateway_on_over(void *arg, const struct record *r)
     rm_text_copy(d.dialect, sizeof d.dialect, r->dialect);
     rm_text_copy(d.outcome, sizeof d.outcome, metrics_outcome_name(r->outcome));
     rm_text_copy(d.error, sizeof d.error, r->code);
-    g->why.len = 0;
-    d.why = front_write_decisions(g->front, r, &g->why) == 0 ? g->why.data : NULL;
+    d.why = front_copy_decisions(g->front, r);
+    d.why_write = front_decisions_write;
     ops_request_done(g->ops, &d);
 }
 
@@ -294,7 +287,6 @@ static void gateway_close_modules(void *arg)
     if (g->front != NULL)
         front_on_over(g->front, NULL, NULL);
     ops_close(g->ops);
-    rm_buf_clear(&g->why);
     map_keeper_close(g->keeper);
     keys_close(g->keys);
     front_close(g->front, NULL, NULL);
@@ -520,7 +512,6 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
         fprintf(stderr, "rolemesh-gateway: %s\n", rm_strerror(r));
         return r;
     }
-    rm_buf_init(&g->why, WHY_JSON_MAX);
     if (ops_keeps_history(g->ops))
         front_on_over(g->front, gateway_on_over, g);
     restore_limits(g);

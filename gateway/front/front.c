@@ -218,9 +218,14 @@ void front_on_over(struct front *f, void (*on_over)(void *arg, const struct reco
     f->on_over_arg = arg;
 }
 
-int front_write_decisions(const struct front *f, const struct record *r, struct rm_buf *out)
+void *front_copy_decisions(const struct front *f, const struct record *r)
 {
-    return why_write_decisions(&f->why, r, out);
+    return why_copy(&f->why, r);
+}
+
+int front_decisions_write(const void *copy, struct rm_buf *out)
+{
+    return why_copy_write(copy, out);
 }
 
 int front_cancel(struct front *f, const char *id)

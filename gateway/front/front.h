@@ -71,10 +71,13 @@ int front_write_request(const struct front *f, const char *id, struct rm_buf *ou
 int front_write_why(const struct front *f, const char *id, struct rm_buf *out);
 
 /* on_over hears of every request that is over and had a record (record.h), inside the call that
- * ends it. NULL: not wanted. front_write_decisions: why it went where it went, as a JSON array. */
+ * ends it. NULL: not wanted. front_copy_decisions: why it went where it went, to be freed (NULL:
+ * nothing is known, or no memory); front_decisions_write appends such a copy as a JSON array, in
+ * any thread, and returns as rm_buf_put. */
 struct record;
 void front_on_over(struct front *f, void (*on_over)(void *arg, const struct record *r), void *arg);
-int front_write_decisions(const struct front *f, const struct record *r, struct rm_buf *out);
+void *front_copy_decisions(const struct front *f, const struct record *r);
+int front_decisions_write(const void *copy, struct rm_buf *out);
 
 /* Ends a request; its client gets its dialect's error. Returns 0, RM_ERR_NOT_FOUND, or
  * RM_ERR_STATE: it is over. */

@@ -28,20 +28,44 @@ uint64_t why_add(struct why *w, const char *id, const char *role, uint64_t queue
     return w->n;
 }
 
-int why_write_decisions(const struct why *w, const struct record *r, struct rm_buf *out)
+struct why_copy {
+    size_t n;
+    struct decision_record decision[2];
+};
+
+/* NULL: another one has its place by now. */
+static const struct decision_record *find(const struct why *w, const struct record *r, size_t i)
+{
+    const struct why_entry *e;
+
+    if (r->decision[i] == 0 || w->n - r->decision[i] >= WHY_MAX)
+        return NULL;
+    e = &w->ring[(r->decision[i] - 1) % WHY_MAX];
+    return strcmp(e->id, r->id) == 0 ? &e->decision : NULL;
+}
+
+struct why_copy *why_copy(const struct why *w, const struct record *r)
+{
+    const struct decision_record *d[2] = {find(w, r, 0), find(w, r, 1)};
+    size_t n = (d[0] != NULL) + (d[1] != NULL);
+    struct why_copy *c;
+
+    if (n == 0 || (c = malloc(offsetof(struct why_copy, decision) + n * sizeof(*d[0]))) == NULL)
+        return NULL;
+    c->n = 0;
+    for (size_t i = 0; i < 2; i++)
+        if (d[i] != NULL)
+            c->decision[c->n++] = *d[i];
+    return c;
+}
+
+int why_copy_write(const struct why_copy *c, struct rm_buf *out)
 {
     struct rm_jw j = rm_jw_to(out);
 
     rm_jw_arr(&j, NULL);
-    for (size_t i = 0; i < RM_COUNT(r->decision); i++) {
-        const struct why_entry *e;
-
-        if (r->decision[i] == 0 || w->n - r->decision[i] >= WHY_MAX)
-            continue; /* another one has its place by now */
-        e = &w->ring[(r->decision[i] - 1) % WHY_MAX];
-        if (strcmp(e->id, r->id) == 0)
-            decision_write(&e->decision, &j);
-    }
+    for (size_t i = 0; c != NULL && i < c->n; i++)
+        decision_write(&c->decision[i], &j);
     rm_jw_end(&j);
     return rm_jw_done(&j);
 }
@@ -49,14 +73,17 @@ int why_write_decisions(const struct why *w, const struct record *r, struct rm_b
 int why_write(const struct why *w, const struct record *r, uint64_t now_ms, struct rm_buf *out)
 {
     int err = rm_buf_puts(out, "{\"request\":");
+    struct why_copy *copy;
     struct rm_jw j;
 
     if (err == 0)
         err = record_write(r, now_ms, out);
     if (err == 0)
         err = rm_buf_puts(out, ",\"decisions\":");
+    copy = why_copy(w, r);
     if (err == 0)
-        err = why_write_decisions(w, r, out);
+        err = why_copy_write(copy, out);
+    free(copy);
     if (err == 0)
         err = rm_buf_puts(out, ",\"rewrites\":");
     j = rm_jw_to(out);

@@ -24,8 +24,10 @@ void why_clear(struct why *w);
 uint64_t why_add(struct why *w, const char *id, const char *role, uint64_t queue_ms,
                  const struct decision *d);
 
-/* The decisions that the record names, as a JSON array. Returns as rm_buf_put. */
-int why_write_decisions(const struct why *w, const struct record *r, struct rm_buf *out);
+/* The decisions that the record names, to be freed; NULL: none, or no memory. */
+struct why_copy *why_copy(const struct why *w, const struct record *r);
+/* Appends it as a JSON array (NULL: an empty one). Any thread. Returns as rm_buf_put. */
+int why_copy_write(const struct why_copy *c, struct rm_buf *out);
 
 /* Appends {"request":...,"decisions":[...],"rewrites":[...]}, oldest first. Returns as rm_buf_put.
  */

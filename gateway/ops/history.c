@@ -15,19 +15,22 @@ enum {
     ANSWER_MAX = 8 * 1024 * 1024,
     SWEEP_EVERY = 64,
     FLUSH_MS = 500,
+    WHY_BYTES = 64 * 1024,
     BATCH_MAX = 512,
     CLOSE_MS = 1000,
     PATH_BYTES = 1024
 };
 
+/* Rows only ever go to the ends of tables and indexes: ids are random, and an index of them would
+ * cost more than all the rest. */
 static const char *const migrations[] = {
-    "CREATE TABLE request(id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, key TEXT NOT NULL,"
+    "CREATE TABLE request(id TEXT NOT NULL, at_ms INTEGER NOT NULL, key TEXT NOT NULL,"
     " role TEXT NOT NULL, served TEXT NOT NULL, mode TEXT NOT NULL, node TEXT NOT NULL,"
     " dialect TEXT NOT NULL, status INTEGER NOT NULL, outcome TEXT NOT NULL, error TEXT NOT NULL,"
     " tries INTEGER NOT NULL, queue_ms INTEGER NOT NULL, ttft_ms INTEGER NOT NULL,"
     " duration_ms INTEGER NOT NULL, prompt INTEGER NOT NULL, cached INTEGER NOT NULL,"
     " completion INTEGER NOT NULL, bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL,"
-    " why TEXT NOT NULL) WITHOUT ROWID;"
+    " why TEXT NOT NULL);"
     "CREATE INDEX request_at ON request(at_ms);"
     "CREATE TABLE event(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, json TEXT NOT NULL);"};
 
@@ -65,7 +68,7 @@ struct row {
     uint64_t id;
     int64_t at_ms;
     struct ops_done done;
-    char *text; /* of an event its JSON, of a request why; owned */
+    char *text; /* of an event its JSON; owned */
     TAILQ_ENTRY(row) link;
 };
 
@@ -80,6 +83,7 @@ struct batch {
 
 static void row_free(struct row *r)
 {
+    free(r->done.why);
     free(r->text);
     free(r);
 }
@@ -120,7 +124,7 @@ static int insert_event(sqlite3_stmt *q, const struct row *r)
     return step(q, rc);
 }
 
-static int insert_request(sqlite3_stmt *q, const struct row *r)
+static int insert_request(sqlite3_stmt *q, const struct row *r, struct rm_buf *why)
 {
     const struct ops_done *d = &r->done;
     const char *const words[] = {d->key, d->role, d->served, d->mode, d->node, d->dialect};
@@ -148,8 +152,13 @@ static int insert_request(sqlite3_stmt *q, const struct row *r)
         rc = sqlite3_bind_text(q, 11, d->error, -1, SQLITE_STATIC);
     for (int i = 0; rc == SQLITE_OK && i < (int)RM_COUNT(numbers); i++)
         rc = sqlite3_bind_int64(q, 12 + i, numbers[i]);
+    why->len = 0;
+    if (d->why == NULL || d->why_write(d->why, why) < 0) {
+        why->len = 0;
+        (void)rm_buf_puts(why, "[]");
+    }
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_text(q, 21, r->text, -1, SQLITE_STATIC);
+        rc = sqlite3_bind_text(q, 21, why->data, (int)why->len, SQLITE_STATIC);
     return step(q, rc);
 }
 
@@ -194,15 +203,18 @@ static int batch_run(sqlite3 *db, void *arg)
     struct batch *b = arg;
     sqlite3_stmt *q[2] = {NULL, NULL};
     int rc = sqlite3_prepare_v2(db, sql[0], -1, &q[0], NULL);
+    struct rm_buf why;
     struct row *r;
 
+    rm_buf_init(&why, WHY_BYTES);
     if (rc == SQLITE_OK)
         rc = sqlite3_prepare_v2(db, sql[1], -1, &q[1], NULL);
     TAILQ_FOREACH(r, &b->rows, link)
     if (rc == SQLITE_OK)
-        rc = r->is_event ? insert_event(q[1], r) : insert_request(q[0], r);
+        rc = r->is_event ? insert_event(q[1], r) : insert_request(q[0], r, &why);
     sqlite3_finalize(q[0]);
     sqlite3_finalize(q[1]);
+    rm_buf_clear(&why);
     if (rc == SQLITE_OK && b->h->since_sweep++ % SWEEP_EVERY == 0)
         rc = sweep(db, rm_wall_ms());
     return rc;
@@ -223,16 +235,14 @@ static void history_on_timer(uv_timer_t *timer)
     flush(timer->data);
 }
 
-static void add_row(struct history *h, struct row *r, const char *text)
+static void add_row(struct history *h, struct row *r)
 {
-    if (r == NULL)
-        return;
     if (h->filling == NULL && (h->filling = calloc(1, sizeof *h->filling)) != NULL) {
         h->filling->h = h;
         TAILQ_INIT(&h->filling->rows);
         uv_timer_start(&h->timer, history_on_timer, FLUSH_MS, 0);
     }
-    if (h->filling == NULL || (r->text = rm_slice_dup(rm_slice_of(text))) == NULL) {
+    if (h->filling == NULL) {
         atomic_fetch_add(&h->rows_lost, 1);
         row_free(r);
         return;
@@ -246,23 +256,28 @@ void history_add_request(struct history *h, const struct ops_done *done)
 {
     struct row *r = calloc(1, sizeof *r);
 
-    if (r != NULL) {
-        r->done = *done;
-        r->done.why = NULL; /* text has it */
+    if (r == NULL) {
+        atomic_fetch_add(&h->rows_lost, 1);
+        free(done->why);
+        return;
     }
-    add_row(h, r, done->why != NULL ? done->why : "[]");
+    r->done = *done;
+    add_row(h, r);
 }
 
 void history_add_event(struct history *h, uint64_t id, int64_t at_ms, const char *json)
 {
     struct row *r = calloc(1, sizeof *r);
 
-    if (r != NULL) {
-        r->is_event = true;
-        r->id = id;
-        r->at_ms = at_ms;
+    if (r == NULL || (r->text = rm_slice_dup(rm_slice_of(json))) == NULL) {
+        atomic_fetch_add(&h->rows_lost, 1);
+        free(r);
+        return;
     }
-    add_row(h, r, json);
+    r->is_event = true;
+    r->id = id;
+    r->at_ms = at_ms;
+    add_row(h, r);
 }
 
 /* ---- questions ---- */

@@ -21,8 +21,8 @@ RM_MUST_USE int history_open(uv_loop_t *loop, const char *dir, struct history **
  * on_closed comes from the loop. */
 void history_close(struct history *h, void (*on_closed)(void *arg), void *arg);
 
-/* Copied, and written half a second later together with others. What the store's queue does not
- * take is lost and counted. */
+/* Copied (done->why is taken over), and written half a second later together with others. What the
+ * store's queue does not take is lost and counted. */
 void history_add_request(struct history *h, const struct ops_done *done);
 void history_add_event(struct history *h, uint64_t id, int64_t at_ms, const char *json);
 

@@ -262,6 +262,8 @@ void ops_request_done(struct ops *o, const struct ops_done *done)
 {
     if (o->history != NULL)
         history_add_request(o->history, done);
+    else
+        free(done->why);
 }
 
 struct ops_watch *ops_watch_of(struct ops *o)

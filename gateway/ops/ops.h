@@ -59,7 +59,10 @@ struct ops_done {
     int status;
     uint32_t tries, prompt_tokens, cached_tokens, completion_tokens;
     uint64_t queue_ms, ttft_ms, duration_ms, bytes_in, bytes_out;
-    const char *why; /* JSON: the decisions; borrowed for the call */
+    /* The decisions: malloc'ed, taken over; why_write appends them as a JSON array, in another
+     * thread, when there is time. NULL: none. */
+    void *why;
+    int (*why_write)(const void *why, struct rm_buf *out);
 };
 
 struct ops; /* one a gateway */
