@@ -218,6 +218,7 @@ def test_each_editor_has_its_lines_and_is_told_what_is_not_served(pair, page):
         else:
             assert pair.chat("code")[0] == 200  # what it says these editors call
     card.locator("select").select_option("Zed")
+    wait_for("Zed's lines", lambda: '"language_models"' in card.locator("pre").inner_text(), 5)
     zed = json.loads(card.locator("pre").inner_text())["language_models"]["openai_compatible"]["rolemesh"]
     assert zed["api_url"] == card.locator(".url code").inner_text() and zed["available_models"][0]["max_tokens"] == 2048
     assert pair.chat(zed["available_models"][0]["name"])[0] == 200
