@@ -1,25 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-#include "gateway/ops/history.h"
+/* gateway/ops/history.c - life, and rows on their way to the file. Questions: history_read.c. */
+#include "gateway/ops/history_impl.h"
 
 #include <sqlite3.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 
 #include "proto/base/clock.h"
-#include "proto/base/json_write.h"
-#include "proto/store/store.h"
 
-enum {
-    ANSWER_MAX = 8 * 1024 * 1024,
-    SWEEP_EVERY = 64,
-    FLUSH_MS = 500,
-    WHY_BYTES = 64 * 1024,
-    BATCH_MAX = 512,
-    CLOSE_MS = 1000,
-    PATH_BYTES = 1024
-};
+enum { SWEEP_EVERY = 64, FLUSH_MS = 500, WHY_BYTES = 64 * 1024, BATCH_MAX = 512, CLOSE_MS = 1000 };
 
 /* Rows only ever go to the ends of tables and indexes: ids are random, and an index of them would
  * cost more than all the rest. */
@@ -33,33 +22,6 @@ static const char *const migrations[] = {
     " why TEXT NOT NULL);"
     "CREATE INDEX request_at ON request(at_ms);"
     "CREATE TABLE event(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, json TEXT NOT NULL);"};
-
-struct answer {
-    struct history *h;
-    void (*on_answer)(void *arg, int err, struct rm_slice json);
-    void *arg;
-    char sql[1024];
-    int64_t since_ms, until_ms;
-    bool per;
-    struct rm_buf out;
-    bool ok;
-    TAILQ_ENTRY(answer) link;
-};
-
-struct history {
-    struct store *store;
-    uv_async_t async;
-    uv_mutex_t lock;
-    TAILQ_HEAD(, answer) answers; /* under lock: those the writer thread is done with */
-    uint32_t asked;               /* loop: questions without an answer */
-    struct batch *filling;        /* loop: goes to the writer thread in FLUSH_MS, or when full */
-    uv_timer_t timer;
-    int open_handles;
-    atomic_ullong rows_done, rows_lost;
-    uint32_t since_sweep; /* writer thread */
-    void (*on_closed)(void *arg);
-    void *on_closed_arg;
-};
 
 /* ---- rows, on the writer thread ---- */
 
@@ -75,7 +37,7 @@ struct row {
 /* Rows that go to the writer thread together: one transaction, each statement prepared once. A row
  * by itself would cost the machine more than the request did. */
 TAILQ_HEAD(rows, row);
-struct batch {
+struct history_batch {
     struct history *h;
     struct rows rows;
     uint32_t n;
@@ -90,7 +52,7 @@ static void row_free(struct row *r)
 
 static void batch_end(void *arg, bool ok)
 {
-    struct batch *b = arg;
+    struct history_batch *b = arg;
     struct row *r;
 
     if (ok)
@@ -200,7 +162,7 @@ static int batch_run(sqlite3 *db, void *arg)
     static const char *const sql[] = {
         "INSERT OR REPLACE INTO request VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         "INSERT OR REPLACE INTO event VALUES(?,?,?)"};
-    struct batch *b = arg;
+    struct history_batch *b = arg;
     sqlite3_stmt *q[2] = {NULL, NULL};
     int rc = sqlite3_prepare_v2(db, sql[0], -1, &q[0], NULL);
     struct rm_buf why;
@@ -220,9 +182,9 @@ static int batch_run(sqlite3 *db, void *arg)
     return rc;
 }
 
-static void flush(struct history *h)
+void history_flush(struct history *h)
 {
-    struct batch *b = h->filling;
+    struct history_batch *b = h->filling;
     struct store_job job = {batch_run, batch_end, b};
 
     h->filling = NULL;
@@ -232,7 +194,7 @@ static void flush(struct history *h)
 
 static void history_on_timer(uv_timer_t *timer)
 {
-    flush(timer->data);
+    history_flush(timer->data);
 }
 
 static void add_row(struct history *h, struct row *r)
@@ -249,7 +211,7 @@ static void add_row(struct history *h, struct row *r)
     }
     TAILQ_INSERT_TAIL(&h->filling->rows, r, link);
     if (++h->filling->n >= BATCH_MAX)
-        flush(h);
+        history_flush(h);
 }
 
 void history_add_request(struct history *h, const struct ops_done *done)
@@ -280,169 +242,79 @@ void history_add_event(struct history *h, uint64_t id, int64_t at_ms, const char
     add_row(h, r);
 }
 
-/* ---- questions ---- */
+/* ---- life ---- */
 
-static int ask_run(sqlite3 *db, void *arg)
+static int open_parts(uv_loop_t *loop, struct history *h)
 {
-    static const char *const sums[] = {
-        "requests",          "errors",   "prompt_tokens", "cached_tokens",
-        "completion_tokens", "queue_ms", "ttft_ms",       "duration_ms"};
-    struct answer *a = arg;
-    sqlite3_stmt *q = NULL;
-    struct rm_jw w;
-    int rc = sqlite3_prepare_v2(db, a->sql, -1, &q, NULL);
+    const struct store_conf conf = {.path = h->path,
+                                    .name = "history",
+                                    .migrations = migrations,
+                                    .n_migrations = (int)RM_COUNT(migrations),
+                                    .queue_max = HISTORY_QUEUE,
+                                    .max_bytes = HISTORY_BYTES};
+    int r = uv_mutex_init(&h->lock);
 
-    a->out.len = 0;
-    w = rm_jw_to(&a->out);
-    rm_jw_arr(&w, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(q, 1, a->since_ms);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(q, 2, a->until_ms > 0 ? a->until_ms : INT64_MAX);
-    while (rc == SQLITE_OK && (rc = sqlite3_step(q)) == SQLITE_ROW) {
-        char at[RM_TIME_TEXT];
-        const char *name = (const char *)sqlite3_column_text(q, 1);
-
-        rc = SQLITE_OK;
-        rm_jw_obj(&w, NULL);
-        rm_jw_str(&w, "at", a->per ? rm_time_text(sqlite3_column_int64(q, 0), at) : NULL);
-        rm_jw_str(&w, "name", name != NULL && name[0] != '\0' ? name : NULL);
-        for (int i = 0; i < (int)RM_COUNT(sums); i++)
-            rm_jw_i64(&w, sums[i], sqlite3_column_int64(q, 2 + i));
-        rm_jw_end(&w);
+    if (r < 0)
+        return r;
+    if ((r = store_open(&conf, &h->store)) < 0 ||
+        (r = uv_async_init(loop, &h->async, history_on_async)) < 0) {
+        store_close(h->store, 0);
+        uv_mutex_destroy(&h->lock);
+        return r;
     }
-    sqlite3_finalize(q);
-    rm_jw_end(&w);
-    a->ok = rm_jw_done(&w) == 0;
-    return rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
-
-static void ask_end(void *arg, bool ok)
-{
-    struct answer *a = arg;
-    struct history *h = a->h;
-
-    a->ok = a->ok && ok;
-    uv_mutex_lock(&h->lock);
-    TAILQ_INSERT_TAIL(&h->answers, a, link);
-    uv_mutex_unlock(&h->lock);
-    uv_async_send(&h->async);
-}
-
-static void give_answers(struct history *h)
-{
-    struct answer *a;
-
-    for (;;) {
-        uv_mutex_lock(&h->lock);
-        if ((a = TAILQ_FIRST(&h->answers)) != NULL)
-            TAILQ_REMOVE(&h->answers, a, link);
-        uv_mutex_unlock(&h->lock);
-        if (a == NULL)
-            return;
-        h->asked--;
-        a->on_answer(a->arg, a->ok ? 0 : RM_ERR_OVERLOAD,
-                     a->ok ? (struct rm_slice){a->out.data, a->out.len} : RM_LIT("[]"));
-        rm_buf_clear(&a->out);
-        free(a);
-    }
-}
-
-static void history_on_async(uv_async_t *async)
-{
-    give_answers(async->data);
-}
-
-int history_ask(struct history *h, const struct history_question *q,
-                void (*on_answer)(void *arg, int err, struct rm_slice json), void *arg)
-{
-    struct answer *a = calloc(1, sizeof *a);
-    struct store_job job = {ask_run, ask_end, a};
-    long long part = q->per == NULL ? 0 : strcmp(q->per, "hour") == 0 ? 3600000 : 86400000;
-    char bucket[64] = "0";
-
-    if (a == NULL)
-        return UV_ENOMEM;
-    if (part > 0)
-        snprintf(bucket, sizeof bucket, "at_ms / %lld * %lld", part, part);
-    snprintf(a->sql, sizeof a->sql,
-             "SELECT %s AS at, %s AS name, count(*), sum(outcome NOT IN ('ok', 'gone')), "
-             "sum(prompt), sum(cached), sum(completion), sum(queue_ms), sum(ttft_ms), "
-             "sum(duration_ms) FROM request WHERE at_ms >= ? AND at_ms < ? GROUP BY 1, 2 "
-             "ORDER BY 1 DESC, 2 LIMIT %d",
-             bucket, q->by, HISTORY_ROWS_MAX);
-    a->h = h;
-    a->per = part > 0;
-    a->since_ms = q->since_ms;
-    a->until_ms = q->until_ms;
-    a->on_answer = on_answer;
-    a->arg = arg;
-    rm_buf_init(&a->out, ANSWER_MAX);
-    h->asked++;
-    flush(h);                         /* what has just ended counts */
-    (void)store_post(h->store, &job); /* a full queue ends it at once: an answer as well */
+    uv_timer_init(loop, &h->timer); /* never fails */
     return 0;
 }
-
-/* ---- life ---- */
 
 int history_open(uv_loop_t *loop, const char *dir, struct history **out)
 {
     struct history *h = calloc(1, sizeof *h);
-    struct store_conf conf = {.name = "history",
-                              .migrations = migrations,
-                              .n_migrations = (int)RM_COUNT(migrations),
-                              .queue_max = HISTORY_QUEUE,
-                              .max_bytes = HISTORY_BYTES};
-    char path[PATH_BYTES];
     int r;
 
     *out = NULL;
     if (h == NULL)
         return UV_ENOMEM;
-    TAILQ_INIT(&h->answers);
-    if (snprintf(path, sizeof path, "%s/history.db", dir) >= (int)sizeof path) {
-        free(h);
-        return UV_EINVAL;
-    }
-    conf.path = path;
-    if ((r = uv_mutex_init(&h->lock)) < 0) {
-        free(h);
-        return r;
-    }
-    if ((r = store_open(&conf, &h->store)) < 0 ||
-        (r = uv_async_init(loop, &h->async, history_on_async)) < 0) {
-        store_close(h->store, 0);
-        uv_mutex_destroy(&h->lock);
+    h->loop = loop;
+    TAILQ_INIT(&h->passed);
+    TAILQ_INIT(&h->waiting);
+    if (snprintf(h->path, sizeof h->path, "%s/history.db", dir) >= (int)sizeof h->path)
+        r = UV_EINVAL;
+    else
+        r = open_parts(loop, h);
+    if (r < 0) {
         free(h);
         return r;
     }
-    uv_timer_init(loop, &h->timer); /* never fails */
     h->async.data = h->timer.data = h;
-    h->open_handles = 2;
+    h->holds = 2;
     *out = h;
     return 0;
 }
 
-static void history_on_closed(uv_handle_t *handle)
+void history_let_go(struct history *h)
 {
-    struct history *h = handle->data;
     void (*on_closed)(void *arg) = h->on_closed;
     void *arg = h->on_closed_arg;
 
-    if (--h->open_handles > 0)
+    if (--h->holds > 0)
         return;
     uv_mutex_destroy(&h->lock);
     free(h);
     on_closed(arg);
 }
 
+static void history_on_closed(uv_handle_t *handle)
+{
+    history_let_go(handle->data);
+}
+
 void history_close(struct history *h, void (*on_closed)(void *arg), void *arg)
 {
-    flush(h);
+    atomic_store(&h->closing, true); /* reads that run end soon */
+    history_flush(h);
     store_close(h->store, CLOSE_MS); /* every job has ended */
     h->store = NULL;
-    give_answers(h);
+    history_end_reads(h);
     h->on_closed = on_closed;
     h->on_closed_arg = arg;
     uv_close((uv_handle_t *)&h->timer, history_on_closed);
