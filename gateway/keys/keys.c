@@ -25,6 +25,7 @@ struct keys {
     char *dir;
     struct keys_ring *ring;
     struct quota *quota;
+    struct sessions *sessions;
     uv_fs_poll_t poll;
     bool may_be_open, polling, closing, loading, again;
     uint32_t jobs; /* in the thread pool */
@@ -98,7 +99,7 @@ int keys_open(uv_loop_t *loop, const char *dir, struct keys **out, char *why)
         return UV_ENOMEM;
     k->loop = loop;
     k->dir = rm_slice_dup(rm_slice_of(dir));
-    if (r == 0 && (k->dir == NULL || quota_new(&k->quota) < 0))
+    if (r == 0 && (k->dir == NULL || quota_new(&k->quota) < 0 || sessions_new(&k->sessions) < 0))
         r = UV_ENOMEM;
     if (r == 0 && dir[0] != '\0')
         r = keyring_load(dir, &ring, why);
@@ -113,6 +114,7 @@ int keys_open(uv_loop_t *loop, const char *dir, struct keys **out, char *why)
         snprintf(why, KEYRING_WHY_MAX, "%s", rm_strerror(r));
     keyring_clear(&ring);
     ring_unref(k->ring);
+    sessions_free(k->sessions);
     quota_free(k->quota);
     free(k->dir);
     free(k);
@@ -122,6 +124,7 @@ int keys_open(uv_loop_t *loop, const char *dir, struct keys **out, char *why)
 static void keys_free(struct keys *k)
 {
     ring_unref(k->ring);
+    sessions_free(k->sessions);
     quota_free(k->quota);
     free(k->dir);
     free(k);
@@ -323,6 +326,94 @@ int keys_enter(struct keys *k, const struct http_head *head, struct rm_slice pat
     return 0;
 }
 
+/* The key of this id, if it may still be used; NULL: not. */
+static const struct api_key *living_key(const struct keyring *ring, const char *id)
+{
+    uint64_t now_s = (uint64_t)rm_wall_s();
+
+    for (size_t i = 0; i < ring->n; i++) {
+        const struct api_key *key = &ring->keys[i];
+
+        if (strcmp(key->id, id) == 0)
+            return key->revoked_s == 0 && (key->expires_s == 0 || now_s < key->expires_s) ? key
+                                                                                          : NULL;
+    }
+    return NULL;
+}
+
+static void pass_set(struct keys *k, struct keys_pass *pass, const struct api_key *key)
+{
+    pass->key = key;
+    pass->ring = k->ring;
+    pass->ring->refs++;
+}
+
+/* A session lasts no longer than its key. */
+static uint64_t session_left(const struct api_key *key, uint64_t left_s)
+{
+    uint64_t now_s = (uint64_t)rm_wall_s();
+
+    if (key->expires_s == 0)
+        return left_s;
+    return key->expires_s - now_s < left_s ? key->expires_s - now_s : left_s;
+}
+
+int keys_enter_ops(struct keys *k, const struct http_head *head, struct keys_pass *out,
+                   const char **why)
+{
+    const struct api_key *key;
+    struct rm_slice id = session_sent(head);
+    uint64_t left_s;
+    const char *key_id;
+    int r = keys_enter(k, head, RM_LIT(""), out, why);
+
+    if (r == 0 || id.n == 0 || auth_sent(head, RM_LIT("")).n > 0)
+        return r;
+    *why = "the session is over: sign in again";
+    if ((key_id = session_key(k->sessions, id, rm_now_ms() / 1000, &left_s)) == NULL)
+        return r;
+    if ((key = living_key(&k->ring->ring, key_id)) == NULL) {
+        *why = "the session has ended: its API key was revoked or has expired";
+        session_end_key(k->sessions, key_id);
+        return r;
+    }
+    *why = NULL;
+    pass_set(k, out, key);
+    out->by_cookie = true;
+    out->session_left_s = session_left(key, left_s);
+    return 0;
+}
+
+int keys_begin_session(struct keys *k, struct rm_slice text, struct rm_slice old,
+                       char id[SESSION_ID + 1], struct keys_pass *out, const char **why)
+{
+    unsigned char random[SESSION_RANDOM];
+    const struct api_key *key;
+    int r = keyring_find(&k->ring->ring, text, (uint64_t)rm_wall_s(), &key, why);
+
+    *out = (struct keys_pass){0};
+    if (r < 0) {
+        if (!k->ring->exist)
+            *why = "no API key exists yet: make one with 'rolemesh keys create'";
+        return r;
+    }
+    (void)session_end(k->sessions, old);
+    randombytes_buf(random, sizeof random);
+    session_begin(k->sessions, key->id, random, rm_now_ms() / 1000, id);
+    sodium_memzero(random, sizeof random);
+    pass_set(k, out, key);
+    out->by_cookie = true;
+    out->session_left_s = session_left(key, SESSION_S);
+    rm_info("keys", "a session begins", RM_S("key", key->id));
+    return 0;
+}
+
+void keys_end_session(struct keys *k, struct rm_slice id)
+{
+    if (session_end(k->sessions, id))
+        rm_info("keys", "a session was ended");
+}
+
 void keys_wipe(struct http_req *q, struct rm_slice path_key)
 {
     const struct http_head *head = http_req_head(q);
@@ -330,6 +421,7 @@ void keys_wipe(struct http_req *q, struct rm_slice path_key)
     for (uint32_t i = 0; i < head->n_fields; i++)
         if (auth_is_credential(head->fields[i].name))
             http_req_wipe(q, head->fields[i].value);
+    http_req_wipe(q, session_sent(head));
     http_req_wipe(q, path_key);
 }
 

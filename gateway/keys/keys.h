@@ -13,6 +13,7 @@
 
 #include "gateway/keys/auth.h"
 #include "gateway/keys/quota.h"
+#include "gateway/keys/session.h"
 #include "proto/trust/keyring_edit.h"
 
 enum { KEYS_JOBS_MAX = 16 }; /* that wait */
@@ -42,6 +43,8 @@ struct keys_pass {
     struct keys_ring *ring;    /* a reference; NULL: nobody was asked */
     const struct api_key *key; /* NULL: anybody */
     bool counted;              /* keys_begin took it */
+    bool by_cookie;            /* a session stands for the key */
+    uint64_t session_left_s;   /* of that session */
 };
 
 /* Who is it? path_key: as in auth_sent. Returns 0, and keys_leave must follow; or RM_ERR_AUTH with
@@ -49,8 +52,12 @@ struct keys_pass {
 RM_MUST_USE int keys_enter(struct keys *k, const struct http_head *head, struct rm_slice path_key,
                            struct keys_pass *out, const char **why);
 
-/* What carried a key in the request's head has been read: it goes, so that no log and no answer can
- * tell it. */
+/* The same for the ops API: where no field carries a key, a session's cookie stands for one. */
+RM_MUST_USE int keys_enter_ops(struct keys *k, const struct http_head *head, struct keys_pass *out,
+                               const char **why);
+
+/* What carried a key in the request's head has been read, the session's cookie too: it goes, so
+ * that no log and no answer can tell it. */
 struct http_req;
 void keys_wipe(struct http_req *q, struct rm_slice path_key);
 
@@ -64,6 +71,15 @@ void keys_leave(struct keys *k, struct keys_pass *pass, uint64_t tokens);
 /* What the keys used today before this gateway started: an array as the history adds it up by key
  * (proto/openapi.yaml: Usage). What is not understood is left out. Once, soon after the start. */
 void keys_restore(struct keys *k, struct rm_slice usage);
+
+/* ---- sessions ---- */
+
+/* A session for who shows this key; it takes the place of the session `old` ("": none). Returns 0
+ * with id, and keys_leave must follow; or RM_ERR_AUTH with *why: static. */
+RM_MUST_USE int keys_begin_session(struct keys *k, struct rm_slice text, struct rm_slice old,
+                                   char id[SESSION_ID + 1], struct keys_pass *out,
+                                   const char **why);
+void keys_end_session(struct keys *k, struct rm_slice id);
 
 /* ---- the API ---- */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "gateway/ops/ops.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,12 +23,18 @@ static const char json_type[] = "application/json";
 
 const struct http_out_field ops_no_store = {"Cache-Control", {"no-store", 8}};
 
+static void call_free(struct ops_call *c)
+{
+    sodium_memzero(&c->who, sizeof c->who);
+    free(c);
+}
+
 static void ops_on_done(struct http_req *q)
 {
     struct ops_call *c = http_req_arg(q);
 
     rm_buf_clear(&c->out);
-    free(c);
+    call_free(c);
 }
 
 void ops_answer_error(struct http_req *q, int err, const char *text,
@@ -69,16 +76,40 @@ static bool is_ours(struct rm_slice path)
     return true;
 }
 
+/* Does a session's cookie count here? */
+static bool takes_cookies(struct rm_slice path)
+{
+    return path.n > 8 && memcmp(path.p, "/api/v1/", 8) == 0;
+}
+
+static void remember_who(struct ops_call *c, const struct http_head *head,
+                         const struct keys_pass *pass, const struct ops_who *who)
+{
+    struct rm_slice id = session_sent(head);
+
+    c->who.keys_exist = who->keys_exist;
+    c->who.admin = who->keys_exist ? pass->key != NULL && pass->key->admin
+                                   : ops_trust_fault(http_req_peer(c->q), head) == NULL;
+    c->who.by_cookie = pass->by_cookie;
+    c->who.left_s = pass->session_left_s;
+    if (pass->key != NULL)
+        rm_text_copy(c->who.name, sizeof c->who.name, pass->key->name);
+    memcpy(c->who.session, id.p, id.n); /* nothing, or as long as an id is */
+}
+
 /* May the sender have the route? Its key is of no use to anybody afterwards. */
-static int judge_who(const struct ops_call *c, const struct http_head *head, const char **text)
+static int judge_who(struct ops_call *c, const struct http_head *head, const char **text)
 {
     struct keys *keys = c->sources->keys;
     struct keys_pass pass;
     struct ops_who who = {.keys_exist = keys_exist(keys)};
     int r;
 
-    who.err = keys_enter(keys, head, RM_LIT(""), &pass, &who.why);
+    who.err = takes_cookies(head->path) ? keys_enter_ops(keys, head, &pass, &who.why)
+                                        : keys_enter(keys, head, RM_LIT(""), &pass, &who.why);
     who.key = pass.key;
+    who.by_cookie = pass.by_cookie;
+    remember_who(c, head, &pass, &who);
     r = ops_allowed(c->route->policy, http_req_peer(c->q), head, &who, text);
     keys_leave(keys, &pass, 0);
     keys_wipe(c->q, RM_LIT(""));
@@ -134,7 +165,7 @@ static void run(struct ops_call *c)
     static const struct http_req_ops ops = {.on_done = ops_on_done};
 
     if (c->route->take != NULL && c->route->take(c)) {
-        free(c);
+        call_free(c);
         return;
     }
     http_req_accept(c->q, &ops, c);

@@ -4,6 +4,7 @@
 #ifndef RM_OPS_IMPL_H
 #define RM_OPS_IMPL_H
 
+#include "gateway/keys/session.h"
 #include "gateway/ops/ops.h"
 #include "gateway/ops/query.h"
 #include "gateway/ops/trust.h"
@@ -11,12 +12,22 @@
 
 enum { OPS_ANSWER_MAX = 16 * 1024 * 1024, OPS_PARTS = 2, OPS_PART_MAX = 128 };
 
+/* Who asks. */
+struct ops_caller {
+    char name[KEYRING_NAME]; /* of the key; "": nobody's, or none was needed */
+    bool keys_exist, admin;  /* admin: may act */
+    bool by_cookie;
+    uint64_t left_s;              /* of the session, by_cookie */
+    char session[SESSION_ID + 1]; /* as it was sent, "": none; may be over long ago */
+};
+
 /* One request of a route of the table. */
 struct ops_call {
     struct ops *ops;
     const struct ops_sources *sources;
     struct http_req *q;
     const struct ops_route *route;
+    struct ops_caller who;
     char part[OPS_PARTS][OPS_PART_MAX]; /* the path's variable segments, decoded */
     struct query query;
     struct rm_buf out;
@@ -88,5 +99,8 @@ int ops_get_keys(struct ops_call *c, int *status); /* keys.c */
 bool ops_post_key(struct ops_call *c);
 bool ops_revoke_key(struct ops_call *c);
 bool ops_rotate_key(struct ops_call *c);
+int ops_get_session(struct ops_call *c, int *status); /* session.c */
+bool ops_post_session(struct ops_call *c);
+bool ops_delete_session(struct ops_call *c);
 
 #endif

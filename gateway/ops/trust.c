@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "proto/http/address.h"
 
@@ -63,11 +64,58 @@ const char *ops_trust_fault(const char *peer, const struct http_head *head)
     return NULL;
 }
 
+/* Origin is SCHEME://HOST[:PORT], as RFC 6454 section 7 writes it; "null" is nobody's. */
+static bool origin_is_host(struct rm_slice origin, struct rm_slice host)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+
+    for (size_t i = 0; i < RM_COUNT(schemes); i++) {
+        size_t n = strlen(schemes[i]);
+
+        if (origin.n == n + host.n && host.n > 0 &&
+            rm_slice_ieq((struct rm_slice){origin.p, n}, schemes[i]) &&
+            strncasecmp(origin.p + n, host.p, host.n) == 0)
+            return true;
+    }
+    return false;
+}
+
+const char *ops_origin_fault(const struct http_head *head)
+{
+    const struct http_field *site = http_head_find(head, "Sec-Fetch-Site");
+
+    for (uint32_t i = 0; i < head->n_fields; i++)
+        if (rm_slice_ieq(head->fields[i].name, "origin") &&
+            !origin_is_host(head->fields[i].value, head->host))
+            return "the request comes from a page of another origin: Origin is not Host";
+    if (site != NULL && !rm_slice_eq(site->value, "same-origin") &&
+        !rm_slice_eq(site->value, "none"))
+        return "the request comes from a page of another origin: see Sec-Fetch-Site";
+    return NULL;
+}
+
+const char *ops_cookie_fault(const struct http_head *head)
+{
+    if (!rm_slice_eq(http_head_value(head, "X-Rolemesh-Action"), "1"))
+        return "an action by a session's cookie needs the header field X-Rolemesh-Action: 1";
+    return ops_origin_fault(head);
+}
+
+static int acts_by_cookie(const struct http_head *head, const struct ops_who *who, const char **why)
+{
+    if (!who->by_cookie || head->method == HTTP_GET || head->method == HTTP_HEAD)
+        return 0;
+    *why = ops_cookie_fault(head);
+    return *why == NULL ? 0 : RM_ERR_FORBIDDEN;
+}
+
 int ops_allowed(enum ops_policy policy, const char *peer, const struct http_head *head,
                 const struct ops_who *who, const char **why)
 {
     *why = NULL;
-    if (policy == OPS_OPEN || (policy == OPS_SCRAPE && ops_trust_fault(peer, head) == NULL))
+    if (policy == OPS_OPEN)
+        return acts_by_cookie(head, who, why);
+    if (policy == OPS_SCRAPE && ops_trust_fault(peer, head) == NULL)
         return 0;
     if (policy == OPS_ADMIN && !who->keys_exist) {
         *why = ops_trust_fault(peer, head);
@@ -81,7 +129,7 @@ int ops_allowed(enum ops_policy policy, const char *peer, const struct http_head
         *why = "this API key is not an admin's: see 'rolemesh keys create --admin'";
         return RM_ERR_FORBIDDEN;
     }
-    return 0;
+    return acts_by_cookie(head, who, why);
 }
 
 bool ops_has_type(const struct http_head *head, const char *type)

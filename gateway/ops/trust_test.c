@@ -103,6 +103,65 @@ static void run_policy(void **state)
     assert_int_equal(why != NULL, err < 0);
 }
 
+/* ---- by a session's cookie ---- */
+
+static const struct cookie_row {
+    const char *name;
+    enum http_method method;
+    enum ops_policy policy;
+    bool admin;
+    const char *action, *origin, *site; /* fields; NULL: not sent */
+    int err;
+} cookie_rows[] = {
+    {"cookie: reads", HTTP_GET, OPS_USER, false, NULL, NULL, NULL, 0},
+    {"cookie: reads, with HEAD", HTTP_HEAD, OPS_USER, false, NULL, NULL, NULL, 0},
+    {"cookie: acts", HTTP_POST, OPS_ADMIN, true, "1", NULL, NULL, 0},
+    {"cookie: acts from its page", HTTP_POST, OPS_ADMIN, true, "1", "http://gw.example:8080",
+     "same-origin", 0},
+    {"cookie: behind TLS", HTTP_DELETE, OPS_ADMIN, true, "1", "https://GW.example:8080", NULL, 0},
+    {"cookie: no admin's", HTTP_POST, OPS_ADMIN, false, "1", NULL, NULL, RM_ERR_FORBIDDEN},
+    {"cookie: a form of another site", HTTP_POST, OPS_ADMIN, true, NULL, NULL, NULL,
+     RM_ERR_FORBIDDEN},
+    {"cookie: another value", HTTP_POST, OPS_ADMIN, true, "yes", NULL, NULL, RM_ERR_FORBIDDEN},
+    {"cookie: foreign origin", HTTP_POST, OPS_ADMIN, true, "1", "http://evil.example", NULL,
+     RM_ERR_FORBIDDEN},
+    {"cookie: another port", HTTP_POST, OPS_ADMIN, true, "1", "http://gw.example:3000", NULL,
+     RM_ERR_FORBIDDEN},
+    {"cookie: a name that ends like it", HTTP_POST, OPS_ADMIN, true, "1",
+     "http://evil-gw.example:8080", NULL, RM_ERR_FORBIDDEN},
+    {"cookie: a longer name", HTTP_POST, OPS_ADMIN, true, "1", "http://gw.example:80800", NULL,
+     RM_ERR_FORBIDDEN},
+    {"cookie: no origin's", HTTP_POST, OPS_ADMIN, true, "1", "null", NULL, RM_ERR_FORBIDDEN},
+    {"cookie: the same site", HTTP_POST, OPS_ADMIN, true, "1", NULL, "same-site", RM_ERR_FORBIDDEN},
+    {"cookie: another site", HTTP_POST, OPS_ADMIN, true, "1", NULL, "cross-site", RM_ERR_FORBIDDEN},
+    {"cookie: signs out", HTTP_DELETE, OPS_OPEN, false, "1", NULL, NULL, 0},
+    {"cookie: is signed out", HTTP_DELETE, OPS_OPEN, false, NULL, NULL, NULL, RM_ERR_FORBIDDEN},
+    {"cookie: a user does more than read", HTTP_POST, OPS_USER, false, NULL, NULL, NULL,
+     RM_ERR_FORBIDDEN},
+};
+
+static void run_cookie(void **state)
+{
+    const struct cookie_row *row = *state;
+    const struct api_key key = {.admin = row->admin};
+    const struct ops_who who = {.keys_exist = true, .key = &key, .by_cookie = true};
+    struct http_field fields[3];
+    struct http_head head = {
+        .method = row->method, .host = RM_LIT("gw.example:8080"), .fields = fields};
+    const char *why;
+
+    if (row->action != NULL)
+        fields[head.n_fields++] =
+            (struct http_field){RM_LIT("x-rolemesh-action"), rm_slice_of(row->action)};
+    if (row->origin != NULL)
+        fields[head.n_fields++] = (struct http_field){RM_LIT("origin"), rm_slice_of(row->origin)};
+    if (row->site != NULL)
+        fields[head.n_fields++] =
+            (struct http_field){RM_LIT("sec-fetch-site"), rm_slice_of(row->site)};
+    assert_int_equal(ops_allowed(row->policy, "127.0.0.1:5", &head, &who, &why), row->err);
+    assert_int_equal(why != NULL, row->err < 0);
+}
+
 static void media_types(void **state)
 {
     static const struct {
@@ -126,13 +185,16 @@ static void media_types(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + RM_COUNT(policy_rows) + 1];
+    struct CMUnitTest tests[RM_COUNT(rows) + RM_COUNT(policy_rows) + RM_COUNT(cookie_rows) + 1];
 
     for (size_t i = 0; i < RM_COUNT(rows); i++)
         tests[i] = (struct CMUnitTest){rows[i].name, run_row, NULL, NULL, (void *)&rows[i]};
     for (size_t i = 0; i < RM_COUNT(policy_rows); i++)
         tests[RM_COUNT(rows) + 1 + i] = (struct CMUnitTest){policy_rows[i].name, run_policy, NULL,
                                                             NULL, (void *)&policy_rows[i]};
+    for (size_t i = 0; i < RM_COUNT(cookie_rows); i++)
+        tests[RM_COUNT(rows) + RM_COUNT(policy_rows) + 1 + i] = (struct CMUnitTest){
+            cookie_rows[i].name, run_cookie, NULL, NULL, (void *)&cookie_rows[i]};
     tests[RM_COUNT(rows)] = (struct CMUnitTest)cmocka_unit_test(media_types);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

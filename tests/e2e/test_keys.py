@@ -189,6 +189,121 @@ def test_matrix(keyed):
     assert n > 1500
 
 
+# ---- sessions ----
+
+
+def sign_in(k, key, **fields):
+    """The answer, and the cookie as a browser would send it."""
+    a = k.ask("POST", "/api/v1/session", {"key": key}, fields)
+    cookie = a.headers.get("Set-Cookie")
+    return a, cookie and cookie.split(";")[0]
+
+
+def test_matrix_of_cookies(keyed):
+    """Route x method x cookie x what CSRF would lack."""
+    keys = {"user": keyed.make("user", "--roles", "ask"), "admin": keyed.make("boss", "--admin"), "revoked": keyed.make("gone", "--admin"),
+            "expired": keyed.make("brief", "--admin", "--expires", "4s"), "ended": keyed.make("left", "--admin")}
+    keyed.start().wait_hosts(keys["admin"])
+    signed = {name: sign_in(keyed, key) for name, key in keys.items()}
+    for name, (a, cookie) in signed.items():
+        assert a.status == 200 and set(a.json()) == {"name", "admin", "expires_s"} and a.json()["admin"] == (name != "user")
+        assert re.fullmatch(r"rolemesh_session=[A-Za-z0-9_-]{43}; Max-Age=\d+; Path=/; HttpOnly; SameSite=Strict", a.headers["Set-Cookie"])
+        assert 0 < a.json()["expires_s"] <= (4 if name == "expired" else 12 * 3600)
+        assert keyed.ask("GET", "/api/v1/status", fields={"Cookie": cookie}).status == 200
+    cookies = {name: cookie for name, (_, cookie) in signed.items()}
+    cookies.update({"none": "a=b", "wrong": "rolemesh_session=" + "A" * 43, "a key": "rolemesh_session=" + keys["admin"]})
+    keyed.keys("revoke", "gone")
+    assert keyed.ask("DELETE", "/api/v1/session", fields={"Cookie": cookies["ended"], "X-Rolemesh-Action": "1"}).status == 204
+    for name in ("revoked", "expired"):
+        wait_for(f"the end of the session: {name}", lambda: keyed.ask("GET", "/api/v1/status", fields={"Cookie": cookies[name]}).status == 401)
+    own = f"http://127.0.0.1:{keyed.port}"
+    bare = [{}, {"Origin": own}]
+    foreign = [{"X-Rolemesh-Action": "1", "Origin": o} for o in ("http://evil.example", "null", own + "0", own[:-1], "http://localhost:1")]
+    foreign += [{"X-Rolemesh-Action": "1", "Sec-Fetch-Site": s} for s in ("same-site", "cross-site")] + [{"X-Rolemesh-Action": "0"}]
+    good = [{"X-Rolemesh-Action": "1"}, {"X-Rolemesh-Action": "1", "Origin": own, "Sec-Fetch-Site": "same-origin"}]
+    wrong, n = [], 0
+    for (method, path, policy), (name, cookie) in itertools.product(ops_routes(), cookies.items()):
+        for fields in (*bare, *foreign, *good):
+            if path == "/api/v1/session":
+                continue
+            body = None if method in ("GET", "DELETE") else {"name": f"c{n}"} if path == "/api/v1/keys" else {}
+            a = keyed.ask(method, re.sub(r"\{\w+\}", "nobody", path), body, {**fields, "Cookie": cookie})
+            n += 1
+            if policy in ("OPEN", "SCRAPE"):
+                expected = 401 if policy == "SCRAPE" and ("Origin" in fields or "Sec-Fetch-Site" in fields) else None  # no cookie outside of /api/v1/
+            elif name not in ("user", "admin"):
+                expected = 401
+            elif policy == "ADMIN":
+                expected = None if name == "admin" and (method == "GET" or fields in good) else 403
+            else:
+                expected = None if method == "GET" or fields in good else 403
+            if a.status != expected and (expected is not None or a.status in (401, 403)):
+                wrong.append((method, path, name, fields, a.status, expected))
+    for (method, path, body, expected), (name, cookie) in itertools.product(EDITORS, cookies.items()):  # the cookie is nothing to them
+        a = keyed.ask(method, path, body, {**good[0], "Cookie": cookie})
+        n += 1
+        if a.status != expected["none"]:
+            wrong.append((method, path, name, a.status, expected["none"]))
+    assert not wrong, f"{len(wrong)} of {n}: {wrong[:20]}"
+    assert n > 2000
+
+
+def test_who_am_i(keyed):
+    keyed.start()
+    nobody = {"name": None, "admin": False, "keys_exist": True, "expires_s": None}
+    ask_me = lambda **fields: keyed.ask("GET", "/api/v1/session", fields=fields).json()
+    assert ask_me() == {**nobody, "admin": True, "keys_exist": False}  # an operator on this machine
+    assert ask_me(Origin=f"http://127.0.0.1:{keyed.port}") == {**nobody, "keys_exist": False}  # a page is not
+    a, cookie = sign_in(keyed, "rm-" + "A" * 48)
+    assert a.status == 401 and cookie is None and "no API key exists yet" in a.json()["detail"] and "Bearer" in a.headers["WWW-Authenticate"]
+    boss, user = keyed.make("boss", "--admin"), keyed.make("user")
+    wait_for("the gateway knows the keys", lambda: ask_me(Authorization=f"Bearer {user}")["name"] == "user")
+    assert ask_me() == nobody
+    assert ask_me(Authorization=f"Bearer {user}") == {**nobody, "name": "user"}
+    assert ask_me(Authorization="Bearer rm-x") == nobody
+    _, cookie = sign_in(keyed, boss)
+    me = ask_me(Cookie=cookie)
+    assert {**me, "expires_s": None} == {**nobody, "name": "boss", "admin": True} and 11 * 3600 < me["expires_s"] <= 12 * 3600
+    fields = {"Cookie": cookie, "x-api-key": user}
+    assert keyed.ask("GET", "/api/v1/session", fields=fields).json() == {**nobody, "name": "user"}  # the key that is shown counts
+    assert keyed.ask("GET", "/api/v1/keys", fields={**fields, "x-api-key": "rm-x"}).status == 401
+    a, second = sign_in(keyed, user, Cookie=cookie, **{"X-Rolemesh-Action": "1"})
+    assert a.status == 200 and ask_me(Cookie=second)["name"] == "user" and ask_me(Cookie=cookie) == nobody  # the first has ended
+    a = keyed.ask("DELETE", "/api/v1/session", fields={"Cookie": second})
+    assert a.status == 403 and ask_me(Cookie=second)["name"] == "user"
+    a = keyed.ask("DELETE", "/api/v1/session", fields={"Cookie": second, "X-Rolemesh-Action": "1"})
+    assert a.status == 204 and a.body == b"" and "rolemesh_session=; Max-Age=0" in a.headers["Set-Cookie"]
+    assert ask_me(Cookie=second) == nobody
+    assert keyed.ask("DELETE", "/api/v1/session").status == 204
+
+
+def test_signing_in_takes_a_key_and_nothing_else(keyed):
+    boss = keyed.make("boss", "--admin")
+    keyed.start()
+    wait_for("the gateway knows the key", lambda: keyed.ask("GET", "/v1/models").status == 401)
+    for body, status in (({}, 400), ({"key": 1}, 400), ({"key": boss, "more": 1}, 400), ([], 400), ({"key": ""}, 401), ({"key": boss + "x"}, 401),
+                         ({"key": boss + "\0"}, 400), ({"key": "x" * 900}, 401), ({"key": "x" * 1100}, 413), ({"key": boss}, 200)):
+        a = keyed.ask("POST", "/api/v1/session", body)
+        assert a.status == status, (body, a.status, a.body)
+        assert ("Set-Cookie" in a.headers) == (status == 200) and boss.encode() not in a.body
+    own = f"127.0.0.1:{keyed.port}"
+    for fields, status in (({"Origin": "http://" + own}, 200), ({"Origin": "https://" + own}, 200), ({"Origin": "http://evil.example"}, 403),
+                           ({"Sec-Fetch-Site": "cross-site"}, 403), ({"Content-Type": "text/plain"}, 415),
+                           ({"Content-Type": "application/x-www-form-urlencoded"}, 415), ({"Content-Encoding": "gzip"}, 415)):
+        a, cookie = sign_in(keyed, boss, **fields)
+        assert a.status == status, (fields, a.status)
+        if status == 200:
+            assert a.headers["Set-Cookie"].endswith("; Secure") == fields["Origin"].startswith("https")
+    process = keyed.process
+    assert process.stop() == 0
+    assert boss not in process.log()
+    keyed.start()  # and no session outlives its gateway
+    a, cookie = sign_in(keyed, boss)
+    assert keyed.process.stop() == 0
+    keyed.start()
+    assert keyed.ask("GET", "/api/v1/status", fields={"Cookie": cookie}).status == 401
+
+
 def test_models_lists_what_a_key_may_use(keyed):
     keys = {name: keyed.make(name, *more) for name, more in
             {"all": [], "ask": ["--roles", "ask"], "batch": ["--lanes", "batch"], "none": ["--roles", "gone"]}.items()}
@@ -239,10 +354,11 @@ def test_no_key_goes_to_a_worker(keyed):
     keyed.start().wait_hosts(key)
     for form in FORMS:
         target, fields = carried(form, "/ask/v1/chat/completions", key)
-        assert keyed.ask("POST", target, chat_of("hi"), fields).status == 200
+        assert keyed.ask("POST", target, chat_of("hi"), {**fields, "Cookie": sign_in(keyed, key)[1]}).status == 200
     assert len(heads) == 4
     for head in heads:
         assert key.encode() not in head and b"authorization" not in head.lower() and b"api-key" not in head.lower()
+        assert b"cookie" not in head.lower()
 
 
 # ---- limits ----
