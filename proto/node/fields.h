@@ -59,6 +59,7 @@ struct node_field {
     }
 
 extern const struct node_field node_device_fields[]; /* device.c; a part of the state */
+extern const struct node_field node_pull_fields[];   /* pull.c; the same */
 
 /* Writes the rows as members of the object that is open in w. */
 void node_fields_put(struct rm_jw *w, const struct node_field *table, const void *from);

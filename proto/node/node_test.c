@@ -64,6 +64,23 @@ static struct node_state sample_state(struct node_host *hosts, uint32_t n)
                      {"Vulkan0", "a card", DEVICE_IGPU, "0000:c1:00.0", 5, 4}}},
         .n_hosts = n,
         .hosts = hosts,
+        .n_pulls = 2,
+        .pulls = {{.id = "p-0123456789abcdef",
+                   .source = "hf:org/repo:Q8_0",
+                   .file = "org/repo/m.gguf",
+                   .state = PULL_RUNNING,
+                   .files = 2,
+                   .files_done = 1,
+                   .bytes = 5,
+                   .total = 1ULL << 40,
+                   .fetched = 6,
+                   .rate = 1.5,
+                   .eta_ms = 7,
+                   .tries = 8,
+                   .text = "goes on",
+                   .began = 1700000000,
+                   .ended = 0},
+                  {.id = "p-0123456789abcdee", .state = PULL_CANCELLED}},
     };
 
     strcpy(s.node, "speed");
@@ -88,6 +105,7 @@ static void state_round_trip(void **state)
     assert_int_equal(back.n_hosts, 2);
     assert_memory_equal(&back.memory, &s.memory, sizeof(s.memory));
     assert_memory_equal(&back.devices, &s.devices, sizeof(s.devices));
+    assert_memory_equal(back.pulls, s.pulls, sizeof(s.pulls));
     assert_true(back.draining);
     assert_true(back.epoch == NODE_INT_MAX);
     assert_memory_equal(&back.hosts[0], &hosts[0], sizeof(hosts[0]));

@@ -86,7 +86,7 @@ static const struct node_field state_fields[] = {
     FIELD(struct node_state, uptime_ms, FIELD_U64),
     FIELD(struct node_state, draining, FIELD_BOOL),
     FIELD_SUB(struct node_state, memory, FIELD_OBJECT, memory_fields),
-    {.name = NULL}, /* devices and hosts follow: arrays */
+    {.name = NULL}, /* devices, hosts and pulls follow: arrays */
 };
 
 const char *node_host_state_name(enum node_host_state s)
@@ -124,6 +124,7 @@ int node_state_encode(const struct node_state *s, struct rm_buf *out)
     node_rows_put(&w, "devices", node_device_fields, s->devices.device,
                   sizeof(s->devices.device[0]), s->devices.n);
     node_rows_put(&w, "hosts", host_fields, s->hosts, sizeof(s->hosts[0]), s->n_hosts);
+    node_rows_put(&w, "pulls", node_pull_fields, s->pulls, sizeof(s->pulls[0]), s->n_pulls);
     rm_jw_end(&w);
     return rm_jw_done(&w);
 }
@@ -153,6 +154,9 @@ int node_state_decode(struct rm_slice json, struct node_state *out, char *why)
                           sizeof(out->devices.device[0]), NODE_DEVICES_MAX, &out->devices.n, why);
     if (r == 0)
         r = get_hosts(root, out, why);
+    if (r == 0)
+        r = node_rows_get(root, "pulls", node_pull_fields, out->pulls, sizeof(out->pulls[0]),
+                          NODE_PULLS_SHOWN, &out->n_pulls, why);
     json_decref(root);
     if (r < 0)
         node_state_clear(out);

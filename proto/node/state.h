@@ -10,6 +10,7 @@
 
 #include "proto/base/buf.h"
 #include "proto/node/device.h"
+#include "proto/node/pull.h"
 
 enum {
     NODE_NAME_MAX = 64,
@@ -129,6 +130,8 @@ struct node_state {
     struct node_devices devices; /* empty until the engine has told */
     uint32_t n_hosts;
     struct node_host *hosts; /* owned; at most NODE_HOSTS_MAX */
+    uint32_t n_pulls;
+    struct node_pull pulls[NODE_PULLS_SHOWN]; /* those under way first, then the newest */
 };
 
 void node_state_clear(struct node_state *s); /* frees hosts, zeroes */
