@@ -56,39 +56,19 @@ static int plan_complain(const struct conf_report *report, int error, bool json)
     return error == RM_ERR_CONF ? CLI_BAD : CLI_FAILED;
 }
 
-static int plan_make(const struct plan_live *live, struct plan_answer *a)
-{
-    int r;
-
-    a->live = live;
-    if ((r = plan_live_case(live, NULL, &a->problem)) < 0)
-        return r;
-    r = plan_solve(&a->problem.in, &a->plan);
-    if (r == 0 && !plan_is_feasible(&a->plan)) {
-        r = plan_find_conflict(&a->problem.in, &a->conflict);
-        if (r == 0)
-            r = plan_find_ways(live, &a->conflict, a->ways, &a->n_ways);
-    }
-    if (r < 0)
-        plan_case_clear(&a->problem);
-    return r;
-}
-
-static int plan_answer(const struct plan_live *live, const char *const *silent, bool json)
+static int plan_tell(const struct plan_live *live, const char *const *silent, bool json)
 {
     struct plan_answer *a = calloc(1, sizeof *a);
     int r = UV_ENOMEM, code;
 
-    if (a != NULL) {
-        a->silent = silent;
-        r = plan_make(live, a);
-    }
+    if (a != NULL)
+        r = plan_answer_solve(live, silent, a);
     if (r == 0) {
         if (json)
             r = plan_show_json(a);
         else
             plan_show_text(a);
-        plan_case_clear(&a->problem);
+        plan_answer_clear(a);
     }
     if (r < 0)
         fprintf(stderr, "rolemesh plan: %s\n", rm_strerror(r));
@@ -105,7 +85,7 @@ static int plan_offline(const struct plan_args *args, const struct role_map *map
 
     if (r < 0)
         return plan_complain(report, r, args->json);
-    code = plan_answer(&facts->live, NULL, args->json);
+    code = plan_tell(&facts->live, NULL, args->json);
     plan_facts_free(facts);
     return code;
 }
@@ -125,7 +105,7 @@ static int plan_online(const struct plan_args *args, const struct role_map *map)
                     map->nodes[n].address.host, (unsigned)map->nodes[n].address.port,
                     asked.silent[n]);
     if (asked.n_heard > 0)
-        code = plan_answer(&asked.live, asked.silent, args->json);
+        code = plan_tell(&asked.live, asked.silent, args->json);
     else
         fputs("rolemesh plan: no worker answers; describe the machines with --nodes FILE to plan "
               "without them\n",

@@ -2,12 +2,13 @@
 #include "cli/plan_show.h"
 
 #include "cli/ask.h"
+#include "proto/base/json_write.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { BAR_CELLS = 48 };
+enum { BAR_CELLS = 48, PLAN_JSON_MAX = 4 << 20 };
 
 /* --- small facts -------------------------------------------------------------------------------
  */
@@ -37,84 +38,6 @@ static uint64_t free_bytes(const struct plan_answer *a, size_t node)
     uint64_t budget = a->problem.nodes[node].budget_bytes, used = a->plan.used_bytes[node];
 
     return budget > used ? budget - used : 0;
-}
-
-size_t plan_home_of(const struct plan_answer *a, size_t role)
-{
-    for (size_t n = 0; n < a->problem.in.n_nodes; n++) {
-        struct plan_node left = plan_node_left(&a->problem.in, &a->plan, n);
-
-        if (pair_of(a, role, n)->allowed &&
-            plan_node_has_room(&left, &a->problem.roles[role], pair_of(a, role, n)))
-            return n;
-    }
-    return SIZE_MAX;
-}
-
-enum plan_lack plan_lack_of(const struct plan_answer *a, size_t role)
-{
-    uint32_t hosts = (uint32_t)__builtin_popcountll(a->plan.hosts[role]);
-
-    if (a->problem.roles[role].wish == PLAN_IF_ASKED)
-        return plan_home_of(a, role) == SIZE_MAX ? PLAN_LACKS_HEADROOM : PLAN_LACKS_NOTHING;
-    if (hosts == 0)
-        return PLAN_LACKS_HOST;
-    return hosts < a->problem.roles[role].replicas ? PLAN_LACKS_HOSTS : PLAN_LACKS_NOTHING;
-}
-
-struct plan_parts plan_role_parts(const struct plan_answer *a, size_t role)
-{
-    struct plan_parts least = {.known = false};
-
-    for (size_t n = 0; n < a->problem.in.n_nodes; n++) {
-        struct plan_parts p = plan_live_parts(a->live, role, n, NULL);
-
-        if (p.known && (!least.known || p.all_bytes < least.all_bytes))
-            least = p;
-    }
-    return least;
-}
-
-uint64_t plan_node_total(const struct plan_answer *a, size_t node)
-{
-    const struct node_state *s = a->live->nodes[node].state;
-
-    return s != NULL ? s->memory.total : 0;
-}
-
-uint64_t plan_node_reserve(const struct plan_answer *a, size_t node)
-{
-    uint64_t total = plan_node_total(a, node), budget = a->problem.nodes[node].budget_bytes;
-
-    return total > budget ? total - budget : 0;
-}
-
-const char *plan_bad_of(const struct plan_answer *a, size_t role, size_t node)
-{
-    const struct plan_live_pair *p = &a->live->pairs[role * a->live->map->n_nodes + node];
-
-    return p->known == PLAN_BAD && map_role_allows(role_of(a, role), node_name(a, node))
-               ? p->forecast->error
-               : NULL;
-}
-
-void plan_stop_reason(const struct plan_answer *a, size_t role, size_t node, char *out, size_t size)
-{
-    const struct plan_role *r = &a->problem.roles[role];
-
-    for (size_t n = 0; n < a->problem.in.n_nodes; n++)
-        if (hosted_on(a, role, n) && !pair_of(a, role, n)->standing) {
-            snprintf(out, size, "moves to %.63s: its room is needed", node_name(a, n));
-            return;
-        }
-    if (!pair_of(a, role, node)->allowed)
-        snprintf(out, size, "it may not be hosted there");
-    else if (r->wish == PLAN_IF_ASKED)
-        snprintf(out, size, "nobody asks for it");
-    else if (plan_lack_of(a, role) == PLAN_LACKS_NOTHING)
-        snprintf(out, size, "it has as many hosts as it wants without this one");
-    else
-        snprintf(out, size, "its room is needed for what is more important");
 }
 
 /* A way out as the line of the role map that it changes. */
@@ -318,4 +241,20 @@ void plan_show_text(const struct plan_answer *a)
     printf("%s%s\n", plan_is_feasible(&a->plan) ? "fits" : "does not fit",
            a->plan.exact ? "; no plan is better"
                          : "; the best plan found, a better one is not ruled out");
+}
+
+int plan_show_json(const struct plan_answer *a)
+{
+    struct rm_buf out;
+    struct rm_jw w;
+    int r;
+
+    rm_buf_init(&out, PLAN_JSON_MAX);
+    w = rm_jw_to(&out);
+    plan_answer_write(a, &w, NULL);
+    r = rm_jw_done(&w);
+    if (r == 0)
+        puts(out.data);
+    rm_buf_clear(&out);
+    return r;
 }

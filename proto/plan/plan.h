@@ -125,6 +125,10 @@ struct plan_node plan_node_left(const struct plan_in *in, const struct plan_out 
  * Returns 0, RM_ERR_TOO_BIG (more nodes or roles than fit here) or UV_ENOMEM. */
 RM_MUST_USE int plan_solve(const struct plan_in *in, struct plan_out *out);
 
+/* Judges a plan that is given: hosts[role], bits of nodes, may be more than fits. out: hosts, what
+ * they use, and the counts as plan_solve counts; no bounds. */
+void plan_judge(const struct plan_in *in, const uint64_t *hosts, struct plan_out *out);
+
 /* -1, 0 or 1: the row of counts a comes before b, is equal, comes after. */
 int plan_compare(const uint32_t *a, const uint32_t *b);
 

@@ -165,7 +165,12 @@ static void check_plan(const struct plan_in *in, const struct plan_out *out)
 {
     struct load load[PLAN_NODES_MAX];
     uint32_t count[PLAN_COUNTS];
+    struct plan_out judged;
 
+    plan_judge(in, out->hosts, &judged); /* as a given plan it has the same counts */
+    assert_memory_equal(judged.count, out->count, sizeof judged.count);
+    assert_memory_equal(judged.used_bytes, out->used_bytes, sizeof judged.used_bytes);
+    assert_memory_equal(judged.swap_bytes, out->swap_bytes, sizeof judged.swap_bytes);
     load_all(in, out->hosts, load);
     for (size_t n = 0; n < in->n_nodes; n++) {
         assert_true(load[n].all == out->used_bytes[n]);

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* cli/plan_json.c - `rolemesh plan --json`: one object on one line, the schema Plan of
- * proto/openapi.yaml. All sizes are bytes. */
-#include "cli/plan_show.h"
+/* proto/plan/plan_json.c - a plan as JSON: the schema Plan of proto/openapi.yaml. All sizes are
+ * bytes. */
+#include "proto/plan/plan_answer.h"
 
 #include "proto/base/json_write.h"
 
 #include <stdio.h>
-
-enum { PLAN_JSON_MAX = 4 << 20 };
 
 static const struct map_role *role_of(const struct plan_answer *a, size_t role)
 {
@@ -179,27 +177,16 @@ static void json_ways(const struct plan_answer *a, struct rm_jw *w)
     rm_jw_end(w);
 }
 
-int plan_show_json(const struct plan_answer *a)
+void plan_answer_write(const struct plan_answer *a, struct rm_jw *w, const char *key)
 {
-    struct rm_buf out;
-    struct rm_jw w;
-    int r;
-
-    rm_buf_init(&out, PLAN_JSON_MAX);
-    w = rm_jw_to(&out);
-    rm_jw_obj(&w, NULL);
-    rm_jw_bool(&w, "fits", plan_is_feasible(&a->plan));
-    rm_jw_bool(&w, "exact", a->plan.exact);
-    rm_jw_u64(&w, "steps", a->plan.steps);
-    json_counts(a, &w);
-    json_nodes(a, &w);
-    json_lacks(a, &w);
-    json_conflict(a, &w);
-    json_ways(a, &w);
-    rm_jw_end(&w);
-    r = rm_jw_done(&w);
-    if (r == 0)
-        puts(out.data);
-    rm_buf_clear(&out);
-    return r;
+    rm_jw_obj(w, key);
+    rm_jw_bool(w, "fits", plan_is_feasible(&a->plan));
+    rm_jw_bool(w, "exact", a->plan.exact);
+    rm_jw_u64(w, "steps", a->plan.steps);
+    json_counts(a, w);
+    json_nodes(a, w);
+    json_lacks(a, w);
+    json_conflict(a, w);
+    json_ways(a, w);
+    rm_jw_end(w);
 }
