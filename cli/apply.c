@@ -23,32 +23,17 @@ struct apply {
 
 /* --- what to apply ---------------------------------------------------------------------------- */
 
-static int apply_read_args(int argc, char **argv, struct apply *a)
+static int apply_read_args(const struct cli_args *args, struct apply *a)
 {
-    bool flags = true;
-
-    for (int i = 1; i < argc; i++) {
-        if (flags && strcmp(argv[i], "--") == 0)
-            flags = false;
-        else if (flags && strcmp(argv[i], "--dry-run") == 0)
-            a->dry_run = true;
-        else if (flags && strcmp(argv[i], "--yes") == 0)
-            a->yes = true;
-        else if (flags && strcmp(argv[i], "--json") == 0)
-            a->json = true;
-        else if (flags && strcmp(argv[i], "--gateway") == 0 && i + 1 < argc)
-            a->gateway = argv[++i];
-        else if (flags && argv[i][0] == '-' && argv[i][1] != '\0')
-            return cli_usage("apply", "unknown flag");
-        else if (a->file != NULL)
-            return cli_usage("apply", "one file at a time");
-        else
-            a->file = argv[i];
-    }
+    *a = (struct apply){.file = cli_word(args, 0),
+                        .gateway = cli_gateway(args),
+                        .dry_run = cli_has(args, "dry-run"),
+                        .yes = cli_has(args, "yes"),
+                        .json = cli_wants_json(args)};
     if (a->file == NULL)
         a->file = "role-map.yaml";
     if (ask_address(a->gateway, &a->address) < 0)
-        return cli_usage("apply", "--gateway is http://HOST:PORT");
+        return cli_usage("apply", "--gateway is http://HOST:PORT, not '%s'", a->gateway);
     if (a->json && !a->yes && !a->dry_run)
         return cli_usage("apply", "--json asks nobody: say --yes or --dry-run");
     return CLI_OK;
@@ -65,14 +50,13 @@ static int apply_read_file(struct apply *a)
 
     rm_buf_init(&a->map, APPLY_FILE_MAX + sizeof bytes);
     if (f == NULL) {
-        fprintf(stderr, "rolemesh apply: %s: %s\n", a->file, strerror(errno));
+        cli_failed("apply", "%s: %s", a->file, strerror(errno));
         return CLI_BAD;
     }
     while (r == 0 && a->map.len <= APPLY_FILE_MAX && (n = fread(bytes, 1, sizeof bytes, f)) > 0)
         r = rm_buf_put(&a->map, bytes, n);
     if (r < 0 || ferror(f)) {
-        fprintf(stderr, "rolemesh apply: %s: %s\n", a->file,
-                r < 0 ? rm_strerror(r) : "cannot be read");
+        cli_failed("apply", "%s: %s", a->file, r < 0 ? rm_strerror(r) : "cannot be read");
         r = CLI_BAD;
     }
     if (!is_stdin)
@@ -105,10 +89,8 @@ static int apply_ask(const struct apply *a, const char *match, json_t **answer)
     *answer = NULL;
     r = ask_run(&ask, &status, &body);
     if (r < 0)
-        fprintf(stderr,
-                "rolemesh apply: %s: %s; start rolemesh-gateway, or name another with --gateway "
-                "URL\n",
-                a->gateway, rm_strerror(r));
+        cli_failed("apply", "%s: %s; start rolemesh-gateway, or name another with --gateway URL",
+                   a->gateway, rm_strerror(r));
     else
         *answer = json_loadb(body.data != NULL ? body.data : "", body.len, 0, &error);
     rm_buf_clear(&body);
@@ -276,10 +258,10 @@ static int apply_go_on(const struct apply *a, const json_t *shown)
     return r == CLI_OK ? apply_do(a, shown) : r;
 }
 
-int cli_apply(int argc, char **argv)
+static int apply_run(const struct cli_args *args)
 {
-    struct apply a = {.gateway = "http://127.0.0.1:8080"};
-    int status, r = apply_read_args(argc, argv, &a);
+    struct apply a;
+    int status, r = apply_read_args(args, &a);
     json_t *shown = NULL;
 
     if (r != CLI_OK)
@@ -298,3 +280,25 @@ int cli_apply(int argc, char **argv)
     rm_buf_clear(&a.map);
     return r;
 }
+
+static const struct cli_option apply_options[] = {
+    {.name = "dry-run", .kind = CLI_FLAG, .help = "show what would change, and change nothing"},
+    {.name = "yes", .letter = 'y', .kind = CLI_FLAG, .help = "ask nobody"},
+    {NULL},
+};
+
+const struct cli_command cli_apply = {
+    .name = "apply",
+    .group = CLI_ACT,
+    .summary = "show what a role map would change on a gateway, and take it over",
+    .about =
+        "The gateway checks the map, compares it with the one that runs and tells what becomes "
+        "of each host. It is written to the gateway's own file and taken over only when that "
+        "was agreed to, and only if that file is still the one it was compared with.",
+    .examples = "rolemesh apply --dry-run          # of ./role-map.yaml\n"
+                "rolemesh apply --yes new-map.yaml\n",
+    .common = CLI_ASKS | CLI_JSON,
+    .options = apply_options,
+    .operands = {{"FILE", true, false, NULL, CLI_COMPLETE_FILE, NULL}},
+    .run = apply_run,
+};

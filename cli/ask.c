@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/* cli/ask.c - see ask.h. */
 #include "cli/ask.h"
 
+#include "cli/cli.h"
 #include "proto/base/file.h"
 #include "proto/http/client.h"
 
@@ -88,9 +90,10 @@ int ask_use_key_file(const char *path)
     if (r == 0)
         rm_text_copy(key_of_file, n + 1, b.data);
     else
-        fprintf(stderr, "rolemesh: --key-file %s: %s\n", path,
-                r == RM_ERR_FIELD || r == RM_ERR_TOO_BIG ? "expected one API key and nothing else"
-                                                         : rm_strerror(r));
+        cli_failed("", "--key-file %s: %s", path,
+                   r == RM_ERR_FIELD || r == RM_ERR_TOO_BIG
+                       ? "expected one API key and nothing else"
+                       : rm_strerror(r));
     rm_buf_clear(&b);
     return r;
 }
@@ -163,31 +166,4 @@ int ask_address(const char *url, struct http_address *out)
     memcpy(copy, url, n);
     copy[n] = '\0';
     return http_address_parse(copy, out);
-}
-
-/* A byte that a terminal might act on: C0, DEL, and C1 as UTF-8 (0xc2 0x80 to 0x9f). */
-static bool is_odd(const char *text, size_t at)
-{
-    unsigned char c = (unsigned char)text[at];
-
-    return c < 0x20 || c == 0x7f ||
-           (c >= 0x80 && c < 0xa0 && at > 0 && (unsigned char)text[at - 1] == 0xc2);
-}
-
-const char *ask_shown(const char *text, char out[ASK_TEXT_MAX])
-{
-    size_t n = 0;
-
-    if (text == NULL)
-        return "-";
-    for (; text[n] != '\0' && n < ASK_TEXT_MAX - 1; n++)
-        out[n] = is_odd(text, n) ? '?' : text[n];
-    out[n] = '\0';
-    return out;
-}
-
-void ask_print_lines(const char *text, FILE *to)
-{
-    for (size_t i = 0; text[i] != '\0'; i++)
-        fputc(text[i] != '\n' && is_odd(text, i) ? '?' : text[i], to);
 }

@@ -38,11 +38,16 @@ RM_MUST_USE int ask_run(const struct ask *ask, int *status, struct rm_buf *body)
  * UV_EINVAL. */
 RM_MUST_USE int ask_address(const char *url, struct http_address *out);
 
-/* Text that came from elsewhere as one line, without the bytes that a terminal might act on. text
- * NULL: "-". Returns out, or that. */
+/* The character that n > 0 bytes of text begin with: its bytes, and its code; '?' for what is no
+ * UTF-8 and for what a terminal might act on or that would not be seen (shown.c). */
+size_t ask_char(const char *text, size_t n, uint32_t *code);
+
+/* Text that came from elsewhere as one line of such characters, cut to fit. text NULL: "-". Returns
+ * out, or that. */
 const char *ask_shown(const char *text, char out[ASK_TEXT_MAX]);
 
-/* The same for a text of any length, whose lines stay. */
+/* The same for a text of any length: one line, or with its lines. NULL: nothing. */
+void ask_print_line(const char *text, FILE *to);
 void ask_print_lines(const char *text, FILE *to);
 
 #endif

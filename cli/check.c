@@ -15,27 +15,6 @@ struct check_args {
     bool json, worker;
 };
 
-static int check_read_args(int argc, char **argv, struct check_args *args)
-{
-    bool flags = true;
-
-    for (int i = 1; i < argc; i++) {
-        if (flags && strcmp(argv[i], "--") == 0)
-            flags = false;
-        else if (flags && strcmp(argv[i], "--json") == 0)
-            args->json = true;
-        else if (flags && strcmp(argv[i], "--worker") == 0)
-            args->worker = true;
-        else if (flags && argv[i][0] == '-')
-            return cli_usage("check", "unknown flag");
-        else if (args->file != NULL)
-            return cli_usage("check", "one file at a time");
-        else
-            args->file = argv[i];
-    }
-    return args->file != NULL ? CLI_OK : cli_usage("check", "which file?");
-}
-
 static int check_load(const struct check_args *args, struct conf_report *report)
 {
     struct worker_conf *worker;
@@ -55,20 +34,19 @@ static int check_load(const struct check_args *args, struct conf_report *report)
     return r;
 }
 
-int cli_check(int argc, char **argv)
+static int check_run(const struct cli_args *said)
 {
-    struct check_args args = {.file = NULL};
+    struct check_args args = {
+        .file = cli_word(said, 0), .json = cli_wants_json(said), .worker = cli_has(said, "worker")};
     struct conf_report report;
     struct rm_buf out;
-    int r = check_read_args(argc, argv, &args);
+    int r;
 
-    if (r != CLI_OK)
-        return r;
     rm_buf_init(&out, CHECK_TEXT_MAX);
     conf_report_init(&report);
     r = check_load(&args, &report);
     if (r < 0 && r != RM_ERR_CONF)
-        fprintf(stderr, "rolemesh check: %s\n", rm_strerror(r));
+        cli_failed("check", "%s", rm_strerror(r));
     else if (args.json && conf_report_json(&report, &out) == 0)
         fputs(out.data, stdout);
     else if (r == RM_ERR_CONF && conf_report_text(&report, &out) == 0)
@@ -79,3 +57,22 @@ int cli_check(int argc, char **argv)
     rm_buf_clear(&out);
     return r == 0 ? CLI_OK : r == RM_ERR_CONF ? CLI_BAD : CLI_FAILED;
 }
+
+static const struct cli_option check_options[] = {
+    {.name = "worker", .kind = CLI_FLAG, .help = "the file is a worker's, not a role map"},
+    {NULL},
+};
+
+const struct cli_command cli_check = {
+    .name = "check",
+    .group = CLI_PREPARE,
+    .summary = "tell every mistake in a role map",
+    .about = "Prints the lines that gateway and worker print for a bad file: where, what, and what "
+             "may have been meant. Nobody is asked.",
+    .examples = "rolemesh check role-map.yaml\n"
+                "rolemesh check --worker /etc/rolemesh/worker.yaml\n",
+    .common = CLI_JSON,
+    .options = check_options,
+    .operands = {{"FILE", false, false, "which file?", CLI_COMPLETE_FILE, NULL}},
+    .run = check_run,
+};

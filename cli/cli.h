@@ -1,9 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* cli/cli.h - the command `rolemesh`: one file per subcommand, listed in main.c's table.
- * A subcommand gets its own arguments (argv[0] is its name) and returns the exit code. What was
- * asked for goes to stdout, complaints go to stderr. */
+/* cli/cli.h - the command `rolemesh`: what a subcommand is. table.c lists all of them; from that
+ * one list come the reading of arguments (args.c), `--help` (help.c), the man pages (man.c) and
+ * what a shell completes (complete.c).
+ *
+ * A new subcommand: a file NAME.c that ends with its row, a line below, a line in table.c. Its
+ * run() gets the arguments read and checked: what was asked for goes to stdout, complaints go to
+ * stderr through cli_usage() and cli_failed(), always one line. One thread. */
 #ifndef RM_CLI_CLI_H
 #define RM_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "proto/base/err.h"
 
 enum cli_exit {
     CLI_OK = 0,     /* done */
@@ -11,20 +22,168 @@ enum cli_exit {
     CLI_BAD = 2,    /* wrong use, or a file with mistakes */
 };
 
-int cli_apply(int argc,
-              char **argv); /* apply [FILE] [--dry-run] [--yes] [--gateway URL] [--json] */
-int cli_check(int argc, char **argv); /* check FILE [--worker] [--json] */
-int cli_forecast(int argc,
-                 char **argv);       /* forecast FILE|MODEL [--context N[,N..]] [--slots N] .. */
-int cli_keys(int argc, char **argv); /* keys create|list|revoke|rotate .., keys --config [..] */
-int cli_ledger(int argc,
-               char **argv); /* ledger [--role-map FILE | --gateway URL] [--node NAME] [--json] */
-int cli_plan(int argc, char **argv);    /* plan [--role-map FILE] [--nodes FILE] [--json] */
-int cli_pull(int argc, char **argv);    /* pull [options] SOURCE: as rolemesh-pull */
-int cli_status(int argc, char **argv);  /* status [--gateway URL] [--json] */
-int cli_version(int argc, char **argv); /* version */
+#define CLI_GATEWAY "http://127.0.0.1:8080" /* the one that is asked when none was said */
 
-/* Prints "rolemesh NAME: what" and how to get help. Returns CLI_BAD. */
-int cli_usage(const char *name, const char *what);
+enum { CLI_OPTIONS_MAX = 24, CLI_OPERANDS_MAX = 4, CLI_WORDS_MAX = 64 };
+
+/* What a value is; the parser refuses another. */
+enum cli_kind {
+    CLI_FLAG,     /* no value */
+    CLI_STRING,   /* any text but the empty one */
+    CLI_NUMBER,   /* decimal, min..max */
+    CLI_SECONDS,  /* "2", "0.5", "500ms", "5m": kept as milliseconds, min..max of those */
+    CLI_DURATION, /* "90s", "15m", "12h", "30d", "2w": a whole number and a unit; the same */
+    CLI_WORD,     /* one of words */
+};
+
+/* What a shell completes there. The words of a CLI_WORD come from the table. */
+enum cli_complete {
+    CLI_COMPLETE_NONE,
+    CLI_COMPLETE_FILE,
+    CLI_COMPLETE_DIR,
+    CLI_COMPLETE_ROLE, /* these and what follows: asked of the gateway */
+    CLI_COMPLETE_NODE,
+    CLI_COMPLETE_TARGET, /* a role or a node */
+    CLI_COMPLETE_MODEL,
+    CLI_COMPLETE_KEY,
+    CLI_COMPLETE_REQUEST,
+    CLI_COMPLETE_COMMAND, /* of this table */
+};
+
+struct cli_option {
+    const char *name; /* without dashes; NULL ends a list */
+    char letter;      /* of the short form; 0: none */
+    enum cli_kind kind;
+    const char *value; /* what help calls the value: "FILE"; "[SECONDS]": may be left out, and
+                        * is then written behind a '=' */
+    const char *help;  /* one line without a full stop */
+    uint64_t min, max; /* max 0: no limit */
+    const char *const *words; /* CLI_WORD; NULL-terminated */
+    enum cli_complete complete;
+};
+
+/* An argument that is no option. */
+struct cli_operand {
+    const char *name; /* "FILE"; NULL ends a list */
+    bool optional;
+    bool many;        /* the last one only: any number of them */
+    const char *what; /* said when it is missing: "which file?" */
+    enum cli_complete complete;
+    const char *const *words; /* these only; NULL: any */
+};
+
+/* Options that several commands have; bits of cli_command.common. --help, --key-file and --no-color
+ * belong to every command. */
+enum cli_common {
+    CLI_ASKS = 1,    /* --gateway URL */
+    CLI_JSON = 2,    /* --json */
+    CLI_TABLE = 4,   /* -o wide|table, and json where CLI_JSON is set */
+    CLI_WATCH = 8,   /* --watch[=SECONDS] */
+    CLI_HIDDEN = 16, /* not an option: the command is not listed */
+    CLI_RAW = 32,    /* nor this: arguments are left as they are, in words */
+};
+
+enum cli_group { CLI_LOOK, CLI_ACT, CLI_PREPARE, CLI_OTHER, CLI_GROUPS };
+
+struct cli_args;
+
+struct cli_command {
+    const char *name; /* "status"; "keys list" is a command of two words */
+    enum cli_group group;
+    const char *summary; /* one line */
+    const char *about; /* more, for help and man page: paragraphs, an empty line between; or NULL */
+    const char *examples;             /* lines "COMMAND # what for"; or NULL */
+    unsigned common;                  /* enum cli_common */
+    const struct cli_option *options; /* or NULL */
+    struct cli_operand operands[CLI_OPERANDS_MAX + 1];
+    int (*run)(const struct cli_args *args); /* returns an exit code */
+};
+
+struct cli_value {
+    const struct cli_option *option;
+    const char *text; /* borrowed from argv; NULL: a flag, or a value left out */
+    uint64_t number;  /* of kinds with one; of CLI_WORD the word's place */
+};
+
+/* What was read. */
+struct cli_args {
+    const struct cli_command *command;
+    struct cli_value values[CLI_OPTIONS_MAX];
+    size_t n_values;
+    const char *words[CLI_WORDS_MAX]; /* operands */
+    size_t n_words;
+    bool help;         /* --help was there: nothing else was checked */
+    int argc;          /* what followed the command's name, untouched; */
+    char *const *argv; /* NULL-terminated, argv[0] is the name */
+};
+
+/* ---- for subcommands ---- */
+
+/* The value of an option of this command; asserts that the table has it. cli_has: it was said.
+ * cli_text: NULL when not said; cli_number: fallback then. */
+bool cli_has(const struct cli_args *args, const char *name);
+const char *cli_text(const struct cli_args *args, const char *name);
+uint64_t cli_number(const struct cli_args *args, const char *name, uint64_t fallback);
+
+/* The operand at i, or NULL. */
+const char *cli_word(const struct cli_args *args, size_t i);
+
+/* --json or -o json; -o wide. */
+bool cli_wants_json(const struct cli_args *args);
+bool cli_wants_wide(const struct cli_args *args);
+
+/* The gateway to ask: --gateway, ROLEMESH_GATEWAY or http://127.0.0.1:8080. */
+const char *cli_gateway(const struct cli_args *args);
+
+/* Prints "rolemesh NAME: what" in one line: cli_usage with how to get help, returning CLI_BAD;
+ * cli_failed returning CLI_FAILED. What a terminal might act on is replaced. */
+int cli_usage(const char *name, const char *fmt, ...) RM_PRINTF(2, 3);
+int cli_failed(const char *name, const char *fmt, ...) RM_PRINTF(2, 3);
+
+/* Where these two print; NULL: stderr. For a screen that is drawn again and again. */
+void cli_complain_to(FILE *to);
+
+/* ---- the table ---- */
+
+extern const struct cli_command *const cli_commands[]; /* sorted by name */
+extern const size_t cli_n_commands;
+extern const char *const cli_group_titles[CLI_GROUPS];
+
+/* The command that words begin with; *used: how many of them name it (1 or 2). NULL: none. */
+const struct cli_command *cli_find(size_t n, char *const *words, size_t *used);
+
+/* Option number i of a command, those in common after its own; NULL: there are no more. */
+const struct cli_option *cli_option_at(const struct cli_command *command, size_t i);
+
+/* The option of a name of n bytes, without dashes, or of a letter; NULL: it has none. */
+const struct cli_option *cli_option_named(const struct cli_command *command, const char *name,
+                                          size_t n);
+const struct cli_option *cli_option_lettered(const struct cli_command *command, char letter);
+
+/* Commands of two words begin with this one. */
+bool cli_is_family(const struct cli_command *command);
+
+/* ---- args.c, help.c, man.c, complete.c ---- */
+
+/* Reads what follows a command's name (argv[0]). Returns CLI_OK, or CLI_BAD after saying why. */
+int cli_args_read(const struct cli_command *command, int argc, char **argv, struct cli_args *out);
+
+/* Options may stand before the command: puts them behind it. Returns CLI_OK, or CLI_BAD after
+ * saying why; argv[1] is the command's name then, when there is one. */
+int cli_args_order(int argc, char **argv);
+
+/* The nearest of this list's option names to text, or NULL. */
+const char *cli_option_near(const struct cli_command *command, const char *text);
+
+void cli_help_all(FILE *to);
+void cli_help_of(const struct cli_command *command, FILE *to);
+
+/* A man page in roff: of one command, or with NULL of rolemesh itself. */
+void man_write(const struct cli_command *command, FILE *to);
+
+/* The rows of table.c, each at the end of its file. */
+extern const struct cli_command cli_apply, cli_check, cli_completion, cli_complete_words,
+    cli_forecast, cli_help, cli_keys, cli_keys_create, cli_keys_list, cli_keys_revoke,
+    cli_keys_rotate, cli_ledger, cli_plan, cli_pull, cli_status, cli_version;
 
 #endif

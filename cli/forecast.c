@@ -43,11 +43,7 @@ struct forecast_args {
 
 static int bad(const char *what, const char *value, const char *expected)
 {
-    char shown[ASK_TEXT_MAX];
-
-    fprintf(stderr, "rolemesh forecast: %s: '%s' is not %s\n", what, ask_shown(value, shown),
-            expected);
-    return CLI_BAD;
+    return cli_usage("forecast", "%s takes %s, not '%s'", what, expected, value);
 }
 
 /* "8192", "32Ki", "1Mi" up to `end`. Returns 0 when it is no such number. */
@@ -95,57 +91,17 @@ static int read_contexts(struct forecast_args *args, const char *text)
     return CLI_OK;
 }
 
-static int read_value(struct forecast_args *args, const char *flag, const char *value)
+static int read_args(const struct cli_args *said, struct forecast_args *args)
 {
-    char *end;
-    long slots;
+    const char *contexts = cli_text(said, "context");
 
-    if (strcmp(flag, "--context") == 0)
-        return read_contexts(args, value);
-    if (strcmp(flag, "--kv") == 0) {
-        args->kv = value;
-        return strcmp(value, "f16") == 0 || strcmp(value, "q8_0") == 0
-                   ? CLI_OK
-                   : bad("--kv", value, "f16 or q8_0");
-    }
-    if (strcmp(flag, "--slots") == 0) {
-        slots = strtol(value, &end, 10);
-        args->slots = (uint32_t)slots;
-        return *value >= '0' && *value <= '9' && *end == '\0' && slots >= 1 &&
-                       slots <= DESIRED_CORE_SLOTS_MAX
-                   ? CLI_OK
-                   : bad("--slots", value, "a number from 1 to 64");
-    }
-    *(strcmp(flag, "--node") == 0 ? &args->node : &args->map) = value;
-    return CLI_OK;
-}
-
-static int read_args(int argc, char **argv, struct forecast_args *args)
-{
-    static const char *const flags[] = {"--context", "--kv", "--node", "--role-map", "--slots"};
-    int r;
-
-    for (int i = 1; i < argc; i++) {
-        const char *flag = NULL;
-
-        for (size_t f = 0; f < RM_COUNT(flags); f++)
-            if (strcmp(argv[i], flags[f]) == 0)
-                flag = flags[f];
-        if (strcmp(argv[i], "--json") == 0)
-            args->json = true;
-        else if (flag != NULL && i + 1 == argc)
-            return cli_usage("forecast", "a value must follow the last flag");
-        else if (flag != NULL && (r = read_value(args, flag, argv[++i])) != CLI_OK)
-            return r;
-        else if (flag == NULL && argv[i][0] == '-')
-            return cli_usage("forecast", "unknown argument");
-        else if (flag == NULL && args->model != NULL)
-            return cli_usage("forecast", "one model at a time");
-        else if (flag == NULL)
-            args->model = argv[i];
-    }
-    return args->model != NULL ? CLI_OK
-                               : cli_usage("forecast", "which FILE, or MODEL of a role map?");
+    *args = (struct forecast_args){.model = cli_word(said, 0),
+                                   .map = cli_text(said, "role-map"),
+                                   .node = cli_text(said, "node"),
+                                   .kv = cli_text(said, "kv"),
+                                   .slots = (uint32_t)cli_number(said, "slots", 0),
+                                   .json = cli_wants_json(said)};
+    return contexts != NULL ? read_contexts(args, contexts) : CLI_OK;
 }
 
 /* ---- several contexts ---- */
@@ -508,7 +464,7 @@ static int find_nodes(const struct forecast_args *args, struct cli_nodes *out)
     if (args->map != NULL)
         return nodes_find("forecast", args->map, NULL, args->node, out);
     if (ask_address(args->node, &address) < 0 || strchr(args->node, ':') == NULL)
-        return bad("--node", args->node, "an address, HOST:PORT; names stand in a --role-map");
+        return bad("--node", args->node, "a worker's HOST:PORT, or with --role-map a name");
     *out = (struct cli_nodes){calloc(1, sizeof *out->v), 1};
     if (out->v == NULL)
         return CLI_FAILED;
@@ -558,14 +514,14 @@ static int ask_all(struct source *s, const struct cli_nodes *nodes, struct forec
     return worst;
 }
 
-int cli_forecast(int argc, char **argv)
+static int forecast_run(const struct cli_args *said)
 {
-    struct forecast_args args = {.model = NULL};
+    struct forecast_args args;
     struct source s = {.args = &args};
     struct cli_nodes nodes = {NULL, 0};
     struct forecast_answer a = {.model = NULL};
     size_t good = 0;
-    int r = read_args(argc, argv, &args);
+    int r = read_args(said, &args);
 
     if (r != CLI_OK || (r = make_wish(&args, &s.wish)) != CLI_OK)
         return r;
@@ -591,3 +547,51 @@ int cli_forecast(int argc, char **argv)
     nodes_clear(&nodes);
     return r;
 }
+
+static const char *const kv_types[] = {"f16", "q8_0", NULL};
+
+static const struct cli_option forecast_options[] = {
+    {.name = "context",
+     .kind = CLI_STRING,
+     .value = "N[,N..]",
+     .help = "tokens per slot, such as 8192 or 32Ki (default: 4Ki and on by doubling)"},
+    {.name = "slots",
+     .kind = CLI_NUMBER,
+     .value = "N",
+     .min = 1,
+     .max = DESIRED_CORE_SLOTS_MAX,
+     .help = "sequences decoded together (default: 1, or the role's)"},
+    {.name = "kv",
+     .kind = CLI_WORD,
+     .value = "f16|q8_0",
+     .words = kv_types,
+     .help = "type of the KV cache (default: f16)"},
+    {.name = "role-map",
+     .kind = CLI_STRING,
+     .value = "FILE",
+     .complete = CLI_COMPLETE_FILE,
+     .help = "MODEL is one of this map; its workers are asked"},
+    {.name = "node",
+     .kind = CLI_STRING,
+     .value = "NAME|HOST:PORT",
+     .complete = CLI_COMPLETE_NODE,
+     .help = "ask this worker alone: a node of the map, or an address"},
+    {NULL},
+};
+
+const struct cli_command cli_forecast = {
+    .name = "forecast",
+    .group = CLI_PREPARE,
+    .summary = "the memory a model needs, by part and context, and the largest that fits",
+    .about =
+        "A FILE of this machine is read here and asked of rolemesh-core, without loading its "
+        "weights. A MODEL of a role map, or a FILE of another machine, is asked of the workers "
+        "there.",
+    .examples = "rolemesh forecast /models/coder.gguf --context 32Ki --slots 2\n"
+                "rolemesh forecast qwen3-coder-30b --role-map role-map.yaml\n",
+    .common = CLI_JSON,
+    .options = forecast_options,
+    .operands = {{"FILE|MODEL", false, false, "which FILE, or MODEL of a role map?",
+                  CLI_COMPLETE_FILE, NULL}},
+    .run = forecast_run,
+};

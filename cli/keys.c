@@ -37,23 +37,13 @@ static void keys_print_one(const struct conf_table *table, const struct conf_key
            effect_word(k->effect), k->help);
 }
 
-int cli_keys(int argc, char **argv)
+static int keys_run(const struct cli_args *args)
 {
-    const struct conf_table *const *tables = role_map_tables();
-    bool config = false;
+    const struct conf_table *const *tables = cli_has(args, "nodes")    ? plan_facts_tables()
+                                             : cli_has(args, "worker") ? worker_conf_tables()
+                                                                       : role_map_tables();
 
-    if (argc > 1 && argv[1][0] != '-')
-        return keys_command(argc, argv);
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--config") == 0)
-            config = true;
-        else if (strcmp(argv[i], "--worker") == 0)
-            tables = worker_conf_tables();
-        else if (strcmp(argv[i], "--nodes") == 0)
-            tables = plan_facts_tables();
-        else
-            return cli_usage("keys", "unknown argument");
-    if (!config)
+    if (!cli_has(args, "config") || args->n_words > 0)
         return cli_usage("keys", "say create, list, revoke, rotate or --config");
     printf("%-30s %-22s %-15s %-8s %s\n", "KEY", "TYPE", "DEFAULT", "RELOAD", "MEANING");
     for (; *tables != NULL; tables++)
@@ -66,3 +56,24 @@ int cli_keys(int argc, char **argv)
          "program.");
     return CLI_OK;
 }
+
+static const struct cli_option keys_options[] = {
+    {.name = "config", .kind = CLI_FLAG, .help = "the reference of all keys of a role map"},
+    {.name = "worker", .kind = CLI_FLAG, .help = "of a worker's file instead"},
+    {.name = "nodes", .kind = CLI_FLAG, .help = "of plan's file of machines instead"},
+    {NULL},
+};
+
+const struct cli_command cli_keys = {
+    .name = "keys",
+    .group = CLI_PREPARE,
+    .summary = "API keys of a gateway; with --config the reference of a role map's keys",
+    .about = "Keys are kept in the gateway's state directory, or with --gateway changed over its "
+             "API. A new key goes to stdout alone, once.",
+    .examples = "KEY=$(rolemesh keys create laptop --roles code,ask --expires 90d)\n"
+                "rolemesh keys list --gateway http://127.0.0.1:8080\n"
+                "rolemesh keys --config\n",
+    .options = keys_options,
+    .operands = {{"COMMAND", true, true, NULL, CLI_COMPLETE_NONE, NULL}},
+    .run = keys_run,
+};

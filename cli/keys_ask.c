@@ -34,7 +34,7 @@ static int api_ask(const struct keys_ask *a, const char *method, const char *tar
 
     *answer = NULL;
     if (ask_address(a->gateway, &address) < 0)
-        return cli_usage("keys", "--gateway is http://HOST:PORT");
+        return cli_usage("keys", "--gateway is http://HOST:PORT, not '%s'", a->gateway);
     r = ask_run(&ask, &status, &got);
     if (r == 0)
         *answer = json_loadb(got.data != NULL ? got.data : "", got.len, 0, NULL);
@@ -44,11 +44,11 @@ static int api_ask(const struct keys_ask *a, const char *method, const char *tar
     if (r == 0 && (status == 200 || status == 201) && json_is_object(*answer))
         return CLI_OK;
     if (r < 0)
-        fprintf(stderr, "rolemesh keys: %s: %s; start rolemesh-gateway, or say --state-dir\n",
-                a->gateway, rm_strerror(r));
+        cli_failed("keys", "%s: %s; start rolemesh-gateway, or say --state-dir", a->gateway,
+                   rm_strerror(r));
     else
-        fprintf(stderr, "rolemesh keys: %s answered %d: %s\n", a->gateway, status,
-                ask_shown(json_string_value(json_object_get(*answer, "detail")), shown));
+        cli_failed("keys", "%s answered %d: %s", a->gateway, status,
+                   ask_shown(json_string_value(json_object_get(*answer, "detail")), shown));
     json_decref(*answer);
     *answer = NULL;
     return r == 0 && status == 400 ? CLI_BAD : CLI_FAILED;

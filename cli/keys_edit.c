@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/* cli/keys_edit.c - see keys_edit.h. */
 #include "cli/keys_edit.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,41 +14,7 @@
 #include "proto/conf/role_map.h"
 #include "proto/trust/keyring_file.h"
 
-enum { DAY_S = 24 * 3600 };
-static const uint64_t span_max_s = 100ULL * 366 * DAY_S;
-
 /* ---- arguments ---- */
-
-/* "30d", "12h", "15m", "90s": seconds. False: it is none, or over a hundred years. */
-static bool read_span(const char *text, uint64_t *out)
-{
-    static const struct {
-        char unit;
-        uint64_t s;
-    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', DAY_S}, {'w', 7 * DAY_S}};
-    char *end;
-    unsigned long long n;
-
-    errno = 0;
-    n = strtoull(text, &end, 10);
-    if (!isdigit((unsigned char)text[0]) || errno != 0 || end[0] == '\0' || end[1] != '\0')
-        return false;
-    for (size_t i = 0; i < RM_COUNT(units); i++)
-        if (units[i].unit == end[0] && n <= span_max_s / units[i].s) {
-            *out = n * units[i].s;
-            return true;
-        }
-    return false;
-}
-
-static bool read_count(const char *text, uint64_t max, uint64_t *out)
-{
-    char *end;
-
-    errno = 0;
-    *out = strtoull(text, &end, 10);
-    return isdigit((unsigned char)text[0]) && errno == 0 && *end == '\0' && *out > 0 && *out <= max;
-}
 
 /* The next name of a list with commas; false: the list is over. */
 static bool next_name(const char **list, char *out, size_t size)
@@ -91,93 +56,44 @@ static const char *read_lanes(const char *list, struct api_key *key)
     return NULL;
 }
 
-/* A flag with a value. *what: what is wrong. False: no such flag. */
-static bool read_flag(struct keys_ask *a, const char *flag, const char *value, const char **what)
+/* What the options wish for. Returns NULL, or what is wrong. */
+static const char *read_wish(const struct cli_args *args, struct keys_ask *a)
 {
+    const char *roles = cli_text(args, "roles"), *lanes = cli_text(args, "lanes"), *what = NULL;
     struct api_key *k = &a->edit.want;
-    uint64_t n = 0;
 
-    *what = NULL;
-    if (strcmp(flag, "--gateway") == 0) {
-        a->gateway = value;
-    } else if (strcmp(flag, "--state-dir") == 0) {
-        rm_text_copy(a->state_dir, sizeof a->state_dir, value);
-    } else if (strcmp(flag, "--roles") == 0) {
-        *what = read_roles(value, k);
-    } else if (strcmp(flag, "--lanes") == 0) {
-        *what = read_lanes(value, k);
-    } else if (strcmp(flag, "--expires") == 0) {
-        *what = read_span(value, &n) && n > 0 ? NULL : "--expires takes a time such as 30d or 12h";
-        k->expires_s = a->edit.now_s + n;
-    } else if (strcmp(flag, "--grace") == 0) {
-        *what = read_span(value, &n) && n <= 366ULL * DAY_S
-                    ? NULL
-                    : "--grace takes a time such as 1h or 7d, up to a year";
-        a->edit.grace_s = n;
-    } else if (strcmp(flag, "--requests-per-minute") == 0) {
-        *what = read_count(value, UINT32_MAX, &n) ? NULL : "--requests-per-minute takes a number";
-        k->requests_per_min = (uint32_t)n;
-    } else if (strcmp(flag, "--concurrency") == 0) {
-        *what = read_count(value, UINT32_MAX, &n) ? NULL : "--concurrency takes a number";
-        k->concurrency = (uint32_t)n;
-    } else if (strcmp(flag, "--tokens-per-minute") == 0) {
-        *what = read_count(value, 1ULL << 53, &n) ? NULL : "--tokens-per-minute takes a number";
-        k->tokens_per_min = n;
-    } else if (strcmp(flag, "--tokens-per-day") == 0) {
-        *what = read_count(value, 1ULL << 53, &n) ? NULL : "--tokens-per-day takes a number";
-        k->tokens_per_day = n;
-    } else {
-        return false;
-    }
-    return true;
+    k->admin = cli_has(args, "admin");
+    if (cli_has(args, "expires"))
+        k->expires_s = a->edit.now_s + cli_number(args, "expires", 0) / 1000;
+    k->requests_per_min = (uint32_t)cli_number(args, "requests-per-minute", 0);
+    k->concurrency = (uint32_t)cli_number(args, "concurrency", 0);
+    k->tokens_per_min = cli_number(args, "tokens-per-minute", 0);
+    k->tokens_per_day = cli_number(args, "tokens-per-day", 0);
+    if (roles != NULL)
+        what = read_roles(roles, k);
+    if (what == NULL && lanes != NULL)
+        what = read_lanes(lanes, k);
+    return what;
 }
 
-/* Flags that only one verb has. */
-static bool flag_is_of(const struct keys_ask *a, const char *flag)
+static int read_args(const struct cli_args *args, struct keys_ask *a)
 {
-    if (strcmp(flag, "--gateway") == 0 || strcmp(flag, "--state-dir") == 0)
-        return true;
-    if (a->list)
-        return strcmp(flag, "--json") == 0;
-    if (a->edit.act == KEYRING_ROTATE)
-        return strcmp(flag, "--grace") == 0;
-    return a->edit.act == KEYRING_CREATE && strcmp(flag, "--grace") != 0 &&
-           strcmp(flag, "--json") != 0;
-}
+    const char *dir = cli_text(args, "state-dir"), *name = cli_word(args, 0), *what = NULL;
 
-static int read_args(struct keys_ask *a, int argc, char **argv)
-{
-    const char *name = NULL, *what;
-
-    for (int i = 2; i < argc; i++) {
-        if (argv[i][0] != '-' && name == NULL && !a->list)
-            name = argv[i];
-        else if (argv[i][0] != '-')
-            return cli_usage("keys", a->list ? "list takes no name" : "one name at a time");
-        else if (!flag_is_of(a, argv[i]))
-            return cli_usage("keys", "no such flag here");
-        else if (strcmp(argv[i], "--json") == 0)
-            a->json = true;
-        else if (strcmp(argv[i], "--admin") == 0)
-            a->edit.want.admin = true;
-        else if (i + 1 == argc)
-            return cli_usage("keys", "a value must follow");
-        else if (!read_flag(a, argv[i], argv[i + 1], &what))
-            return cli_usage("keys", "no such flag here");
-        else if (what != NULL)
-            return cli_usage("keys", what);
-        else
-            i++;
-    }
-    if (a->gateway != NULL && a->state_dir[0] != '\0')
-        return cli_usage("keys", "either --gateway or --state-dir");
-    if (a->list)
+    a->gateway = cli_has(args, "gateway") ? cli_gateway(args) : NULL;
+    rm_text_copy(a->state_dir, sizeof a->state_dir, dir != NULL ? dir : "");
+    if (a->gateway != NULL && dir != NULL)
+        return cli_usage(args->command->name, "either --gateway or --state-dir");
+    if (a->list) {
+        a->json = cli_wants_json(args);
         return CLI_OK;
-    if (name == NULL)
-        return cli_usage("keys", a->edit.act == KEYRING_CREATE ? "a name for the key must follow"
-                                                               : "which key? say its name or id");
-    if (a->edit.act == KEYRING_CREATE && (what = keyring_name_fault(name)) != NULL)
-        return cli_usage("keys", what);
+    }
+    if (a->edit.act == KEYRING_CREATE && (what = read_wish(args, a)) == NULL)
+        what = keyring_name_fault(name);
+    if (what != NULL)
+        return cli_usage(args->command->name, "%s", what);
+    if (a->edit.act == KEYRING_ROTATE)
+        a->edit.grace_s = cli_number(args, "grace", 0) / 1000;
     rm_text_copy(a->edit.want.name, KEYRING_NAME, a->edit.act == KEYRING_CREATE ? name : "");
     rm_text_copy(a->edit.which, KEYRING_NAME, name);
     return CLI_OK;
@@ -278,7 +194,7 @@ static int list_here(const struct keys_ask *a)
     json_t *keys;
 
     if (keyring_load(a->state_dir, &ring, why) < 0) {
-        fprintf(stderr, "rolemesh keys: %s\n", why);
+        cli_failed("keys", "%s", why);
         return CLI_BAD;
     }
     rm_buf_init(&text, 16 << 20);
@@ -307,14 +223,13 @@ static int edit_here(struct keys_ask *a)
     int r = rm_state_dir_make(a->state_dir);
 
     if (r < 0) {
-        fprintf(stderr, "rolemesh keys: %s: %s\n", a->state_dir, rm_strerror(r));
-        return CLI_FAILED;
+        return cli_failed("keys", "%s: %s", a->state_dir, rm_strerror(r));
     }
     if ((r = keyring_change(a->state_dir, keyring_edit_do, &a->edit, why)) < 0) {
-        fprintf(stderr, "rolemesh keys: %s\n",
-                a->edit.why != NULL ? a->edit.why
-                : why[0] != '\0'    ? why
-                                    : rm_strerror(r));
+        cli_failed("keys", "%s",
+                   a->edit.why != NULL ? a->edit.why
+                   : why[0] != '\0'    ? why
+                                       : rm_strerror(r));
         return r == RM_ERR_FIELD || r == RM_ERR_CONF ? CLI_BAD : CLI_FAILED;
     }
     if (a->edit.act == KEYRING_REVOKE)
@@ -326,31 +241,149 @@ static int edit_here(struct keys_ask *a)
     return CLI_OK;
 }
 
-/* ---- the command ---- */
+/* ---- the commands ---- */
 
-int keys_command(int argc, char **argv)
+static int keys_do(const struct cli_args *args, bool list, enum keyring_act act)
 {
-    static const char *const verbs[] = {"create", "revoke", "rotate", "list"};
-    struct keys_ask a = {.edit = {.now_s = (uint64_t)time(NULL)}};
-    size_t verb = 0;
-    int r;
+    struct keys_ask a = {.list = list, .edit = {.act = act, .now_s = (uint64_t)time(NULL)}};
+    int r = read_args(args, &a);
 
-    while (verb < RM_COUNT(verbs) && strcmp(argv[1], verbs[verb]) != 0)
-        verb++;
-    if (verb == RM_COUNT(verbs))
-        return cli_usage("keys", "say create, list, revoke, rotate or --config");
-    a.list = verb == 3;
-    a.edit.act = a.list ? KEYRING_CREATE : (enum keyring_act)verb;
-    if ((r = read_args(&a, argc, argv)) != CLI_OK)
+    if (r != CLI_OK)
         return r;
     if (sodium_init() < 0)
         return CLI_FAILED;
     if (a.gateway != NULL)
         r = keys_over_api(&a);
     else if (a.state_dir[0] == '\0' && rm_state_dir_default("gateway", a.state_dir) < 0)
-        r = cli_usage("keys", "no place for the state: say --state-dir or --gateway");
+        r = cli_usage(args->command->name, "no place for the state: say --state-dir or --gateway");
     else
         r = a.list ? list_here(&a) : edit_here(&a);
     keyring_edit_clear(&a.edit);
     return r;
 }
+
+static int create_run(const struct cli_args *args)
+{
+    return keys_do(args, false, KEYRING_CREATE);
+}
+
+static int list_run(const struct cli_args *args)
+{
+    return keys_do(args, true, KEYRING_CREATE);
+}
+
+static int revoke_run(const struct cli_args *args)
+{
+    return keys_do(args, false, KEYRING_REVOKE);
+}
+
+static int rotate_run(const struct cli_args *args)
+{
+    return keys_do(args, false, KEYRING_ROTATE);
+}
+
+#define STATE_DIR                                                                                  \
+    {                                                                                              \
+        .name = "state-dir", .kind = CLI_STRING, .value = "DIR", .complete = CLI_COMPLETE_DIR,     \
+        .help = "the gateway's state directory, where keys are changed unless --gateway is said"   \
+    }
+
+static const struct cli_option create_options[] = {
+    {.name = "admin", .kind = CLI_FLAG, .help = "may act on the ops API"},
+    {.name = "roles",
+     .kind = CLI_STRING,
+     .value = "A,B",
+     .complete = CLI_COMPLETE_ROLE,
+     .help = "these roles alone (default: every one)"},
+    {.name = "lanes",
+     .kind = CLI_STRING,
+     .value = "A,B",
+     .help = "of autocomplete, interactive, batch these alone"},
+    {.name = "expires",
+     .kind = CLI_DURATION,
+     .value = "TIME",
+     .min = 1000,
+     .help = "how long it is good, such as 30d (default: for ever)"},
+    {.name = "requests-per-minute",
+     .kind = CLI_NUMBER,
+     .value = "N",
+     .min = 1,
+     .max = UINT32_MAX,
+     .help = "requests in any minute"},
+    {.name = "concurrency",
+     .kind = CLI_NUMBER,
+     .value = "N",
+     .min = 1,
+     .max = UINT32_MAX,
+     .help = "requests at one time, waiting ones too"},
+    {.name = "tokens-per-minute",
+     .kind = CLI_NUMBER,
+     .value = "N",
+     .min = 1,
+     .max = 1ULL << 53,
+     .help = "tokens of prompts (but for what a cache gave) and answers"},
+    {.name = "tokens-per-day",
+     .kind = CLI_NUMBER,
+     .value = "N",
+     .min = 1,
+     .max = 1ULL << 53,
+     .help = "the same per UTC day"},
+    STATE_DIR,
+    {NULL},
+};
+
+static const struct cli_option plain_options[] = {STATE_DIR, {NULL}};
+
+static const struct cli_option rotate_options[] = {
+    {.name = "grace",
+     .kind = CLI_DURATION,
+     .value = "TIME",
+     .max = 366ULL * 86400000,
+     .help = "how long the old key stays good, such as 1h (default: not at all)"},
+    STATE_DIR,
+    {NULL},
+};
+
+const struct cli_command cli_keys_create = {
+    .name = "keys create",
+    .group = CLI_PREPARE,
+    .summary = "make a key; it is shown this once",
+    .about = "The key goes to stdout alone, what is said about it to stderr.",
+    .examples = "KEY=$(rolemesh keys create laptop --roles code,ask --expires 90d)\n",
+    .common = CLI_ASKS,
+    .options = create_options,
+    .operands = {{"NAME", false, false, "a name for the key must follow", CLI_COMPLETE_NONE, NULL}},
+    .run = create_run,
+};
+
+const struct cli_command cli_keys_list = {
+    .name = "keys list",
+    .group = CLI_PREPARE,
+    .summary = "the keys with their rights and limits, revoked ones too",
+    .common = CLI_ASKS | CLI_JSON,
+    .options = plain_options,
+    .run = list_run,
+};
+
+const struct cli_command cli_keys_revoke = {
+    .name = "keys revoke",
+    .group = CLI_PREPARE,
+    .summary = "end a key; requests that run with it go on",
+    .common = CLI_ASKS,
+    .options = plain_options,
+    .operands = {{"NAME|ID", false, false, "which key? say its name or id", CLI_COMPLETE_KEY,
+                  NULL}},
+    .run = revoke_run,
+};
+
+const struct cli_command cli_keys_rotate = {
+    .name = "keys rotate",
+    .group = CLI_PREPARE,
+    .summary = "a new key with the name and rights of another, which ends",
+    .examples = "rolemesh keys rotate laptop --grace 1h\n",
+    .common = CLI_ASKS,
+    .options = rotate_options,
+    .operands = {{"NAME|ID", false, false, "which key? say its name or id", CLI_COMPLETE_KEY,
+                  NULL}},
+    .run = rotate_run,
+};

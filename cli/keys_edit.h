@@ -19,9 +19,6 @@ struct keys_ask {
     char state_dir[RM_STATE_DIR_MAX];
 };
 
-/* `rolemesh keys` but for --config; argv[1] is the verb. Returns the exit code. */
-int keys_command(int argc, char **argv);
-
 /* Over the API. Returns the exit code. */
 int keys_over_api(struct keys_ask *a);
 

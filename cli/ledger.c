@@ -19,24 +19,13 @@ struct ledger_args {
     bool json;
 };
 
-static int ledger_read_args(int argc, char **argv, struct ledger_args *args)
+static int ledger_read_args(const struct cli_args *said, struct ledger_args *args)
 {
-    for (int i = 1; i < argc; i++) {
-        const char **value = strcmp(argv[i], "--role-map") == 0  ? &args->map
-                             : strcmp(argv[i], "--gateway") == 0 ? &args->gateway
-                             : strcmp(argv[i], "--node") == 0    ? &args->node
-                                                                 : NULL;
-
-        if (strcmp(argv[i], "--json") == 0)
-            args->json = true;
-        else if (value == NULL)
-            return cli_usage("ledger", "unknown argument");
-        else if (i + 1 == argc)
-            return cli_usage("ledger", "a value must follow --role-map, --gateway and --node");
-        else
-            *value = argv[++i];
-    }
-    if (args->map != NULL && args->gateway != NULL)
+    *args = (struct ledger_args){.map = cli_text(said, "role-map"),
+                                 .gateway = cli_gateway(said),
+                                 .node = cli_text(said, "node"),
+                                 .json = cli_wants_json(said)};
+    if (args->map != NULL && cli_has(said, "gateway"))
         return cli_usage("ledger", "either --role-map or --gateway");
     return CLI_OK;
 }
@@ -111,24 +100,22 @@ static int ledger_ask(const struct cli_node *node, struct node_ledger *all, char
     return 0;
 }
 
-int cli_ledger(int argc, char **argv)
+static int ledger_run(const struct cli_args *said)
 {
-    struct ledger_args args = {.map = NULL};
+    struct ledger_args args;
     struct node_ledger *all;
     struct cli_nodes nodes;
     size_t got = 0;
-    int r = ledger_read_args(argc, argv, &args);
+    int r = ledger_read_args(said, &args);
 
     if (r != CLI_OK)
         return r;
-    r = nodes_find("ledger", args.map, args.gateway != NULL ? args.gateway : NODES_GATEWAY,
-                   args.node, &nodes);
+    r = nodes_find("ledger", args.map, args.gateway, args.node, &nodes);
     if (r != CLI_OK)
         return r;
     if ((all = calloc(nodes.n, sizeof *all)) == NULL) {
         nodes_clear(&nodes);
-        fprintf(stderr, "rolemesh ledger: %s\n", rm_strerror(UV_ENOMEM));
-        return CLI_FAILED;
+        return cli_failed("ledger", "%s", rm_strerror(UV_ENOMEM));
     }
     for (size_t i = 0; i < nodes.n; i++) {
         char why[LEDGER_WHY_MAX], address[HTTP_ADDRESS_TEXT];
@@ -140,8 +127,7 @@ int cli_ledger(int argc, char **argv)
             continue;
         }
         node_ledger_clear(&all[got]);
-        fprintf(stderr, "rolemesh ledger: node '%s' (%s): %s\n", nodes.v[i].name, address, why);
-        r = CLI_FAILED;
+        r = cli_failed("ledger", "node '%s' (%s): %s", nodes.v[i].name, address, why);
     }
     if (got > 0 && (args.json ? ledger_show_json(all, got) : ledger_show_text(all, got)) < 0)
         r = CLI_FAILED;
@@ -151,3 +137,28 @@ int cli_ledger(int argc, char **argv)
     nodes_clear(&nodes);
     return r;
 }
+
+static const struct cli_option ledger_options[] = {
+    {.name = "role-map",
+     .kind = CLI_STRING,
+     .value = "FILE",
+     .complete = CLI_COMPLETE_FILE,
+     .help = "ask this map's workers, without a gateway"},
+    {.name = "node",
+     .kind = CLI_STRING,
+     .value = "NAME",
+     .complete = CLI_COMPLETE_NODE,
+     .help = "this node alone"},
+    {NULL},
+};
+
+const struct cli_command cli_ledger = {
+    .name = "ledger",
+    .group = CLI_LOOK,
+    .summary = "what the nodes forecast for models, and what they then measured",
+    .about = "One row for each model, context, number of slots, KV type and engine that was ever "
+             "loaded. The workers are asked themselves; the gateway tells only where they are.",
+    .common = CLI_ASKS | CLI_JSON,
+    .options = ledger_options,
+    .run = ledger_run,
+};

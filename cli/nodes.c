@@ -86,15 +86,15 @@ static int of_gateway(const char *command, const char *url, const char *only, st
     int r, status;
 
     if (ask_address(url, &address) < 0)
-        return cli_usage(command, "--gateway is http://HOST:PORT");
+        return cli_usage(command, "--gateway is http://HOST:PORT, not '%s'", url);
     r = ask_run(&ask, &status, &body);
     if (r < 0)
-        fprintf(stderr,
-                "rolemesh %s: %s: %s; start rolemesh-gateway, name another with --gateway URL, or "
-                "a role map with --role-map FILE\n",
-                command, url, rm_strerror(r));
+        cli_failed(command,
+                   "%s: %s; start rolemesh-gateway, name another with --gateway URL, or a role map "
+                   "with --role-map FILE",
+                   url, rm_strerror(r));
     else if (status != 200)
-        fprintf(stderr, "rolemesh %s: %s/api/v1/nodes answered %d\n", command, url, status);
+        cli_failed(command, "%s/api/v1/nodes answered %d", url, status);
     else
         of_answer(&body, only, out);
     rm_buf_clear(&body);
@@ -109,11 +109,8 @@ int nodes_find(const char *command, const char *map, const char *gateway, const 
     *out = (struct cli_nodes){NULL, 0};
     r = map != NULL ? of_map(command, map, only, out) : of_gateway(command, gateway, only, out);
     if (r == CLI_OK && out->n == 0) {
-        fprintf(stderr,
-                only != NULL ? "rolemesh %s: no node is called '%s'\n"
-                             : "rolemesh %s: there are no nodes%s\n",
-                command, only != NULL ? only : "");
-        r = CLI_FAILED;
+        r = only != NULL ? cli_failed(command, "no node is called '%s'", only)
+                         : cli_failed(command, "there are no nodes");
     }
     if (r != CLI_OK)
         nodes_clear(out);

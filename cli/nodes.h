@@ -12,8 +12,6 @@
 
 enum { NODES_MAX = 256, NODES_DEADLINE_MS = 10000 };
 
-#define NODES_GATEWAY "http://127.0.0.1:8080" /* where a gateway is looked for */
-
 struct cli_node {
     char name[NODE_NAME_MAX];
     struct http_address address;

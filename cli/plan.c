@@ -21,27 +21,6 @@ struct plan_args {
     bool json;
 };
 
-static int plan_read_args(int argc, char **argv, struct plan_args *args)
-{
-    for (int i = 1; i < argc; i++) {
-        const char **value = strcmp(argv[i], "--role-map") == 0 ? &args->map
-                             : strcmp(argv[i], "--nodes") == 0  ? &args->nodes
-                                                                : NULL;
-
-        if (strcmp(argv[i], "--json") == 0)
-            args->json = true;
-        else if (value == NULL)
-            return cli_usage("plan", "unknown argument");
-        else if (i + 1 == argc)
-            return cli_usage("plan", "a file must follow --role-map and --nodes");
-        else
-            *value = argv[++i];
-    }
-    if (args->map == NULL)
-        args->map = "role-map.yaml";
-    return CLI_OK;
-}
-
 /* The mistakes of a file, as `rolemesh check` tells them. */
 static int plan_complain(const struct conf_report *report, int error, bool json)
 {
@@ -49,7 +28,7 @@ static int plan_complain(const struct conf_report *report, int error, bool json)
 
     rm_buf_init(&out, PLAN_TEXT_MAX);
     if (error != RM_ERR_CONF)
-        fprintf(stderr, "rolemesh plan: %s\n", rm_strerror(error));
+        cli_failed("plan", "%s", rm_strerror(error));
     else if ((json ? conf_report_json(report, &out) : conf_report_text(report, &out)) == 0)
         fputs(out.data, json ? stdout : stderr);
     rm_buf_clear(&out);
@@ -114,15 +93,17 @@ static int plan_online(const struct plan_args *args, const struct role_map *map)
     return code;
 }
 
-int cli_plan(int argc, char **argv)
+static int plan_run(const struct cli_args *said)
 {
-    struct plan_args args = {.map = NULL};
+    struct plan_args args = {.map = cli_text(said, "role-map"),
+                             .nodes = cli_text(said, "nodes"),
+                             .json = cli_wants_json(said)};
     struct role_map *map = NULL;
     struct conf_report report;
-    int r = plan_read_args(argc, argv, &args), code;
+    int r, code;
 
-    if (r != CLI_OK)
-        return r;
+    if (args.map == NULL)
+        args.map = "role-map.yaml";
     conf_report_init(&report);
     r = role_map_load(args.map, &report, &map);
     if (r < 0) {
@@ -137,3 +118,35 @@ int cli_plan(int argc, char **argv)
     conf_report_clear(&report);
     return code;
 }
+
+static const struct cli_option plan_options[] = {
+    {.name = "role-map",
+     .kind = CLI_STRING,
+     .value = "FILE",
+     .complete = CLI_COMPLETE_FILE,
+     .help = "the map (default: role-map.yaml)"},
+    {.name = "nodes",
+     .kind = CLI_STRING,
+     .value = "FILE",
+     .complete = CLI_COMPLETE_FILE,
+     .help = "what the machines have, instead of asking their workers"},
+    {NULL},
+};
+
+const struct cli_command cli_plan = {
+    .name = "plan",
+    .group = CLI_PREPARE,
+    .summary = "which role would go where, before anything is loaded",
+    .about =
+        "The map's workers are asked what they have and what each role would take there; with "
+        "--nodes a file says so instead and nobody is asked. Nothing is changed anywhere. An "
+        "impossible map names the smallest set of roles that cannot stand together, and by how "
+        "many bytes.\n\n"
+        "Exit codes: 0 every pinned and resident role has a host; 1 one has none, or no worker "
+        "answers; 2 wrong use, or a file with mistakes.",
+    .examples = "rolemesh plan --role-map role-map.yaml\n"
+                "rolemesh plan --role-map map.yaml --nodes machines.yaml --json\n",
+    .common = CLI_JSON,
+    .options = plan_options,
+    .run = plan_run,
+};

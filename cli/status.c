@@ -130,33 +130,31 @@ static int status_print(const struct status *s, bool json)
     return r;
 }
 
-int cli_status(int argc, char **argv)
+static int status_run(const struct cli_args *args)
 {
     struct status s = {.at = 0};
     struct http_address address;
-    const char *gateway = "http://127.0.0.1:8080";
-    bool json = false;
+    const char *gateway = cli_gateway(args);
     int r;
 
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--json") == 0)
-            json = true;
-        else if (strcmp(argv[i], "--gateway") == 0 && i + 1 < argc)
-            gateway = argv[++i];
-        else
-            return cli_usage("status", "unknown argument");
     if (ask_address(gateway, &address) < 0)
-        return cli_usage("status", "--gateway is http://HOST:PORT");
+        return cli_usage("status", "--gateway is http://HOST:PORT, not '%s'", gateway);
     r = status_ask(&s, &address);
     if (r < 0)
-        fprintf(
-            stderr,
-            "rolemesh status: %s: %s; start rolemesh-gateway, or name another with --gateway URL\n",
-            gateway, rm_strerror(r));
+        cli_failed("status", "%s: %s; start rolemesh-gateway, or name another with --gateway URL",
+                   gateway, rm_strerror(r));
     else if (s.http != 200)
         fprintf(stderr, "rolemesh status: %s%s answered %d\n", gateway, paths[s.at], s.http);
-    r = r < 0 || s.http != 200 ? CLI_FAILED : status_print(&s, json);
+    r = r < 0 || s.http != 200 ? CLI_FAILED : status_print(&s, cli_wants_json(args));
     for (size_t i = 0; i < RM_COUNT(paths); i++)
         rm_buf_clear(&s.body[i]);
     return r;
 }
+
+const struct cli_command cli_status = {
+    .name = "status",
+    .group = CLI_LOOK,
+    .summary = "nodes and roles as a gateway sees them",
+    .common = CLI_ASKS | CLI_JSON,
+    .run = status_run,
+};

@@ -2,13 +2,16 @@
 /* cli/version.c - `rolemesh version`. */
 #include "cli/cli.h"
 
-#include <stdio.h>
-
-int cli_version(int argc, char **argv)
+static int version_run(const struct cli_args *args)
 {
-    (void)argv;
-    if (argc > 1)
-        return cli_usage("version", "it takes no arguments");
+    (void)args;
     puts("rolemesh " RM_VERSION);
     return CLI_OK;
 }
+
+const struct cli_command cli_version = {
+    .name = "version",
+    .group = CLI_OTHER,
+    .summary = "which rolemesh this is",
+    .run = version_run,
+};

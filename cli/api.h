@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* cli/api.h - a gateway's ops API (proto/openapi.yaml) for subcommands: asked, checked for its
+ * status, and told in one line when it did not work. Needs CLI_ASKS in the command's row. One
+ * thread. */
+#ifndef RM_CLI_API_H
+#define RM_CLI_API_H
+
+#include <jansson.h>
+
+#include "cli/ask.h"
+#include "cli/cli.h"
+
+enum { API_DEADLINE_MS = 10000, API_TARGET_MAX = 2048, API_PAGES_MAX = 200 };
+
+struct api {
+    const char *command; /* for complaints */
+    const char *url;     /* as it was said */
+    struct http_address address;
+    uint32_t deadline_ms; /* for each question */
+    bool quiet;           /* complain about nothing */
+};
+
+/* Where --gateway, ROLEMESH_GATEWAY or the default says. Returns CLI_OK or, after saying why,
+ * CLI_BAD. */
+RM_MUST_USE int api_open(const struct cli_args *args, struct api *out);
+
+/* One question; body: JSON to send, p NULL: none. *out: the object of a 2xx, to be json_decref'ed;
+ * else NULL after saying why. Returns CLI_OK; CLI_BAD for 400 (what was asked for cannot be);
+ * CLI_FAILED. */
+RM_MUST_USE int api_ask(const struct api *api, const char *method, const char *target,
+                        struct rm_slice body, json_t **out);
+RM_MUST_USE int api_get(const struct api *api, const char *target, json_t **out);
+
+/* All pages of a list: {NAME: [...], "next": null}. target has no limit and no cursor; most: rows
+ * that are enough (0: all), then next may be a cursor. */
+RM_MUST_USE int api_list(const struct api *api, const char *target, const char *name, size_t most,
+                         json_t **out);
+
+/* Appends a path segment, or "?name=value" and from the second on "&name=value" (nothing when value
+ * is NULL), with what may not stand there escaped. What does not fit is left out whole. */
+void api_segment(char target[API_TARGET_MAX], const char *text);
+void api_query(char target[API_TARGET_MAX], const char *name, const char *value);
+
+/* As the API said it, indented; compact: in one line. */
+void api_print(const json_t *json, FILE *to, bool compact);
+
+/* Members for people: text through ask_shown ("-" when null or absent); numbers 0 when absent. */
+const char *api_text(const json_t *object, const char *key, char out[ASK_TEXT_MAX]);
+uint64_t api_u64(const json_t *object, const char *key);
+double api_real(const json_t *object, const char *key);
+bool api_true(const json_t *object, const char *key);
+bool api_null(const json_t *object, const char *key); /* null or absent */
+
+#endif
