@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* cli/grid.h - a table on a terminal: columns as wide as their widest cell, in terminal cells, cut
+ * to the terminal's width. Whatever a cell is given is made fit for a terminal (ask.h); a cell is
+ * one line. Cells are added row by row; -o wide shows the wide columns too. One thread. */
+#ifndef RM_CLI_GRID_H
+#define RM_CLI_GRID_H
+
+#include "cli/term.h"
+#include "proto/base/buf.h"
+
+enum { GRID_COLUMNS_MAX = 24, GRID_CELL_MAX = 1024 };
+
+struct grid_column {
+    const char *title;
+    bool right;    /* numbers */
+    bool wide;     /* with -o wide only */
+    unsigned most; /* cells, without -o wide; 0: any */
+};
+
+struct grid_cell {
+    size_t at; /* in text */
+    enum term_color color;
+};
+
+struct grid {
+    const struct grid_column *columns; /* borrowed */
+    size_t n_columns;
+    struct grid_cell *cells; /* owned; n of them */
+    size_t n;
+    struct rm_buf text;
+    int err; /* the first: grid_print tells */
+};
+
+void grid_init(struct grid *g, const struct grid_column *columns, size_t n_columns);
+void grid_clear(struct grid *g);
+
+/* The next cell; the whole text is cleaned and cut to GRID_CELL_MAX. An empty one shows "-". */
+void grid_add(struct grid *g, enum term_color color, const char *fmt, ...) RM_PRINTF(3, 4);
+
+/* Prints titles and rows. Returns 0 or the first error since grid_init. */
+RM_MUST_USE int grid_print(const struct grid *g, const struct term *t, bool wide);
+
+#endif
