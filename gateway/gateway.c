@@ -50,9 +50,16 @@ static int source_nodes(void *arg, struct rm_buf *out)
     return route_write_nodes(((struct gateway *)arg)->route, out);
 }
 
+static void role_figures(void *arg, const char *role, struct rm_jw *w)
+{
+    front_put_role(((struct gateway *)arg)->front, role, w);
+}
+
 static int source_roles(void *arg, struct rm_buf *out)
 {
-    return route_write_roles(((struct gateway *)arg)->route, out);
+    const struct gateway *g = arg;
+
+    return route_write_roles(g->route, role_figures, arg, out);
 }
 
 static int source_hosts(void *arg, struct rm_buf *out)

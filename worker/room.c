@@ -163,12 +163,25 @@ void room_ask_devices(struct worker *w)
 
 /* ---- facts ---- */
 
+/* What engines hold beside what others do. */
+static uint64_t room_others(const struct worker *w)
+{
+    struct account_use ours = {0};
+
+    for (uint32_t i = 0; i < w->n_hosts; i++)
+        host_add_use(w->hosts[i], &ours);
+    return account_others(&w->memory, &ours);
+}
+
 static void room_take_facts(struct worker *w)
 {
     struct account_rules rules = {.reserve = w->opt.reserve_bytes, .devices = &w->devices};
     struct room *room = &w->room;
 
     account_make(&room->facts, &rules, &w->memory);
+    w->memory.others = room_others(w);
+    busy_note(&room->processors, room->facts.has_cpu ? &room->facts.cpu : NULL,
+              facts_gpu_percent(&room->facts));
     room->reading =
         (struct guard_reading){.available = w->memory.available,
                                .system = account_system(&room->facts),

@@ -21,6 +21,7 @@ struct run {
     struct http_req *q;
     struct relay *relay; /* NULL: over */
     bool events;         /* the answer is a stream of events */
+    bool answering;      /* its first part has come */
     struct engine_traffic traffic;
     uint32_t tail_n;
     char tail[TAIL_MAX]; /* the answer's last bytes: there stands `usage` */
@@ -38,8 +39,10 @@ static void run_count_events(struct run *r, const char *bytes, size_t n)
         bool last =
             (size_t)(end - at) >= sizeof(done) - 1 && memcmp(at, done, sizeof(done) - 1) == 0;
 
-        if (starts && !last)
+        if (starts && !last) {
             r->traffic.events++;
+            r->host_run.engine->answered_events++;
+        }
         p = at + sizeof(mark) - 1;
     }
 }
@@ -105,6 +108,10 @@ static int run_filter(struct relay *relay, const char *bytes, size_t n)
     struct run *r = relay_arg(relay);
 
     r->traffic.last_us = rm_now_us();
+    if (!r->answering) {
+        r->answering = true;
+        r->host_run.engine->answering++;
+    }
     if (r->events) {
         if (r->traffic.events == 0)
             r->traffic.first_us = r->traffic.last_us;
@@ -197,6 +204,10 @@ static void run_on_done(struct http_req *q)
     run_stop_relay(r);
     if (!r->host_run.engine->counts_itself)
         run_read_usage(r);
+    if (r->answering) {
+        r->host_run.engine->answering--;
+        r->host_run.engine->answered_events -= r->traffic.events;
+    }
     host_run_end(&r->host_run, &r->traffic);
     free(r);
 }

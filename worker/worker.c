@@ -49,6 +49,8 @@ static int worker_fill_state(struct worker *w, struct node_state *s)
         .epoch = w->epoch,
         .uptime_ms = rm_now_ms() - w->start_ms,
         .draining = w->draining,
+        .cpu_percent = busy_cpu_percent(&w->room.processors),
+        .gpu_percent = busy_gpu_percent(&w->room.processors),
         .memory = w->memory,
         .devices = w->devices,
         .n_hosts = w->n_hosts,

@@ -33,6 +33,7 @@ struct room {
     struct guard_reading reading;       /* the last one it got */
     uint64_t refused, drained, stopped; /* steps it took */
     uv_work_t work;
+    struct busy processors;
     bool busy;
     int err, sys_root;
     struct nvml *nvml; /* the thread pool's while busy; NULL: there is none */

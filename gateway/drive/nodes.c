@@ -88,6 +88,12 @@ static void mind_epoch(struct drive_node *n, bool first)
             RM_S("node", n->name), RM_U("epoch", d->epoch));
 }
 
+static void tell_line(const struct drive_node *n)
+{
+    route_node_line(n->drive->route, n->name, mesh_path_name(link_path(n->link)),
+                    link_rtt_ms(n->link));
+}
+
 static void on_state(struct link *l, const struct node_state *state)
 {
     struct drive_node *n = link_arg(l);
@@ -107,6 +113,7 @@ static void on_state(struct link *l, const struct node_state *state)
     n->has_state = true;
     n->heard_ms = rm_now_ms();
     route_node_state(n->drive->route, n->name, state);
+    tell_line(n);
     follow_loads(n, node_index(n), n->heard_ms);
     mind_epoch(n, first);
     if (changed)
@@ -118,6 +125,7 @@ static void on_lost(struct link *l, int err)
     struct drive_node *n = link_arg(l);
 
     route_node_lost(n->drive->route, n->name, err);
+    tell_line(n);
 }
 
 static const struct link_ops ops = {.on_state = on_state, .on_lost = on_lost};

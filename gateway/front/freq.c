@@ -118,8 +118,13 @@ static void freq_count(struct freq *r)
         m->cached_tokens += r->usage.cached_tokens;
         m->completion_tokens += r->usage.completion_tokens;
         metrics_observe(&m->duration, seconds);
-        if (r->first_ms > 0)
+        if (r->first_ms > 0) {
             metrics_observe(&m->first_token, (double)(r->first_ms - r->start_ms) / 1e3);
+            spread_note(&m->ttft_ms, (double)(r->first_ms - r->start_ms), r->first_ms);
+        }
+        if (r->ask.stream && r->first_ms > 0)
+            metrics_note_decode(m, r->usage.completion_tokens, r->last_ms - r->first_ms,
+                                r->last_ms);
     }
     rm_debug("front", "request is over", RM_S("id", r->id), RM_S("dialect", r->dialect->name),
              RM_S("role", r->role != NULL ? r->role->name : ""), RM_S("node", r->node),

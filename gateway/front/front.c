@@ -174,6 +174,11 @@ int front_write_metrics(const struct front *f, struct rm_buf *out)
     return metrics_write(&f->metrics, f->active, f->held_bytes, out);
 }
 
+void front_put_role(const struct front *f, const char *role, struct rm_jw *w)
+{
+    metrics_put_role(&f->metrics, role, w);
+}
+
 /* ---- requests for the ops API ---- */
 
 int front_write_requests(const struct front *f, struct rm_buf *out)

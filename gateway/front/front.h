@@ -83,6 +83,11 @@ int front_decisions_write(const void *copy, struct rm_buf *out);
  * RM_ERR_STATE: it is over. */
 int front_cancel(struct front *f, const char *id);
 
+/* Puts what is known of a role's requests since the start into the object that is open in w
+ * (proto/openapi.yaml: Role, members requests to cached_share). */
+struct rm_jw;
+void front_put_role(const struct front *f, const char *role, struct rm_jw *w);
+
 /* What runs now; and OpenMetrics families (without # EOF). Returns as rm_buf_put. */
 uint32_t front_active(const struct front *f);
 int front_write_metrics(const struct front *f, struct rm_buf *out);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/json_write.h"
+
 static const double bounds[METRICS_BUCKETS] = {0.05, 0.1, 0.25, 0.5, 1,   2.5,
                                                5,    10,  30,   60,  300, 1200};
 
@@ -53,6 +55,53 @@ void metrics_observe(struct metrics_histogram *h, double seconds)
     h->bucket[i]++;
     h->count++;
     h->sum += seconds;
+}
+
+void metrics_note_decode(struct metrics_role *r, uint64_t tokens, uint64_t took_ms, uint64_t now_ms)
+{
+    if (tokens >= METRICS_DECODE_TOKENS && took_ms >= METRICS_DECODE_MS)
+        spread_note(&r->decode_tps, (double)(tokens - 1) * 1000 / (double)took_ms, now_ms);
+}
+
+static void put_spread(struct rm_jw *w, const char *name, const struct spread *s)
+{
+    struct spread_figures f;
+
+    if (!spread_read(s, &f)) {
+        rm_jw_null(w, name);
+        return;
+    }
+    rm_jw_obj(w, name);
+    rm_jw_dbl(w, "p50", f.p50);
+    rm_jw_dbl(w, "p95", f.p95);
+    rm_jw_dbl(w, "p99", f.p99);
+    rm_jw_end(w);
+}
+
+void metrics_put_role(const struct front_metrics *m, const char *role, struct rm_jw *w)
+{
+    static const struct metrics_role none;
+    const struct metrics_role *r = &none;
+    uint64_t requests = 0;
+
+    for (uint32_t i = 0; i < m->n; i++)
+        if (strcmp(m->role[i].name, role) == 0)
+            r = &m->role[i];
+    for (int o = 0; o < METRICS_OUTCOME_COUNT; o++)
+        requests += r->outcome[o];
+    rm_jw_u64(w, "requests", requests);
+    rm_jw_u64(w, "errors",
+              r->outcome[OUTCOME_REFUSED] + r->outcome[OUTCOME_FAILED] +
+                  r->outcome[OUTCOME_BROKEN]);
+    put_spread(w, "ttft_ms", &r->ttft_ms);
+    put_spread(w, "decode_tps", &r->decode_tps);
+    if (r->prompt_tokens > 0)
+        rm_jw_dbl(w, "cached_share",
+                  r->cached_tokens >= r->prompt_tokens
+                      ? 1
+                      : (double)r->cached_tokens / (double)r->prompt_tokens);
+    else
+        rm_jw_null(w, "cached_share");
 }
 
 static void write_outcomes(const struct front_metrics *m, struct rm_buf *out)

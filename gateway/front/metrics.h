@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "gateway/front/spread.h"
 #include "gateway/route/route.h"
 #include "proto/base/buf.h"
 
@@ -40,6 +41,7 @@ struct metrics_role {
     uint64_t outcome[METRICS_OUTCOME_COUNT];
     uint64_t prompt_tokens, cached_tokens, completion_tokens;
     struct metrics_histogram first_token, duration, queued;
+    struct spread ttft_ms, decode_tps; /* the last ones; decode: of streams */
 };
 
 struct front_metrics {
@@ -53,6 +55,17 @@ void metrics_clear(struct front_metrics *m);
 /* The counters of a role (NULL: without one); never NULL but when there is no memory at all. The
  * 65th name and later ones share the last row, METRICS_OTHER. */
 struct metrics_role *metrics_of(struct front_metrics *m, const char *role);
+
+/* Puts the members `requests` to `cached_share` of a role (proto/openapi.yaml: Role) into the
+ * object that is open in w. A role without a row of its own has had no request that is over. */
+struct rm_jw;
+void metrics_put_role(const struct front_metrics *m, const char *role, struct rm_jw *w);
+
+/* A stream of that many tokens took so long from its first to its last part: too few of them, or
+ * too short a time, tell nothing. */
+enum { METRICS_DECODE_TOKENS = 8, METRICS_DECODE_MS = 20 };
+void metrics_note_decode(struct metrics_role *r, uint64_t tokens, uint64_t took_ms,
+                         uint64_t now_ms);
 
 void metrics_observe(struct metrics_histogram *h, double seconds);
 int metrics_write(const struct front_metrics *m, uint32_t active, uint64_t held_bytes,

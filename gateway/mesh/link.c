@@ -6,10 +6,13 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/http/sse.h"
 
-enum { CALL_MS = 60000, CONNECT_MS = 2000 };
+enum { CALL_MS = 60000, CONNECT_MS = 2000, PROBE_SOON_MS = 50 };
+
+static const double RTT_WEIGHT = 0.125;
 
 struct link_request {
     struct link *link;
@@ -29,9 +32,13 @@ struct link {
     struct http_client *control, *run;
     struct http_call *watch; /* NULL between two attempts */
     struct sse_reader events;
-    uv_timer_t retry;
-    int watch_err; /* why the watch ended; 0 while it runs */
-    int holds;     /* the timer, the watch and each request; the last one frees */
+    uv_timer_t retry, probe_timer;
+    struct http_call *probe; /* NULL: none is under way */
+    uint64_t probe_us;       /* when it was sent */
+    bool probe_counts;       /* the last one was measured */
+    double rtt_ms;           /* < 0: not measured */
+    int watch_err;           /* why the watch ended; 0 while it runs */
+    int holds; /* the timers, the watch, the probe and each request; the last one frees */
     bool up, closing, told_bad;
     TAILQ_HEAD(, link_request) requests;
 };
@@ -44,6 +51,56 @@ static void link_release(struct link *l)
         return;
     sse_reader_clear(&l->events);
     free(l);
+}
+
+/* ---- the round trip ---- */
+
+static void link_on_probe_timer(uv_timer_t *timer);
+
+static void probe_on_head(struct http_call *k, const struct http_head *head)
+{
+    struct link *l = http_call_arg(k);
+    double ms = (double)(rm_now_us() - l->probe_us) / 1000;
+
+    (void)head;
+    if (!l->up ||
+        !http_call_was_kept(k)) /* a connection's opening is no round trip of a question */
+        return;
+    l->rtt_ms = l->rtt_ms < 0 ? ms : l->rtt_ms + RTT_WEIGHT * (ms - l->rtt_ms);
+    l->probe_counts = true;
+}
+
+static void probe_on_done(struct http_call *k)
+{
+    struct link *l = http_call_arg(k);
+
+    l->probe = NULL;
+    if (!l->closing && l->up)
+        uv_timer_start(&l->probe_timer, link_on_probe_timer,
+                       l->probe_counts || l->rtt_ms >= 0 ? LINK_PROBE_MS : PROBE_SOON_MS, 0);
+    link_release(l);
+}
+
+/* The first one after a while opens a connection: another follows at once. */
+static void link_probe(struct link *l)
+{
+    static const struct http_call_ops ops = {.on_head = probe_on_head, .on_done = probe_on_done};
+    const struct http_call_spec spec = {
+        .method = "GET", .target = RM_LIT("/healthz"), .head_ms = LINK_SILENCE_MS};
+
+    if (l->probe != NULL || !l->up)
+        return;
+    l->probe_counts = false;
+    l->probe_us = rm_now_us();
+    if (http_call_start(l->control, &spec, &ops, l, &l->probe) == 0)
+        l->holds++;
+    else
+        l->probe = NULL;
+}
+
+static void link_on_probe_timer(uv_timer_t *timer)
+{
+    link_probe(timer->data);
 }
 
 /* ---- the watch stream ---- */
@@ -70,6 +127,8 @@ static int link_on_event(void *arg, const struct sse_event *e)
                 RM_S("worker", state.node));
         l->told_bad = true;
     }
+    if (!l->up)
+        uv_timer_start(&l->probe_timer, link_on_probe_timer, 0, 0);
     l->up = true;
     l->ops->on_state(l, &state);
     node_state_clear(&state);
@@ -110,6 +169,8 @@ static void link_on_retry(uv_timer_t *timer)
 static void link_lost(struct link *l, int err)
 {
     l->up = false;
+    l->rtt_ms = -1;
+    uv_timer_stop(&l->probe_timer);
     uv_timer_start(&l->retry, link_on_retry, LINK_RETRY_MS, 0);
     l->ops->on_lost(l, err);
 }
@@ -253,8 +314,10 @@ int link_open(uv_loop_t *loop, const char *name, const struct http_address *addr
         return r;
     }
     uv_timer_init(loop, &l->retry);
-    l->retry.data = l;
-    l->holds = 1;
+    uv_timer_init(loop, &l->probe_timer);
+    l->retry.data = l->probe_timer.data = l;
+    l->holds = 2;
+    l->rtt_ms = -1;
     uv_timer_start(&l->retry, link_on_retry, 0, 0);
     *out = l;
     return 0;
@@ -274,11 +337,14 @@ void link_close(struct link *l)
     l->closing = true;
     if (l->watch != NULL)
         http_call_abort(l->watch);
+    if (l->probe != NULL)
+        http_call_abort(l->probe);
     TAILQ_FOREACH(q, &l->requests, entry)
     http_call_abort(q->call);
     http_client_close(l->control);
     http_client_close(l->run);
     uv_close((uv_handle_t *)&l->retry, link_on_timer_closed);
+    uv_close((uv_handle_t *)&l->probe_timer, link_on_timer_closed);
 }
 
 void *link_arg(const struct link *l)
@@ -294,4 +360,16 @@ struct http_client *link_run_client(const struct link *l)
 bool link_is_up(const struct link *l)
 {
     return l->up;
+}
+
+enum mesh_path link_path(const struct link *l)
+{
+    const struct sockaddr *peer = http_client_peer(l->control);
+
+    return peer != NULL ? mesh_path_of(peer) : PATH_UNKNOWN;
+}
+
+double link_rtt_ms(const struct link *l)
+{
+    return l->rtt_ms;
 }

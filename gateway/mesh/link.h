@@ -10,6 +10,7 @@
 
 #include <uv.h>
 
+#include "gateway/mesh/path.h"
 #include "proto/http/client.h"
 #include "proto/node/desired.h"
 #include "proto/node/state.h"
@@ -19,6 +20,7 @@ struct link;
 enum {
     LINK_SILENCE_MS = 5000, /* a watch stream that says nothing for so long is given up (the worker
                                speaks every second) */
+    LINK_PROBE_MS = 2000,   /* between two measurements of the round trip */
     LINK_RETRY_MS = 500,    /* pause between two attempts to connect */
     LINK_ANSWER_MAX = 1024 * 1024
 };
@@ -39,6 +41,14 @@ void link_close(struct link *l);
 void *link_arg(const struct link *l);
 struct http_client *link_run_client(const struct link *l);
 bool link_is_up(const struct link *l); /* a state has come over the present stream */
+
+/* How the worker is reached; PATH_UNKNOWN before the first connection. */
+enum mesh_path link_path(const struct link *l);
+
+/* Round trip in milliseconds of GET /healthz, which a worker answers from its loop, over a
+ * connection that stands: smoothed as RFC 6298 smooths it (an eighth of each new one). < 0: not
+ * measured since the stream was up. */
+double link_rtt_ms(const struct link *l);
 
 /* The outcome of a call: err 0 and the HTTP status with the body (at most LINK_ANSWER_MAX,
  * borrowed), or err < 0. */

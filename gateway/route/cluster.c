@@ -83,6 +83,7 @@ static struct cluster_node *node_add(struct cluster *c, const char *name, uint64
         return NULL;
     snprintf(n->name, sizeof n->name, "%s", name);
     health_init(&n->health, HEALTH_DOWN, now_ms);
+    n->rtt_ms = -1;
     TAILQ_INSERT_TAIL(&c->nodes, n, link);
     return n;
 }
@@ -141,6 +142,28 @@ static void host_facts(struct cluster_host *h, const struct node_host *facts, ui
     h->facts = *f;
 }
 
+/* By how much a counter of an engine rose; one that is new began at 0. */
+static uint64_t risen(uint64_t before, uint64_t now, bool new_engine)
+{
+    return new_engine ? now : now > before ? now - before : 0;
+}
+
+/* Adds to the node's totals what a host did since the state before this one: by what it tells, so
+ * hosts of roles that the map lacks count as well. */
+static void node_count(struct cluster_node *n, const struct node_state *before, bool new_boot,
+                       uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < n->state.n_hosts; i++) {
+        const struct node_host *h = &n->state.hosts[i], *old = node_state_find(before, h->role);
+        bool new_engine = new_boot || old == NULL || old->pid != h->pid;
+
+        n->rate.in += risen(new_engine ? 0 : old->read_tokens, h->read_tokens, new_engine);
+        n->rate.out +=
+            risen(new_engine ? 0 : old->generated_tokens, h->generated_tokens, new_engine);
+    }
+    rate_note(&n->rate, now_ms);
+}
+
 /* Brings the hosts of one role on a node up to date with the node's state. */
 static int role_facts(struct cluster_role *r, struct cluster_node *n, bool new_boot,
                       uint64_t now_ms)
@@ -165,6 +188,8 @@ int cluster_node_state(struct cluster *c, struct cluster_node *n, const struct n
 {
     bool new_boot = !n->has_state || strcmp(n->state.boot_id, state->boot_id) != 0;
     struct node_host *hosts = NULL;
+    struct node_state before = n->state;
+    bool first = !n->has_state;
     struct cluster_role *r;
     int err = 0;
 
@@ -173,10 +198,14 @@ int cluster_node_state(struct cluster *c, struct cluster_node *n, const struct n
             return UV_ENOMEM;
         memcpy(hosts, state->hosts, state->n_hosts * sizeof *hosts);
     }
-    node_state_clear(&n->state);
     n->state = *state;
     n->state.hosts = hosts;
     n->has_state = true;
+    if (first) /* what was done before we came is not of the last seconds */
+        rate_note(&n->rate, now_ms);
+    else
+        node_count(n, &before, new_boot, now_ms);
+    node_state_clear(&before);
     TAILQ_FOREACH(r, &c->roles, link)
     if (err == 0)
         err = role_facts(r, n, new_boot, now_ms);

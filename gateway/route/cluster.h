@@ -10,6 +10,7 @@
 
 #include "gateway/route/decision.h"
 #include "gateway/route/health.h"
+#include "gateway/route/rate.h"
 #include "gateway/route/route.h"
 #include "gateway/route/score.h"
 
@@ -21,7 +22,10 @@ struct cluster_node {
     struct node_state state;    /* the last one heard */
     bool has_state, gone;       /* gone: left the map; freed when nothing is in flight */
     struct health health;
-    int last_err; /* why the link broke last; 0: it has not */
+    int last_err;     /* why the link broke last; 0: it has not */
+    const char *path; /* how it is reached; NULL: unknown */
+    double rtt_ms;    /* < 0: not measured */
+    struct rate rate; /* tokens that its hosts read and wrote since its first state */
     TAILQ_ENTRY(cluster_node) link;
 };
 

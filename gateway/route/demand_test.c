@@ -452,7 +452,7 @@ static void roles_are_told_with_their_loads(void **state)
     struct rm_buf out;
 
     rm_buf_init(&out, 1 << 20);
-    assert_int_equal(route_write_roles(g->route, &out), 0);
+    assert_int_equal(route_write_roles(g->route, NULL, NULL, &out), 0);
     assert_null(strstr(out.data, "\"loading\":{"));
     assert_non_null(strstr(out.data, "\"idle_ms\":null"));
     note(g, ROUTE_NOTE_LOADING, "a", 9000, NULL);
@@ -460,7 +460,7 @@ static void roles_are_told_with_their_loads(void **state)
     rig_ask(g, &q[0], "think");
     rig_pass_ms(g, 1500);
     out.len = 0;
-    assert_int_equal(route_write_roles(g->route, &out), 0);
+    assert_int_equal(route_write_roles(g->route, NULL, NULL, &out), 0);
     assert_non_null(strstr(out.data, "\"waiting\":1,\"oldest_ms\":1500,\"in_flight\":0,"));
     assert_non_null(strstr(out.data, "\"loading\":{\"node\":\"a\",\"state\":\"loading\","
                                      "\"progress\":0.25,\"eta_ms\":7500,\"stalled\":false}"));
@@ -475,7 +475,7 @@ static void roles_are_told_with_their_loads(void **state)
     rig_ask(g, &q[1], "think");
     rig_pass_ms(g, 500);
     out.len = 0;
-    assert_int_equal(route_write_roles(g->route, &out), 0);
+    assert_int_equal(route_write_roles(g->route, NULL, NULL, &out), 0);
     assert_non_null(strstr(out.data, "\"usable\":false,\"drift\":false,\"closed\":true"));
     assert_non_null(strstr(out.data, "\"waiting\":1,\"oldest_ms\":500,\"in_flight\":1,"));
     rm_buf_clear(&out);

@@ -2,6 +2,7 @@
 /* gateway/route/report.c - what the route knows, as JSON for /api/v1 and as OpenMetrics for
  * /metrics. Reads only. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "gateway/route/coming.h"
@@ -23,6 +24,26 @@ static void write_error(struct rm_jw *w, const struct node_error *e)
     rm_jw_end(w);
 }
 
+static void put_slots(struct rm_jw *w, const struct node_host *f)
+{
+    rm_jw_arr(w, "slots");
+    for (size_t i = 0; i < NODE_SLOTS_MAX && f->slots[i] != SLOT_NONE; i++)
+        rm_jw_str(w, NULL, node_slot_name((enum node_slot)f->slots[i]));
+    rm_jw_end(w);
+}
+
+/* Less what has passed since the worker said it. */
+static void put_eta(struct rm_jw *w, const struct cluster_host *h)
+{
+    uint64_t now = rm_now_ms(), heard = h->node->health.last_good_ms;
+    uint64_t since = now > heard ? now - heard : 0;
+
+    if (h->facts.eta_ms == 0)
+        rm_jw_null(w, "eta_ms");
+    else
+        rm_jw_u64(w, "eta_ms", h->facts.eta_ms > since ? h->facts.eta_ms - since : 0);
+}
+
 static void write_host(struct rm_jw *w, const struct cluster_host *h)
 {
     const struct node_host *f = &h->facts;
@@ -35,6 +56,7 @@ static void write_host(struct rm_jw *w, const struct cluster_host *h)
     rm_jw_str(w, "engine", f->engine);
     rm_jw_str(w, "state", node_host_state_name(f->state));
     rm_jw_dbl(w, "progress", f->progress);
+    put_eta(w, h);
     rm_jw_bool(w, "usable", cluster_host_usable(h));
     rm_jw_bool(w, "drift", cluster_host_drifts(h));
     rm_jw_bool(w, "closed", h->closed);
@@ -42,9 +64,16 @@ static void write_host(struct rm_jw *w, const struct cluster_host *h)
     rm_jw_i64(w, "pid", f->pid);
     rm_jw_u64(w, "rss_bytes", f->rss_bytes);
     rm_jw_u64(w, "forecast_bytes", f->forecast_bytes);
+    rm_jw_u64(w, "weights_bytes", f->weights_bytes);
+    rm_jw_u64(w, "kv_bytes", f->kv_bytes);
+    rm_jw_u64(w, "kv_used_bytes", f->kv_used_bytes);
+    rm_jw_u64(w, "compute_bytes", f->compute_bytes);
+    rm_jw_u64(w, "other_bytes", f->other_bytes);
+    rm_jw_u64(w, "measured_bytes", f->measured_bytes);
     rm_jw_u64(w, "context", f->context);
     rm_jw_u64(w, "slots_total", f->slots_total);
     rm_jw_u64(w, "slots_busy", f->slots_busy);
+    put_slots(w, f);
     rm_jw_u64(w, "in_flight", h->in_flight);
     rm_jw_u64(w, "queue", f->queue);
     rm_jw_dbl(w, "prefill_tps", f->prefill_tps);
@@ -54,6 +83,7 @@ static void write_host(struct rm_jw *w, const struct cluster_host *h)
     rm_jw_u64(w, "prompt_tokens", f->prompt_tokens);
     rm_jw_u64(w, "cached_tokens", f->cached_tokens);
     rm_jw_u64(w, "generated_tokens", f->generated_tokens);
+    rm_jw_u64(w, "read_tokens", f->read_tokens);
     rm_jw_u64(w, "restarts", f->restarts);
     rm_jw_u64(w, "retry_ms", f->retry_ms);
     rm_jw_str(w, "notice", f->notice);
@@ -80,8 +110,17 @@ static void write_memory(struct rm_jw *w, const struct node_memory *m)
     rm_jw_u64(w, "reserve", m->reserve);
     rm_jw_u64(w, "budget", m->budget);
     rm_jw_u64(w, "committed", m->committed);
+    rm_jw_u64(w, "others", m->others);
     rm_jw_bool(w, "refusing", m->refusing);
     rm_jw_end(w);
+}
+
+static void put_known(struct rm_jw *w, const char *name, double v)
+{
+    if (v < 0)
+        rm_jw_null(w, name);
+    else
+        rm_jw_dbl(w, name, v);
 }
 
 static void write_node(struct rm_jw *w, const struct route *r, const struct cluster_node *n)
@@ -90,11 +129,14 @@ static void write_node(struct rm_jw *w, const struct route *r, const struct clus
     const struct cluster_role *role;
     const struct cluster_host *h;
     uint64_t now = rm_now_ms();
+    double in_per_s, out_per_s;
 
     rm_jw_obj(w, NULL);
     rm_jw_str(w, "name", n->name);
     rm_jw_str(w, "host", conf != NULL ? conf->address.host : NULL);
     rm_jw_u64(w, "port", conf != NULL ? conf->address.port : 0);
+    rm_jw_str(w, "path", n->path);
+    put_known(w, "rtt_ms", n->rtt_ms);
     rm_jw_str(w, "health", health_state_name(n->health.state));
     rm_jw_str(w, "last_error", n->last_err != 0 ? rm_strerror(n->last_err) : NULL);
     rm_jw_bool(w, "seen", n->has_state);
@@ -104,6 +146,11 @@ static void write_node(struct rm_jw *w, const struct route *r, const struct clus
     rm_jw_str(w, "version", n->state.version);
     rm_jw_u64(w, "uptime_ms", n->state.uptime_ms);
     rm_jw_bool(w, "draining", n->state.draining);
+    put_known(w, "cpu_percent", n->has_state ? n->state.cpu_percent : -1);
+    put_known(w, "gpu_percent", n->has_state ? n->state.gpu_percent : -1);
+    rate_read(&n->rate, now, &in_per_s, &out_per_s);
+    rm_jw_dbl(w, "tokens_in_per_s", in_per_s);
+    rm_jw_dbl(w, "tokens_out_per_s", out_per_s);
     write_memory(w, &n->state.memory);
     rm_jw_arr(w, "hosts");
     TAILQ_FOREACH(role, &r->cluster.roles, link)
@@ -154,6 +201,18 @@ int route_write_nodes(const struct route *r, struct rm_buf *out)
     return rm_jw_done(&w);
 }
 
+static void put_urls(struct rm_jw *w, const struct map_role *conf)
+{
+    char url[NODE_NAME_MAX + 8];
+
+    rm_jw_arr(w, "urls");
+    for (size_t i = 0; i < conf->modes.n; i++) {
+        snprintf(url, sizeof url, "/%s/v1", conf->modes.item[i]);
+        rm_jw_str(w, NULL, url);
+    }
+    rm_jw_end(w);
+}
+
 /* What is on its way, null when nothing is. */
 static void write_loading(struct rm_jw *w, const struct cluster_role *role, uint64_t now)
 {
@@ -178,7 +237,8 @@ static void write_loading(struct rm_jw *w, const struct cluster_role *role, uint
     rm_jw_end(w);
 }
 
-static void write_role(struct rm_jw *w, const struct route *r, const struct cluster_role *role)
+static void write_role(struct rm_jw *w, const struct route *r, const struct cluster_role *role,
+                       void (*figures)(void *arg, const char *role, struct rm_jw *w), void *arg)
 {
     const struct map_role *conf = role->conf;
     const struct cluster_host *h;
@@ -217,6 +277,9 @@ static void write_role(struct rm_jw *w, const struct route *r, const struct clus
         coming_why(role, now, why, sizeof why);
         rm_jw_str(w, "reason", why);
     }
+    put_urls(w, conf);
+    if (figures != NULL)
+        figures(arg, role->name, w);
     rm_jw_arr(w, "hosts");
     TAILQ_FOREACH(h, &role->hosts, link)
     if (h->facts.state != HOST_ABSENT && !h->node->gone)
@@ -225,7 +288,9 @@ static void write_role(struct rm_jw *w, const struct route *r, const struct clus
     rm_jw_end(w);
 }
 
-int route_write_roles(const struct route *r, struct rm_buf *out)
+int route_write_roles(const struct route *r,
+                      void (*figures)(void *arg, const char *role, struct rm_jw *w), void *arg,
+                      struct rm_buf *out)
 {
     struct rm_jw w = rm_jw_to(out);
     const struct cluster_role *role;
@@ -233,7 +298,7 @@ int route_write_roles(const struct route *r, struct rm_buf *out)
     rm_jw_arr(&w, NULL);
     TAILQ_FOREACH(role, &r->cluster.roles, link)
     if (role->conf != NULL)
-        write_role(&w, r, role);
+        write_role(&w, r, role, figures, arg);
     rm_jw_end(&w);
     return rm_jw_done(&w);
 }

@@ -621,6 +621,16 @@ void route_node_state(struct route *r, const char *node, const struct node_state
     route_wake(r);
 }
 
+void route_node_line(struct route *r, const char *node, const char *path, double rtt_ms)
+{
+    struct cluster_node *n = cluster_node_find(&r->cluster, node);
+
+    if (n == NULL)
+        return;
+    n->path = path;
+    n->rtt_ms = rtt_ms;
+}
+
 void route_node_lost(struct route *r, const char *node, int err)
 {
     struct cluster_node *n = cluster_node_find(&r->cluster, node);

@@ -116,6 +116,9 @@ void route_node_state(struct route *r, const char *node,
 void route_node_lost(struct route *r, const char *node,
                      int err); /* watch stream broken or silent */
 
+/* How the node is reached. path: a static word, NULL: unknown. rtt_ms: < 0: not measured. */
+void route_node_line(struct route *r, const char *node, const char *path, double rtt_ms);
+
 /* Tells every host that stands: all but absent ones. The names are borrowed for the call. */
 void route_each_host(const struct route *r,
                      void (*on_host)(void *arg, const char *role, const char *node), void *arg);
@@ -177,7 +180,13 @@ void route_role_fail(struct route *r, const char *role, int err, const char *tex
 /* For /api/v1 and /metrics: JSON members and counters of the present; see ops. */
 int route_write_nodes(const struct route *r, struct rm_buf *out); /* JSON array */
 int route_write_hosts(const struct route *r, struct rm_buf *out); /* JSON array */
-int route_write_roles(const struct route *r, struct rm_buf *out); /* JSON array */
+
+/* JSON array. figures: puts members `requests` to `cached_share` of the role whose object is open
+ * in w: they are the front's to know; NULL: they are left out. */
+struct rm_jw;
+int route_write_roles(const struct route *r,
+                      void (*figures)(void *arg, const char *role, struct rm_jw *w), void *arg,
+                      struct rm_buf *out);
 int route_write_metrics(const struct route *r,
                         struct rm_buf *out); /* OpenMetrics text, families without # EOF */
 

@@ -449,6 +449,10 @@ static void conn_on_connect(uv_connect_t *req, int status)
         hc_call_over(k, RM_ERR_HTTP_SYNTAX);
         return;
     }
+    if (n->client->address.is_unix)
+        n->client->peer.ss_family = AF_UNIX;
+    else
+        n->client->peer = n->client->addrs[k->addr_i];
     call_on_conn(k);
 }
 
@@ -819,4 +823,14 @@ void http_call_abort(struct http_call *k)
 {
     k->aborted = true;
     hc_call_over(k, UV_ECANCELED);
+}
+
+const struct sockaddr *http_client_peer(const struct http_client *c)
+{
+    return c->peer.ss_family != AF_UNSPEC ? (const struct sockaddr *)&c->peer : NULL;
+}
+
+bool http_call_was_kept(const struct http_call *k)
+{
+    return k->conn != NULL && k->conn->reused;
 }

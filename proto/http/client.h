@@ -69,6 +69,10 @@ struct http_call_spec {
     uint32_t head_ms;      /* overrides the conf's when not 0 */
 };
 
+/* The address of the connection opened last, AF_UNIX without a path for a Unix socket; NULL: none
+ * was yet. */
+const struct sockaddr *http_client_peer(const struct http_client *c);
+
 /* Starts a call; never calls back inside. ops and arg are borrowed until on_done. Returns 0,
  * UV_ENOMEM, UV_EINVAL (method, target, a field with a control byte, both kinds of body),
  * RM_ERR_TOO_BIG (a head of more than 64 KiB) or UV_ECANCELED (the client is being closed). */
@@ -88,6 +92,8 @@ void http_call_end(struct http_call *k); /* the request body is complete */
 void http_call_pause(struct http_call *k);
 void http_call_resume(struct http_call *k);
 bool http_call_got_bytes(const struct http_call *k); /* a byte of the response has arrived */
+bool http_call_was_kept(const struct http_call *k);  /* no connection was opened for it; valid in
+                                                        on_head */
 bool http_call_was_sent(const struct http_call *k); /* the whole request was handed to the kernel */
 
 /* Drops the connection at once; only on_done follows (from the loop). The request's body is not

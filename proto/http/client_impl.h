@@ -32,6 +32,7 @@ struct http_client {
     uint64_t addrs_ms; /* when they were resolved */
     uint32_t n_addrs;
     struct sockaddr_storage addrs[HC_ADDRS];
+    struct sockaddr_storage peer; /* connected to last; ss_family 0: never */
 };
 
 struct hc_conn {

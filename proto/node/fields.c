@@ -15,6 +15,14 @@ static double clamp_rate(double v)
     return isfinite(v) && v > 0 ? v : 0;
 }
 
+static void put_list(struct rm_jw *w, const struct node_field *f, const uint8_t *at)
+{
+    rm_jw_arr(w, f->name);
+    for (size_t i = 0; i < f->size && at[i] > 0; i++)
+        rm_jw_str(w, NULL, f->words[at[i] - 1]);
+    rm_jw_end(w);
+}
+
 static void field_put(struct rm_jw *w, const struct node_field *f, const void *at)
 {
     switch (f->kind) {
@@ -36,6 +44,15 @@ static void field_put(struct rm_jw *w, const struct node_field *f, const void *a
         break;
     case FIELD_PART:
         rm_jw_dbl(w, f->name, fmin(clamp_rate(*(const double *)at), 1));
+        break;
+    case FIELD_PERCENT:
+        if (*(const double *)at < 0)
+            rm_jw_null(w, f->name);
+        else
+            rm_jw_dbl(w, f->name, fmin(clamp_rate(*(const double *)at), 100));
+        break;
+    case FIELD_LIST:
+        put_list(w, f, at);
         break;
     case FIELD_BOOL:
         rm_jw_bool(w, f->name, *(const bool *)at);
@@ -135,6 +152,26 @@ static const char *get_word(const json_t *v, const char *const *words, unsigned 
     return "one of its words";
 }
 
+static const char *get_list(const json_t *v, const char *const *words, uint8_t *at, size_t size)
+{
+    size_t n = json_array_size(v);
+    const char *want;
+    unsigned word = 0;
+
+    if (!json_is_array(v))
+        return "an array";
+    if (n > size)
+        return "a shorter array";
+    for (size_t i = 0; i < n; i++) {
+        if ((want = get_word(json_array_get(v, i), words, &word)) != NULL)
+            return "an array of its words";
+        at[i] = (uint8_t)(word + 1);
+    }
+    if (n < size)
+        at[n] = 0;
+    return NULL;
+}
+
 static const char *field_get(const json_t *v, const struct node_field *f, void *at)
 {
     const char *want = NULL;
@@ -161,6 +198,8 @@ static const char *field_get(const json_t *v, const struct node_field *f, void *
         return get_real(v, 1e18, at);
     case FIELD_PART:
         return get_real(v, 1, at);
+    case FIELD_PERCENT:
+        return get_real(v, 100, at);
     case FIELD_BOOL:
         if (!json_is_boolean(v))
             return "true or false";
@@ -168,6 +207,8 @@ static const char *field_get(const json_t *v, const struct node_field *f, void *
         return NULL;
     case FIELD_ENUM:
         return get_word(v, f->words, at);
+    case FIELD_LIST:
+        return get_list(v, f->words, at, f->size);
     case FIELD_ERROR:
     case FIELD_OBJECT:
         break; /* node_fields_get goes into these itself */

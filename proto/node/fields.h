@@ -23,10 +23,12 @@ enum field_kind {
     FIELD_U32,
     FIELD_I32, /* may be negative */
     FIELD_U64,
-    FIELD_RATE, /* double >= 0 */
-    FIELD_PART, /* double 0..1 */
+    FIELD_RATE,    /* double >= 0 */
+    FIELD_PART,    /* double 0..1 */
+    FIELD_PERCENT, /* double 0..100; null while it is negative: unknown */
     FIELD_BOOL,
     FIELD_ENUM,  /* int; words of `words` */
+    FIELD_LIST,  /* uint8_t[size]: an array of words, each as its index in `words` + 1; 0 ends it */
     FIELD_ERROR, /* a table of `sub`; null while its first row, an enum, is 0 */
     FIELD_OBJECT /* a table of `sub` */
 };
@@ -36,7 +38,7 @@ struct node_field {
     enum field_kind kind;
     size_t offset, size;
     bool required;
-    const char *const *words; /* FIELD_ENUM: NULL-terminated, value = index */
+    const char *const *words; /* FIELD_ENUM, FIELD_LIST: NULL-terminated, value = index */
     const struct node_field *sub;
 };
 
@@ -51,6 +53,11 @@ struct node_field {
 #define FIELD_WORDS(type, member, names)                                                           \
     {                                                                                              \
 #member, FIELD_ENUM, offsetof(type, member), sizeof(((type *)0)->member), false, names,    \
+            NULL                                                                                   \
+    }
+#define FIELD_LIST_OF(type, member, names)                                                         \
+    {                                                                                              \
+#member, FIELD_LIST, offsetof(type, member), sizeof(((type *)0)->member), false, names,    \
             NULL                                                                                   \
     }
 #define FIELD_SUB(type, member, kind, t)                                                           \

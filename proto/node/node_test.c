@@ -21,12 +21,20 @@ static struct node_host sample_host(void)
         .swap = true,
         .state = HOST_LOADING,
         .progress = 0.43,
+        .eta_ms = 8500,
         .pid = 4711,
         .rss_bytes = 1ULL << 33,
         .forecast_bytes = (1ULL << 33) + 7,
+        .weights_bytes = 1ULL << 32,
+        .kv_bytes = 1ULL << 31,
+        .kv_used_bytes = 1ULL << 30,
+        .compute_bytes = 1ULL << 30,
+        .other_bytes = (1ULL << 30) + 7,
+        .measured_bytes = 1ULL << 32,
         .context = 32768,
         .slots_total = 4,
         .slots_busy = 3,
+        .slots = {SLOT_DECODE, SLOT_IDLE, SLOT_PREFILL, SLOT_DECODE},
         .queue = 2,
         .prefill_tps = 812.5,
         .decode_tps = 41.25,
@@ -35,6 +43,7 @@ static struct node_host sample_host(void)
         .prompt_tokens = 5,
         .cached_tokens = 6,
         .generated_tokens = 7,
+        .read_tokens = 8,
         .restarts = 2,
         .retry_ms = 1500,
         .notice = "the model file was replaced",
@@ -58,7 +67,9 @@ static struct node_state sample_state(struct node_host *hosts, uint32_t n)
         .epoch = NODE_INT_MAX,
         .uptime_ms = 99,
         .draining = true,
-        .memory = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13.5, 14, 15, 16, true},
+        .cpu_percent = 12.5,
+        .gpu_percent = -1,
+        .memory = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13.5, 14, 15, 16, 17, true},
         .devices = {2,
                     {{"CPU", "a CPU", DEVICE_CPU, "", 1ULL << 36, 1ULL << 35},
                      {"Vulkan0", "a card", DEVICE_IGPU, "0000:c1:00.0", 5, 4}}},
@@ -108,6 +119,7 @@ static void state_round_trip(void **state)
     assert_memory_equal(back.pulls, s.pulls, sizeof(s.pulls));
     assert_true(back.draining);
     assert_true(back.epoch == NODE_INT_MAX);
+    assert_true(back.cpu_percent == 12.5 && back.gpu_percent < 0);
     assert_memory_equal(&back.hosts[0], &hosts[0], sizeof(hosts[0]));
     assert_memory_equal(&back.hosts[1], &hosts[1], sizeof(hosts[1]));
     assert_ptr_equal(node_state_find(&back, "ask"), &back.hosts[1]);
@@ -216,6 +228,16 @@ static const struct row {
      "{\"node\":\"n\",\"boot_id\":\"b\",\"seq\":null,\"hosts\":null,\"memory\":null}", 0, ""},
     {"state: empty text", 's', "", RM_ERR_JSON, "byte 0: '[' or '{' expected near end of file"},
     {"state: an array", 's', "[]", RM_ERR_JSON, "expected an object"},
+    {"state: busy beyond all of it", 's',
+     "{\"node\":\"n\",\"boot_id\":\"b\",\"cpu_percent\":100.5}", RM_ERR_FIELD,
+     "cpu_percent: expected a number in its range"},
+    {"state: slots are no array", 's',
+     "{\"node\":\"n\",\"boot_id\":\"b\",\"hosts\":[{\"role\":\"a\",\"slots\":\"idle\"}]}",
+     RM_ERR_FIELD, "hosts[0].slots: expected an array"},
+    {"state: a slot does something odd", 's',
+     "{\"node\":\"n\",\"boot_id\":\"b\",\"hosts\":[{\"role\":\"a\",\"slots\":[\"idle\",\"sleep\"]}]"
+     "}",
+     RM_ERR_FIELD, "hosts[0].slots: expected an array of its words"},
     {"state: no node", 's', "{\"boot_id\":\"b\"}", RM_ERR_FIELD, "node: expected a value"},
     {"state: empty node", 's', "{\"node\":\"\",\"boot_id\":\"b\"}", RM_ERR_FIELD,
      "node: expected a name"},
@@ -387,6 +409,31 @@ static void too_many_hosts(void **state)
     rm_buf_clear(&b);
 }
 
+/* Up to NODE_SLOTS_MAX slots are told one by one; what a worker does not measure is unknown. */
+static void slots_and_unknown_figures(void **state)
+{
+    struct node_state s;
+    struct rm_buf b;
+    char why[NODE_WHY_MAX];
+
+    (void)state;
+    for (int n = NODE_SLOTS_MAX; n <= NODE_SLOTS_MAX + 1; n++) {
+        rm_buf_init(&b, NODE_JSON_MAX);
+        rm_buf_puts(&b, "{\"node\":\"n\",\"boot_id\":\"b\",\"hosts\":[{\"role\":\"a\",\"slots\":[");
+        for (int i = 0; i < n; i++)
+            rm_buf_printf(&b, "%s\"prefill\"", i > 0 ? "," : "");
+        rm_buf_puts(&b, "]}]}");
+        assert_int_equal(node_state_decode((struct rm_slice){b.data, b.len}, &s, why),
+                         n > NODE_SLOTS_MAX ? RM_ERR_FIELD : 0);
+        if (n == NODE_SLOTS_MAX) {
+            assert_int_equal(s.hosts[0].slots[NODE_SLOTS_MAX - 1], SLOT_PREFILL);
+            assert_true(s.cpu_percent < 0 && s.gpu_percent < 0);
+        }
+        node_state_clear(&s);
+        rm_buf_clear(&b);
+    }
+}
+
 static void over_the_limit(void **state)
 {
     char *big = malloc(NODE_JSON_MAX + 1), why[NODE_WHY_MAX];
@@ -525,6 +572,8 @@ static void words(void **state)
     assert_string_equal(node_device_kind_name((enum node_device_kind)4), "unknown");
     assert_string_equal(node_host_state_name(HOST_FAILED), "failed");
     assert_string_equal(node_host_state_name((enum node_host_state)99), "unknown");
+    assert_string_equal(node_slot_name(SLOT_DECODE), "decode");
+    assert_string_equal(node_slot_name(SLOT_NONE), "unknown");
     assert_string_equal(node_cause_name(CAUSE_OOM), "oom");
     assert_string_equal(node_cause_name((enum node_cause)99), "unknown");
     assert_string_equal(node_residency_name(RESIDENCY_RESIDENT), "resident");
@@ -545,6 +594,7 @@ int main(void)
         cmocka_unit_test(revision_by_field),
         cmocka_unit_test(long_text_is_cut),
         cmocka_unit_test(too_many_hosts),
+        cmocka_unit_test(slots_and_unknown_figures),
         cmocka_unit_test(over_the_limit),
         cmocka_unit_test(prefixes_and_changes),
 

@@ -11,6 +11,7 @@
 #define NODE_WORD(name, text) text,
 static const char *const state_words[] = {NODE_HOST_STATES(NODE_WORD) NULL};
 static const char *const cause_words[] = {NODE_CAUSES(NODE_WORD) NULL};
+static const char *const slot_words[] = {"idle", "prefill", "decode", NULL};
 #undef NODE_WORD
 
 const char *const node_residency_words[] = {"resident", "pinned", "on-demand", NULL};
@@ -35,12 +36,20 @@ static const struct node_field host_fields[] = {
     FIELD(struct node_host, swap, FIELD_BOOL),
     FIELD_WORDS(struct node_host, state, state_words),
     FIELD(struct node_host, progress, FIELD_PART),
+    FIELD(struct node_host, eta_ms, FIELD_U32),
     FIELD(struct node_host, pid, FIELD_I32),
     FIELD(struct node_host, rss_bytes, FIELD_U64),
     FIELD(struct node_host, forecast_bytes, FIELD_U64),
+    FIELD(struct node_host, weights_bytes, FIELD_U64),
+    FIELD(struct node_host, kv_bytes, FIELD_U64),
+    FIELD(struct node_host, kv_used_bytes, FIELD_U64),
+    FIELD(struct node_host, compute_bytes, FIELD_U64),
+    FIELD(struct node_host, other_bytes, FIELD_U64),
+    FIELD(struct node_host, measured_bytes, FIELD_U64),
     FIELD(struct node_host, context, FIELD_U32),
     FIELD(struct node_host, slots_total, FIELD_U32),
     FIELD(struct node_host, slots_busy, FIELD_U32),
+    FIELD_LIST_OF(struct node_host, slots, slot_words),
     FIELD(struct node_host, queue, FIELD_U32),
     FIELD(struct node_host, prefill_tps, FIELD_RATE),
     FIELD(struct node_host, decode_tps, FIELD_RATE),
@@ -49,6 +58,7 @@ static const struct node_field host_fields[] = {
     FIELD(struct node_host, prompt_tokens, FIELD_U64),
     FIELD(struct node_host, cached_tokens, FIELD_U64),
     FIELD(struct node_host, generated_tokens, FIELD_U64),
+    FIELD(struct node_host, read_tokens, FIELD_U64),
     FIELD(struct node_host, restarts, FIELD_U32),
     FIELD(struct node_host, retry_ms, FIELD_U32),
     FIELD(struct node_host, notice, FIELD_TEXT),
@@ -73,6 +83,7 @@ static const struct node_field memory_fields[] = {
     FIELD(struct node_memory, reserve, FIELD_U64),
     FIELD(struct node_memory, budget, FIELD_U64),
     FIELD(struct node_memory, committed, FIELD_U64),
+    FIELD(struct node_memory, others, FIELD_U64),
     FIELD(struct node_memory, refusing, FIELD_BOOL),
     {.name = NULL},
 };
@@ -85,6 +96,8 @@ static const struct node_field state_fields[] = {
     FIELD(struct node_state, epoch, FIELD_U64),
     FIELD(struct node_state, uptime_ms, FIELD_U64),
     FIELD(struct node_state, draining, FIELD_BOOL),
+    FIELD(struct node_state, cpu_percent, FIELD_PERCENT),
+    FIELD(struct node_state, gpu_percent, FIELD_PERCENT),
     FIELD_SUB(struct node_state, memory, FIELD_OBJECT, memory_fields),
     {.name = NULL}, /* devices, hosts and pulls follow: arrays */
 };
@@ -97,6 +110,11 @@ const char *node_host_state_name(enum node_host_state s)
 const char *node_cause_name(enum node_cause c)
 {
     return (unsigned)c < RM_COUNT(cause_words) - 1 ? cause_words[c] : "unknown";
+}
+
+const char *node_slot_name(enum node_slot s)
+{
+    return s > SLOT_NONE && s <= SLOT_DECODE ? slot_words[s - 1] : "unknown";
 }
 
 const char *node_residency_name(enum node_residency r)
@@ -149,6 +167,7 @@ int node_state_decode(struct rm_slice json, struct node_state *out, char *why)
     why[0] = '\0';
     if ((r = node_json_load(json, &root, why)) < 0)
         return r;
+    out->cpu_percent = out->gpu_percent = -1;
     if ((r = node_fields_get(root, state_fields, out, "", why)) == 0)
         r = node_rows_get(root, "devices", node_device_fields, out->devices.device,
                           sizeof(out->devices.device[0]), NODE_DEVICES_MAX, &out->devices.n, why);

@@ -15,6 +15,7 @@
 enum {
     NODE_NAME_MAX = 64,
     NODE_HOSTS_MAX = 64,
+    NODE_SLOTS_MAX = 64, /* that a state tells one by one */
     NODE_TEXT_MAX = 512,
     NODE_NOTICE_MAX = 384,
     NODE_LOG_LINES = 20
@@ -65,6 +66,10 @@ const char *node_residency_name(enum node_residency r);
 const char *node_lane_name(enum node_lane l);
 extern const char *const node_residency_words[], *const node_lane_words[]; /* NULL-terminated */
 
+/* What a slot does. 0 ends a list of them. */
+enum node_slot { SLOT_NONE, SLOT_IDLE, SLOT_PREFILL, SLOT_DECODE };
+const char *node_slot_name(enum node_slot s);
+
 struct node_error {
     enum node_cause cause; /* CAUSE_NONE: no error so far */
     int32_t code;
@@ -85,14 +90,22 @@ struct node_host {
     bool swap;
     enum node_host_state state;
     double progress;         /* 0..1 while fetching, loading, warming; else 1 (ready) or 0 */
+    uint32_t eta_ms;         /* until it should be ready; 0: not loading, or unknown */
     int32_t pid;             /* 0: no engine process of ours */
     uint64_t rss_bytes;      /* of the engine process */
     uint64_t forecast_bytes; /* 0: unknown */
+    /* Parts of what the host takes; their sum is what it adds to `committed`: forecast_bytes while
+     * it has an engine, else 0. kv_used_bytes is the part of kv_bytes that tokens are in. */
+    uint64_t weights_bytes, kv_bytes, kv_used_bytes, compute_bytes, other_bytes;
+    uint64_t measured_bytes; /* the most that was measured of such an engine; 0: not yet */
     uint32_t context;        /* tokens per slot */
-    uint32_t slots_total, slots_busy, queue;
+    uint32_t slots_total, slots_busy;
+    uint8_t slots[NODE_SLOTS_MAX]; /* enum node_slot, the first 64; empty while not ready */
+    uint32_t queue;
     double prefill_tps, decode_tps; /* 0: not measured yet; decode: one stream's pace */
     uint64_t kv_used, kv_total;     /* tokens */
     uint64_t prompt_tokens, cached_tokens, generated_tokens; /* since the engine's start */
+    uint64_t read_tokens; /* of prompts, decoded by now; counted as it goes on */
     uint32_t restarts;
     uint32_t retry_ms; /* failed or restarting: time to the next start; 0: none planned */
     char notice[NODE_NOTICE_MAX]; /* what people should know of it though it is no error: the model
@@ -115,6 +128,8 @@ struct node_memory {
     uint64_t reserve;               /* kept free for others */
     uint64_t budget;                /* what hosts may use in all: total - reserve */
     uint64_t committed;             /* forecasts of what is hosted or loading */
+    uint64_t others;                /* in use by other things than our engines: not available, and
+                                       not in `committed` */
     bool refusing;                  /* too little is left: engines are not started now */
 };
 
@@ -125,7 +140,9 @@ struct node_state {
     uint64_t seq;     /* rises by one with every change of anything but the measurements */
     uint64_t epoch;   /* highest gateway epoch seen, also before a restart */
     uint64_t uptime_ms;
-    bool draining; /* the worker is stopping: no new work */
+    bool draining;      /* the worker is stopping: no new work */
+    double cpu_percent; /* 0..100, all CPUs, mean of the last seconds; < 0: unknown */
+    double gpu_percent; /* the same of the devices that tell it */
     struct node_memory memory;
     struct node_devices devices; /* empty until the engine has told */
     uint32_t n_hosts;

@@ -106,6 +106,16 @@ static void put_depth(const struct api *api, const struct decoder_stats *s, stru
     rm_jw_end(w);
 }
 
+static void put_slots(const struct decoder_stats *s, struct rm_jw *w)
+{
+    static const char *const words[] = {"idle", "prefill", "decode"};
+
+    rm_jw_arr(w, "slot_states");
+    for (uint32_t i = 0; i < s->slots; i++)
+        rm_jw_str(w, NULL, words[s->slot[i]]);
+    rm_jw_end(w);
+}
+
 static int put_state(struct api *api, struct rm_slice path, struct rm_buf *out)
 {
     struct rm_jw w = rm_jw_to(out);
@@ -121,6 +131,7 @@ static int put_state(struct api *api, struct rm_slice path, struct rm_buf *out)
     rm_jw_u64(&w, "slots", s.slots);
     rm_jw_u64(&w, "slots_busy", s.slots_busy);
     rm_jw_u64(&w, "slots_prefill", s.slots_prefill);
+    put_slots(&s, &w);
     rm_jw_u64(&w, "queue", s.queued);
     rm_jw_dbl(&w, "prefill_tps", s.prefill_tps);
     rm_jw_dbl(&w, "decode_tps", s.decode_tps);
@@ -130,6 +141,7 @@ static int put_state(struct api *api, struct rm_slice path, struct rm_buf *out)
     rm_jw_u64(&w, "prompt_tokens", s.prompt_tokens - api->before.prompt_tokens);
     rm_jw_u64(&w, "cached_tokens", s.cached_tokens - api->before.cached_tokens);
     rm_jw_u64(&w, "generated_tokens", s.generated_tokens - api->before.generated_tokens);
+    rm_jw_u64(&w, "read_tokens", s.read_tokens - api->before.read_tokens);
     rm_jw_u64(&w, "jobs_done", s.jobs_done - api->before.jobs_done);
     rm_jw_u64(&w, "jobs_failed", s.jobs_failed - api->before.jobs_failed);
     rm_jw_u64(&w, "decode_calls", s.decode_calls - api->before.decode_calls);

@@ -65,6 +65,7 @@ struct turn {
     struct batch_want want[LOADER_SLOTS_MAX];
     uint32_t take[LOADER_SLOTS_MAX];
     uint32_t n_prompt, n_streams; /* tokens by kind */
+    uint32_t n_read;              /* n_prompt, and prompts' last tokens that came alone */
     struct depth_call depth;
 };
 
@@ -115,6 +116,13 @@ static struct job *slot_leave(struct decoder *d, uint32_t i)
     return j;
 }
 
+static enum decoder_slot slot_state(const struct decoder *d, uint32_t i)
+{
+    if (d->slots[i] == NULL)
+        return DECODER_IDLE;
+    return d->slots[i]->n_tokens > kv_length(d->kv, i) + 1 ? DECODER_PREFILL : DECODER_DECODE;
+}
+
 /* What decoder_stats() gives. Also before the last event of a job: whoever has it counts on it. */
 static void publish(struct decoder *d)
 {
@@ -126,7 +134,7 @@ static void publish(struct decoder *d)
     s->slots_busy = d->n_busy;
     s->slots_prefill = s->kv_deepest = 0;
     for (uint32_t i = 0; i < d->llama.slots; i++)
-        s->slots_prefill += d->slots[i] != NULL && d->slots[i]->n_tokens > kv_length(d->kv, i) + 1;
+        s->slots_prefill += (s->slot[i] = (uint8_t)slot_state(d, i)) == DECODER_PREFILL;
     for (uint32_t i = 0; i < d->llama.slots; i++)
         s->kv_deepest = kv_length(d->kv, i) > s->kv_deepest ? kv_length(d->kv, i) : s->kv_deepest;
     s->kv_tokens_total = llama_n_ctx(d->llama.ctx);
@@ -277,12 +285,14 @@ static void plan_turn(struct decoder *d, struct turn *t, uint32_t capacity)
         if (t->want[i].remaining == 1) {
             t->n_streams += t->take[i];
             t->depth.streams_at += kv_length(d->kv, i);
+            t->n_read += d->slots[i]->n_tokens == d->slots[i]->n_prompt;
         } else {
             t->n_prompt += t->take[i];
             t->depth.prompts++;
             t->depth.prompt_at += kv_length(d->kv, i);
         }
     }
+    t->n_read += t->n_prompt;
     t->depth.prompt_tokens = t->n_prompt;
     t->depth.streams = t->n_streams;
 }
@@ -446,6 +456,7 @@ static void decode_once(struct decoder *d)
         fail_turn(d, &t, rc);
         return;
     }
+    d->stats.read_tokens += t.n_read;
     harvest(d, &t);
     us = rm_now_us() - began;
     batch_note(&d->pace, t.n_prompt, t.n_streams, (double)us / 1000.0);

@@ -26,6 +26,11 @@
 struct llama_model;
 struct decoder;
 
+enum { DECODER_SLOTS_MAX = 64 };
+
+/* What a slot does. */
+enum decoder_slot { DECODER_IDLE, DECODER_PREFILL, DECODER_DECODE };
+
 enum decoder_kv { DECODER_KV_F16, DECODER_KV_Q8_0 };
 
 /* How a model is loaded; the same flags give the same forecast (forecast.h). */
@@ -123,6 +128,7 @@ struct decoder_errand {
 /* A snapshot for /core/state and the worker's node state. */
 struct decoder_stats {
     uint32_t slots, slots_busy, slots_prefill; /* busy includes those in prefill */
+    uint8_t slot[DECODER_SLOTS_MAX];           /* enum decoder_slot of each */
     uint32_t queued;
     uint64_t kv_tokens_used;  /* busy and cached ones; a shared prefix counts for each slot */
     uint64_t kv_tokens_total; /* what the KV memory holds */
@@ -131,7 +137,8 @@ struct decoder_stats {
     double prefill_tps, decode_tps;
     /* Since start: */
     uint64_t prompt_tokens, cached_tokens, generated_tokens, jobs_done, jobs_failed, decode_calls;
-    uint64_t preempted; /* jobs put back to the queue because the KV memory was full */
+    uint64_t read_tokens; /* of prompts: decoded, call by call; not those from a cache */
+    uint64_t preempted;   /* jobs put back to the queue because the KV memory was full */
     struct depth_sums depth[DEPTH_BUCKETS]; /* speeds by depth */
     uint32_t batch, batch_most; /* tokens of one decode call: as many as may be; the most so far */
     uint64_t ticks;             /* rises with every decode call: a stall watchdog's pulse */

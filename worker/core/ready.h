@@ -34,17 +34,19 @@
  *
  * GET /core/state, answered by the loop in under 5 ms whatever the decode thread does:
  *   {"model":{"name","arch","desc","params","bytes","context_train","vocab","template","fim"},
- *    "version","llama","pid","uptime_ms","context","slots","slots_busy","slots_prefill","queue",
- *    "prefill_tps","decode_tps","kv_used","kv_total","kv_deepest","prompt_tokens","cached_tokens",
- *    "generated_tokens","jobs_done","jobs_failed","decode_calls","batch","batch_most","depth","ticks",
+ *    "version","llama","pid","uptime_ms","context","slots","slots_busy","slots_prefill",
+ *    "slot_states","queue","prefill_tps","decode_tps","kv_used","kv_total","kv_deepest","prompt_tokens","cached_tokens",
+ *    "generated_tokens","read_tokens","jobs_done","jobs_failed","decode_calls","batch","batch_most","depth","ticks",
  *    "requests"}
- * in this order; all but model, version, llama and depth are numbers; depth is an array of
+ * in this order; all but model, version, llama, slot_states and depth are numbers; slot_states is
+ * an array with "idle", "prefill" or "decode" for each slot; depth is an array of
  *   {"from","prefill_tokens","prefill_us","decode_tokens","decode_us"}, see depth.h.
  * `context` is tokens per slot, `kv_deepest` the tokens of the longest sequence, the token counters
- * are since the start, `batch` is how many tokens a decode call takes at most and `batch_most` how
- * many one took, tps are moving averages (0: not measured yet), `ticks` rises while the
- * decode thread lives, `requests` are those in the process now. template: "jinja", "builtin" or
- * "none"; fim: true when the model has fill-in-the-middle tokens. */
+ * are since the start (read_tokens: of prompts, decoded call by call, none from a cache), `batch`
+ * is how many tokens a decode call takes at most and `batch_most` how many one took, tps are moving
+ * averages (0: not measured yet), `ticks` rises while the decode thread lives, `requests` are those
+ * in the process now. template: "jinja", "builtin" or "none"; fim: true when the model has
+ * fill-in-the-middle tokens. */
 #ifndef RM_CORE_READY_H
 #define RM_CORE_READY_H
 

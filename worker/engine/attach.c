@@ -266,6 +266,9 @@ static void attach_measure(struct engine *e)
         return;
     m.slots_busy = e->running < m.slots_total ? e->running : m.slots_total;
     m.queue = e->running - m.slots_busy;
+    m.generated_tokens += e->answered_events;
+    for (uint32_t i = 0; i < m.slots_total && i < NODE_SLOTS_MAX; i++)
+        m.slot[i] = i < e->answering ? SLOT_DECODE : i < m.slots_busy ? SLOT_PREFILL : SLOT_IDLE;
     a->ev->on_measure(a->arg, &m);
 }
 
@@ -286,6 +289,7 @@ static void attach_traffic(struct engine *e, const struct engine_traffic *t)
     a->m.prompt_tokens += t->prompt_tokens;
     a->m.cached_tokens += t->cached_tokens;
     a->m.generated_tokens += made;
+    a->m.read_tokens += t->prompt_tokens - t->cached_tokens;
     /* The first event carries the first token: the others came between first and last byte. */
     if (t->events > SAMPLE_TOKENS && made > SAMPLE_TOKENS && t->last_us > t->first_us)
         average(&a->m.decode_tps, (double)(made - 1), t->last_us - t->first_us);

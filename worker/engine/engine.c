@@ -125,6 +125,23 @@ static void get_speeds(const json_t *o, struct engine_measure *out)
     }
 }
 
+/* Slots that do something else count as idle; more than can be told are left out. */
+static void get_slots(const json_t *o, uint8_t out[NODE_SLOTS_MAX])
+{
+    const json_t *states = json_object_get(o, "slot_states");
+    size_t n = json_array_size(states);
+
+    for (size_t i = 0; i < n && i < NODE_SLOTS_MAX; i++) {
+        const char *word = json_string_value(json_array_get(states, i));
+
+        out[i] = SLOT_IDLE;
+        if (word != NULL && strcmp(word, "prefill") == 0)
+            out[i] = SLOT_PREFILL;
+        if (word != NULL && strcmp(word, "decode") == 0)
+            out[i] = SLOT_DECODE;
+    }
+}
+
 static void get_build(const json_t *o, char out[LEDGER_BUILD_MAX])
 {
     const char *version = json_string_value(json_object_get(o, "version"));
@@ -162,9 +179,11 @@ int engine_measure_decode(struct rm_slice json, struct engine_measure *out)
             .prompt_tokens = get_u64(o, "prompt_tokens"),
             .cached_tokens = get_u64(o, "cached_tokens"),
             .generated_tokens = get_u64(o, "generated_tokens"),
+            .read_tokens = get_u64(o, "read_tokens"),
             .batch = get_u32(o, "batch"),
             .batch_most = get_u32(o, "batch_most"),
         };
+        get_slots(o, out->slot);
         get_speeds(o, out);
         get_build(o, out->build);
     }

@@ -33,6 +33,7 @@ struct engine_env {
 /* What an engine says of itself, measured or counted. */
 struct engine_measure {
     uint32_t context, slots_total, slots_busy, queue;
+    uint8_t slot[NODE_SLOTS_MAX];   /* enum node_slot of the first ones */
     double prefill_tps, decode_tps; /* 0: not measured yet */
     uint64_t kv_used, kv_total;
     uint64_t kv_deepest;                      /* tokens of the longest sequence */
@@ -40,6 +41,7 @@ struct engine_measure {
     uint32_t batch, batch_most;   /* tokens of a decode call: as many as may be, as there were */
     char build[LEDGER_BUILD_MAX]; /* "VERSION/LLAMA"; "": an engine that is not ours */
     uint64_t prompt_tokens, cached_tokens, generated_tokens;
+    uint64_t read_tokens; /* of prompts, by now, without those from a cache */
 };
 
 /* What a kind "core" starts from: the model's file, and where it may keep KV state. */
@@ -94,9 +96,11 @@ extern const struct engine_kind engine_core, engine_attach;
 struct engine {
     const struct engine_kind *kind;
     unsigned refs;
-    int pid;                    /* 0: no process of ours */
-    bool ended;                 /* on_end was called */
-    uint32_t running;           /* relayed requests */
+    int pid;                  /* 0: no process of ours */
+    bool ended;               /* on_end was called */
+    uint32_t running;         /* relayed requests */
+    uint32_t answering;       /* of them, those whose answer has begun; and the events of these: */
+    uint64_t answered_events; /* (both only of engines that do not count themselves) */
     struct http_client *client; /* NULL until ready */
     char base[256];             /* path before the engine's own, without a slash at its end */
     bool counts_itself;         /* traffic need not be looked at */

@@ -9,8 +9,10 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "worker/host/figures.h"
 #include "worker/host/kvfiles.h"
 #include "worker/host/look.h"
+#include "worker/memory/accountant.h"
 #include "worker/memory/forecast.h"
 #include "worker/memory/measure_host.h"
 #include "worker/memory/guard.h"
@@ -38,10 +40,11 @@ struct host {
     struct node_error verdict;
     char notice[NODE_NOTICE_MAX];
     uint64_t forecast_bytes;
+    struct figures_plan plan; /* parts of the forecast */
     struct engine *engine;
     struct engine_measure measure;
     struct meter *meter; /* of the engine; NULL: it is not measured */
-    uint64_t rss_bytes;
+    struct memory_resident resident;
     uint64_t evicted_bytes; /* what its engine had when it had to go for memory; 0: it is back */
     struct node_error last_error;
     struct host_run *runs;
@@ -150,6 +153,7 @@ static void host_on_new_forecast(void *arg, const struct node_forecast *a)
         return;
     if (a->known) {
         h->forecast_bytes = a->total;
+        figures_of_forecast(a, &h->plan);
         h->forecast_is_new = true;
         h->grown = a->total > planned &&
                    h->env->has_room(h->env->arg, h, planned, ignored, sizeof(ignored));
@@ -374,7 +378,7 @@ static void host_on_measure(void *arg, const struct engine_measure *m)
     bool was = host_is_busy(h);
 
     h->measure = *m;
-    meter_note(h->meter, m, h->rss_bytes, rm_now_ms());
+    meter_note(h->meter, m, h->resident.rss, rm_now_ms());
     if (host_take_measured(h) || was != host_is_busy(h))
         h->env->on_change(h->env->arg);
 }
@@ -402,7 +406,7 @@ static void host_on_end(void *arg, const struct node_error *why)
     h->engine = NULL;
     meter_end(h->meter);
     h->meter = NULL;
-    h->rss_bytes = 0;
+    h->resident = (struct memory_resident){0};
     memset(&h->measure, 0, sizeof(h->measure));
     host_drop_look(h);
     h->verdict = told;
@@ -435,7 +439,10 @@ static void host_on_forecast(void *arg, const struct node_forecast *a)
     struct host *h = arg;
 
     meter_predicted(h->meter, a);
-    if (a->known && a->total != h->forecast_bytes && strcmp(a->model_hash, h->file.hash) == 0) {
+    if (!a->known || strcmp(a->model_hash, h->file.hash) != 0)
+        return;
+    figures_of_forecast(a, &h->plan);
+    if (a->total != h->forecast_bytes) {
         h->forecast_bytes = a->total;
         h->env->on_change(h->env->arg);
     }
@@ -477,8 +484,10 @@ static void host_do_start(struct host *h)
     struct node_error why;
 
     h->serving = h->wanted;
-    if (!h->forecast_is_new)
+    if (!h->forecast_is_new) {
         h->forecast_bytes = host_foreseen(h);
+        h->plan = (struct figures_plan){0};
+    }
     h->started_ms = rm_now_ms();
     rm_info("host", "starting", RM_S("role", h->role), RM_S("engine", kind->name),
             RM_S("model", h->wanted.model), RM_U("restarts", host_sm_restarts(&h->sm)));
@@ -643,7 +652,7 @@ static uint64_t host_system_bytes(const struct host *h)
     uint64_t vram = meter_vram(h->meter), bytes = h->forecast_bytes;
 
     bytes -= vram < bytes ? vram : bytes;
-    return h->rss_bytes > bytes ? h->rss_bytes : bytes;
+    return h->resident.rss > bytes ? h->resident.rss : bytes;
 }
 
 void host_guarded(const struct host *h, struct guard_host *out)
@@ -693,10 +702,32 @@ uint64_t host_forecast_bytes(const struct host *h)
     return host_sm_alive(&h->sm) ? h->forecast_bytes : 0;
 }
 
+void host_add_use(const struct host *h, struct account_use *sum)
+{
+    const struct ledger_bytes peak = meter_peak(h->meter);
+
+    if (h->engine == NULL || h->engine->pid <= 0)
+        return;
+    sum->system += h->resident.own;
+    sum->vram += peak.vram;
+    sum->gtt += peak.gtt;
+    if (ledger_bytes_sum(&peak) == 0)
+        sum->device += h->plan.device;
+}
+
+static uint32_t host_eta(const struct host *h)
+{
+    if (!host_is_loading(h))
+        return 0;
+    return figures_eta(meter_load_ms(h->meter), rm_now_ms() - h->started_ms,
+                       host_sm_progress(&h->sm));
+}
+
 void host_fill(const struct host *h, struct node_host *out)
 {
     const struct engine_measure *m = &h->measure;
     bool ready = h->sm.phase == HOST_PH_READY || h->sm.phase == HOST_PH_DRAINING;
+    const struct ledger_bytes peak = meter_peak(h->meter);
 
     *out = (struct node_host){
         .residency = h->wanted.residency,
@@ -705,8 +736,10 @@ void host_fill(const struct host *h, struct node_host *out)
         .state = host_sm_shown(&h->sm, host_is_busy(h)),
         .progress = host_sm_progress(&h->sm),
         .pid = h->engine != NULL ? h->engine->pid : 0,
-        .rss_bytes = h->rss_bytes,
+        .eta_ms = host_eta(h),
+        .rss_bytes = h->resident.rss,
         .forecast_bytes = h->forecast_bytes,
+        .measured_bytes = ledger_bytes_sum(&peak),
         .context = ready && m->context > 0 ? m->context : h->wanted.context,
         .slots_total = ready && m->slots_total > 0 ? m->slots_total : h->wanted.slots,
         .slots_busy = m->slots_busy,
@@ -718,10 +751,15 @@ void host_fill(const struct host *h, struct node_host *out)
         .prompt_tokens = m->prompt_tokens,
         .cached_tokens = m->cached_tokens,
         .generated_tokens = m->generated_tokens,
+        .read_tokens = m->read_tokens,
         .restarts = host_sm_restarts(&h->sm),
         .retry_ms = host_sm_retry_ms(&h->sm, rm_now_ms()),
         .last_error = h->last_error,
     };
+    figures_parts(&h->plan, host_forecast_bytes(h), out);
+    out->kv_used_bytes = figures_kv_used(out->kv_bytes, m->kv_used, m->kv_total);
+    if (ready)
+        memcpy(out->slots, m->slot, sizeof(out->slots));
     memcpy(out->role, h->role, sizeof(out->role));
     memcpy(out->model, h->wanted.model, sizeof(out->model));
     snprintf(out->engine, sizeof(out->engine), "%s", engine_kind_of(h->wanted.engine)->name);
@@ -736,7 +774,7 @@ void host_tick(struct host *h)
         h->ready_ticks++;
     if (h->engine != NULL) {
         if (h->engine->pid > 0)
-            h->rss_bytes = memory_rss(h->engine->pid);
+            h->resident = memory_resident(h->engine->pid);
         h->engine->kind->measure(h->engine);
     }
     /* A file that could not be used may be replaced by a good one. */

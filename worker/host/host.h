@@ -23,6 +23,7 @@ struct host_run;
 struct forecaster;
 struct meters;
 struct guard_host;
+struct account_use;
 struct kvfiles;
 
 struct host_env {
@@ -62,9 +63,10 @@ void host_evict(struct host *h, uint32_t drain_ms, const char *why);
 
 const char *host_role(const struct host *h);
 const struct desired_host *host_desired(const struct host *h);
-void host_fill(const struct host *h, struct node_host *out);     /* all of it */
-uint64_t host_forecast_bytes(const struct host *h);              /* 0 while nothing is loaded */
-void host_guarded(const struct host *h, struct guard_host *out); /* what the guard asks */
+void host_fill(const struct host *h, struct node_host *out);      /* all of it */
+uint64_t host_forecast_bytes(const struct host *h);               /* 0 while nothing is loaded */
+void host_guarded(const struct host *h, struct guard_host *out);  /* what the guard asks */
+void host_add_use(const struct host *h, struct account_use *sum); /* what its engine holds now */
 
 /* Every second: measures. */
 void host_tick(struct host *h);

@@ -167,3 +167,18 @@ void account_make(const struct memory_facts *f, const struct account_rules *rule
     out->reserve = rules->reserve > 0 ? rules->reserve : account_default_reserve(system);
     out->budget = out->total > out->reserve ? out->total - out->reserve : 0;
 }
+
+static uint64_t less(uint64_t v, uint64_t by)
+{
+    return v > by ? v - by : 0;
+}
+
+uint64_t account_others(const struct node_memory *m, const struct account_use *ours)
+{
+    uint64_t system = less(less(m->total, m->vram_counted), m->available);
+    uint64_t vram = less(at_most(m->vram_used, m->vram_counted), ours->vram);
+    uint64_t gtt = ours->gtt + less(ours->device, vram);
+
+    vram = less(vram, ours->device);
+    return less(system, ours->system + at_most(gtt, m->gtt_used)) + vram;
+}

@@ -36,7 +36,21 @@ uint64_t account_vram(const struct memory_facts *f, const struct node_devices *d
  * something. */
 uint64_t account_default_reserve(uint64_t total);
 
-/* Fills all of *out but `committed` and `refusing`. */
+/* What our engines hold, all together. */
+struct account_use {
+    uint64_t system;    /* anonymous and shared memory: what the kernel cannot drop; mapped weights
+                           are not in it, since `available` counts them as well */
+    uint64_t vram, gtt; /* as measured (measure.h) */
+    uint64_t device;    /* of those not measured yet: on devices, by their forecast; VRAM is taken
+                           first */
+};
+
+/* Bytes in use by anything else: what is not available of system memory, and the VRAM that counts,
+ * less what is ours. Our parts are never more than what is in use, so that a reading which is a
+ * second old makes nothing negative. */
+uint64_t account_others(const struct node_memory *m, const struct account_use *ours);
+
+/* Fills all of *out but `committed`, `others` and `refusing`. */
 void account_make(const struct memory_facts *f, const struct account_rules *rules,
                   struct node_memory *out);
 

@@ -117,6 +117,11 @@ void facts_parse_pressure(struct rm_slice text, struct memory_facts *out)
     out->has_pressure = true;
 }
 
+double facts_gpu_percent(const struct memory_facts *f)
+{
+    return f->n_busy > 0 ? f->busy / f->n_busy : -1;
+}
+
 #ifndef __APPLE__ /* there facts_mac.c reads */
 
 /* ---- devices ---- */
@@ -165,6 +170,17 @@ static void read_id(int device, char out[FACTS_ID_MAX])
         memcpy(out, at, strlen(at) + 1);
 }
 
+/* amdgpu's: a percentage, by its firmware. */
+static void read_busy(int device, struct memory_facts *f)
+{
+    uint64_t percent;
+
+    if (!sys_number(device, "gpu_busy_percent", &percent) || percent > 100)
+        return;
+    f->busy += (double)percent;
+    f->n_busy++;
+}
+
 static void read_card(int drm, const char *name, struct stat *seen, struct memory_facts *f)
 {
     char path[300];
@@ -182,6 +198,7 @@ static void read_card(int drm, const char *name, struct stat *seen, struct memor
     read_id(device, d.id);
     if ((d.vram_total > 0 || d.gtt_total > 0) && fstat(device, &st) == 0 &&
         !seen_before(&st, seen, f->n_devices)) {
+        read_busy(device, f);
         seen[f->n_devices] = st;
         f->devices[f->n_devices++] = d;
     }
@@ -227,6 +244,14 @@ static void read_pressure(int root, const char *path, struct memory_facts *f)
         facts_parse_pressure((struct rm_slice){text, (size_t)n}, f);
 }
 
+static void read_cpu(int root, struct memory_facts *f)
+{
+    char text[512]; /* its first line is what counts */
+    int n = sys_text(root, "proc/stat", text, sizeof(text));
+
+    f->has_cpu = n > 0 && busy_parse_stat((struct rm_slice){text, (size_t)n}, &f->cpu);
+}
+
 static void read_group(int root, struct memory_facts *f)
 {
     char path[GROUP_PATH_MAX + 64];
@@ -253,6 +278,7 @@ int facts_read(int root, struct memory_facts *out)
         f.swap_zram = at_most(facts_parse_zram((struct rm_slice){text, (size_t)n}), f.swap_total);
     read_pressure(root, "proc/pressure/memory", &f);
     read_group(root, &f);
+    read_cpu(root, &f);
     read_devices(root, &f);
     *out = f;
     return 0;

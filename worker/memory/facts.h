@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/memory/facts.h - what the system says of this node's memory, as plain numbers and not yet
- * judged: accountant.c makes the budget of them. facts_read() reads some ten small files below a
- * root directory; it may take a lock of a device's driver, so the worker calls it in the thread
- * pool. Sources: proc(5) meminfo, swaps; Documentation/accounting/psi.rst; amdgpu's sysfs
- * (mem_info_*); ttm's pages_limit; cgroups by group.h.
- * Graphics memory of amdgpu: VRAM is the card's own, or on unified machines the part of the RAM
- * that the firmware keeps from the kernel, and thus never in MemTotal; GTT is system memory that
- * the device may map, and thus always in MemTotal. NVIDIA's devices are appended by
- * nvml.h. Other makers' are not described here: the engine's own list (proto/node/device.h) counts
- * for them. On macOS facts_mac.c stands in the place of facts.c's reading. */
+/* worker/memory/facts.h - what the system says of this node's memory, and how busy its processors
+ * are, as plain numbers and not yet judged: accountant.c makes the budget of them. facts_read()
+ * reads some ten small files below a root directory; it may take a lock of a device's driver, so
+ * the worker calls it in the thread pool. Sources: proc(5) meminfo, swaps;
+ * Documentation/accounting/psi.rst; amdgpu's sysfs (mem_info_*); ttm's pages_limit; cgroups by
+ * group.h. Graphics memory of amdgpu: VRAM is the card's own, or on unified machines the part of
+ * the RAM that the firmware keeps from the kernel, and thus never in MemTotal; GTT is system memory
+ * that the device may map, and thus always in MemTotal. NVIDIA's devices are appended by nvml.h.
+ * Other makers' are not described here: the engine's own list (proto/node/device.h) counts for
+ * them. On macOS facts_mac.c stands in the place of facts.c's reading. */
 #ifndef RM_MEMORY_FACTS_H
 #define RM_MEMORY_FACTS_H
 
-#include "proto/base/buf.h"
+#include "worker/memory/busy.h"
 
 enum { FACTS_DEVICES_MAX = 16, FACTS_CARDS_MAX = 64, FACTS_ID_MAX = 24 };
 
@@ -36,8 +36,12 @@ struct memory_facts {
     uint32_t n_devices;
     struct memory_device devices[FACTS_DEVICES_MAX];
     uint64_t ttm_limit; /* bytes that all devices together may map; 0: not told */
-    bool has_pressure;  /* then: percent of the last 10 s in which some, or all, tasks waited for
-                           memory; the higher of the machine's and our own group's */
+    bool has_cpu;       /* then: */
+    struct busy_cpu cpu;
+    uint32_t n_busy;   /* devices that tell how busy they are; then: */
+    double busy;       /* the sum of their percents */
+    bool has_pressure; /* then: percent of the last 10 s in which some, or all, tasks waited for
+                          memory; the higher of the machine's and our own group's */
     double some_avg10, full_avg10;
 };
 
@@ -48,6 +52,9 @@ RM_MUST_USE int facts_parse_meminfo(struct rm_slice text, struct memory_facts *o
 
 /* Bytes of zram in the text of /proc/swaps. Pure. */
 uint64_t facts_parse_zram(struct rm_slice text);
+
+/* The mean of the devices that tell it; -1: none does. */
+double facts_gpu_percent(const struct memory_facts *f);
 
 /* Raises the averages to those of a pressure file. Pure. */
 void facts_parse_pressure(struct rm_slice text, struct memory_facts *out);

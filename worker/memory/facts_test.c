@@ -190,8 +190,10 @@ static void counters(void **state)
 static void this_machine(void **state)
 {
     (void)state;
-    assert_true(memory_rss(getpid()) > 100000);
-    assert_true(memory_rss(-1) == 0);
+    assert_true(memory_resident(getpid()).rss > 100000);
+    assert_true(memory_resident(getpid()).own > 10000);
+    assert_true(memory_resident(getpid()).own < memory_resident(getpid()).rss); /* it maps files */
+    assert_true(memory_resident(-1).rss == 0 && memory_resident(-1).own == 0);
 }
 
 int main(void)

@@ -385,6 +385,46 @@ uint64_t meter_measured(const struct meter *x)
     return row != NULL && row->measured ? row->expected : 0;
 }
 
+struct ledger_bytes meter_peak(const struct meter *x)
+{
+    const struct node_ledger_row *row = row_of(x);
+
+    return row != NULL ? row->peak : (struct ledger_bytes){0};
+}
+
+static bool same_flags(const struct ledger_key *a, const struct ledger_key *b)
+{
+    return a->context == b->context && a->slots == b->slots && strcmp(a->kv, b->kv) == 0 &&
+           strcmp(a->flags, b->flags) == 0;
+}
+
+uint64_t meter_load_ms(const struct meter *x)
+{
+    const struct node_ledger_row *rows, *best = NULL;
+    bool best_same = false;
+    uint32_t n;
+
+    if (x == NULL)
+        return 0;
+    rows = ledger_rows(x->owner->ledger, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        bool same = same_flags(&rows[i].key, &x->key);
+
+        if (rows[i].loads == 0 || strcmp(rows[i].key.model_hash, x->key.model_hash) != 0)
+            continue;
+        if (best == NULL || (same && !best_same) ||
+            (same == best_same && rows[i].last_s >= best->last_s)) {
+            best = &rows[i];
+            best_same = same;
+        }
+    }
+    if (best == NULL)
+        return 0;
+    if (is_cold(x))
+        return best->cold_ms > 0 ? best->cold_ms : best->warm_ms;
+    return best->warm_ms > 0 ? best->warm_ms : best->cold_ms;
+}
+
 void meter_end(struct meter *x)
 {
     struct meter **at;

@@ -85,6 +85,14 @@ uint64_t meter_measured(const struct meter *x);
 /* Of them, the part that lies in devices' own memory; 0: none, or not measured. */
 uint64_t meter_vram(const struct meter *x);
 
+/* The most that was measured at one moment of an engine with this key, this one included; all 0:
+ * not yet. */
+struct ledger_bytes meter_peak(const struct meter *x);
+
+/* How long such a load took before: of this model's newest row, the same flags preferred; cold or
+ * warm as this one is, else the other kind; 0: never. */
+uint64_t meter_load_ms(const struct meter *x);
+
 void meter_end(struct meter *x); /* frees */
 
 #endif

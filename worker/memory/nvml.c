@@ -26,6 +26,10 @@ struct nvml_process {
     unsigned gpu_instance, compute_instance;
 };
 
+struct nvml_rates { /* percent */
+    unsigned gpu, memory;
+};
+
 struct nvml {
     void *library;
     int (*init)(void);
@@ -34,6 +38,7 @@ struct nvml {
     int (*by_index)(unsigned i, void **opaque);
     int (*memory)(void *opaque, struct nvml_memory *out);
     int (*pci)(void *opaque, struct nvml_pci *out);
+    int (*rates)(void *opaque, struct nvml_rates *out);                    /* NULL: not there */
     int (*processes)(void *opaque, unsigned *n, struct nvml_process *out); /* NULL: not there */
 };
 
@@ -63,6 +68,7 @@ int nvml_open(const char *path, struct nvml **out)
         !get(n->library, "nvmlDeviceGetPciInfo_v3", &n->pci))
         goto out;
     (void)get(n->library, "nvmlDeviceGetComputeRunningProcesses_v3", &n->processes);
+    (void)get(n->library, "nvmlDeviceGetUtilizationRates", &n->rates);
     r = RM_ERR_ENGINE;
     if (n->init() != NVML_OK)
         goto out;
@@ -90,6 +96,38 @@ static bool is_there(const struct memory_facts *f, const char *id)
     return false;
 }
 
+static void read_rates(struct nvml *n, void *device, struct memory_facts *f)
+{
+    struct nvml_rates rates = {0};
+
+    if (n->rates == NULL || n->rates(device, &rates) != NVML_OK || rates.gpu > 100)
+        return;
+    f->busy += rates.gpu;
+    f->n_busy++;
+}
+
+/* One device; *d: where its memory would go. False: it goes nowhere. */
+static bool read_device(struct nvml *n, void *device, struct memory_facts *f,
+                        struct memory_device *d)
+{
+    struct nvml_memory memory = {0};
+    struct nvml_pci pci;
+
+    memset(d, 0, sizeof(*d));
+    memset(&pci, 0, sizeof(pci));
+    if (n->pci(device, &pci) == NVML_OK)
+        id_of(&pci, d->id);
+    if (d->id[0] != '\0' && is_there(f, d->id))
+        return false;
+    read_rates(n, device, f);
+    if (n->memory(device, &memory) != NVML_OK || memory.total == 0 ||
+        memory.total > FACTS_BYTES_MAX)
+        return false;
+    d->vram_total = memory.total;
+    d->vram_used = memory.used < memory.total ? memory.used : memory.total;
+    return true;
+}
+
 void nvml_read(struct nvml *n, struct memory_facts *f)
 {
     unsigned count = 0;
@@ -98,23 +136,11 @@ void nvml_read(struct nvml *n, struct memory_facts *f)
         return;
     for (unsigned i = 0; i < count && i < FACTS_CARDS_MAX && f->n_devices < FACTS_DEVICES_MAX;
          i++) {
-        struct memory_device *d = &f->devices[f->n_devices];
-        struct nvml_memory memory = {0};
-        struct nvml_pci pci;
+        struct memory_device d;
         void *device = NULL;
 
-        memset(&pci, 0, sizeof(pci));
-        if (n->by_index(i, &device) != NVML_OK || n->memory(device, &memory) != NVML_OK ||
-            memory.total == 0 || memory.total > FACTS_BYTES_MAX)
-            continue;
-        memset(d, 0, sizeof(*d));
-        if (n->pci(device, &pci) == NVML_OK)
-            id_of(&pci, d->id);
-        if (d->id[0] != '\0' && is_there(f, d->id))
-            continue;
-        d->vram_total = memory.total;
-        d->vram_used = memory.used < memory.total ? memory.used : memory.total;
-        f->n_devices++;
+        if (n->by_index(i, &device) == NVML_OK && read_device(n, device, f, &d))
+            f->devices[f->n_devices++] = d;
     }
 }
 

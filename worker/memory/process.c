@@ -52,16 +52,23 @@ int memory_shield_self(int score)
     return r;
 }
 
-uint64_t memory_rss(int pid)
+struct memory_resident memory_resident(int pid)
 {
+    struct memory_resident m = {0};
     char path[40], text[8192];
-    uint64_t v = 0;
+    uint64_t anon, shmem;
     int root = sys_root("/"), n;
 
     if (root < 0)
-        return 0;
+        return m;
     snprintf(path, sizeof(path), "proc/%d/status", pid);
     n = sys_text(root, path, text, sizeof(text));
     close(root);
-    return n > 0 && sys_kib((struct rm_slice){text, (size_t)n}, "VmRSS:", &v) ? v : 0;
+    if (n <= 0 || !sys_kib((struct rm_slice){text, (size_t)n}, "VmRSS:", &m.rss))
+        return (struct memory_resident){0};
+    m.own = sys_kib((struct rm_slice){text, (size_t)n}, "RssAnon:", &anon) &&
+                    sys_kib((struct rm_slice){text, (size_t)n}, "RssShmem:", &shmem)
+                ? anon + shmem
+                : m.rss;
+    return m;
 }

@@ -16,7 +16,11 @@ uint64_t memory_oom_kills(void);
  * UV_EACCES. Returns 0 or a libuv code. */
 int memory_shield_self(int score);
 
-/* VmRSS of a process in bytes, 0 when it cannot be read. */
-uint64_t memory_rss(int pid);
+/* Bytes of a process that are resident: VmRSS, and the part of it that is not of files (RssAnon and
+ * RssShmem, Linux 4.5 and later; before that, all of it). 0 when it cannot be read. */
+struct memory_resident {
+    uint64_t rss, own;
+};
+struct memory_resident memory_resident(int pid);
 
 #endif

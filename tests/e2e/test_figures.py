@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""The figures of nodes, hosts and roles: what the API tells is what the workers measured, and what a client saw. Real programs on
+models made on the spot, slow enough to be watched."""
+import json
+import os
+import threading
+import time
+
+import jsonschema
+import pytest
+import yaml
+
+from cluster_rig import call, cluster
+from rig import SLOW, TOP, have_programs, text_of, wait_for
+
+pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing to measure")
+
+SPEC = yaml.safe_load((TOP / "proto" / "openapi.yaml").read_text())
+MODELS = {"talk": {"script": "round and round it goes", "loop": 1, "layers": 1, "heads": 2, "ctx": 32768}}
+ROLES = {"talk": "modes: [talk, chatter], model: talk, context: 8Ki, slots: 3, nodes: [speed]"}
+PARTS = ("weights_bytes", "kv_bytes", "compute_bytes", "other_bytes")
+
+
+def check(name, data):
+    jsonschema.validate(data, {"$ref": f"#/components/schemas/{name}", "components": SPEC["components"]})
+    return data
+
+
+@pytest.fixture(name="one", scope="module")
+def one_fixture(tmp_path_factory):
+    with cluster(tmp_path_factory.mktemp("figures"), ["speed"], MODELS, ROLES) as c:
+        yield c
+
+
+def both(one):
+    """The worker's own state and the gateway's node, of the same moment: nothing that is compared moved between two looks."""
+    def look():
+        before = one.node_state("speed")
+        node = check("Node", one.get("/api/v1/nodes/speed"))
+        after = check("NodeState", one.node_state("speed"))
+        same = [[(h["role"], h["forecast_bytes"], h["measured_bytes"], h["kv_used"], h["slots"], h["generated_tokens"]) for h in s["hosts"]] + [s["memory"]["others"]] for s in (before, after)]
+        told = [(h["role"], h["forecast_bytes"], h["measured_bytes"], h["kv_used"], h["slots"], h["generated_tokens"]) for h in node["hosts"]] + [node["memory"]["others"]]
+        return (before, node) if same[0] == same[1] == told else None
+    return wait_for("worker and gateway say the same", look)
+
+
+def test_the_bars_are_the_workers_own_numbers(one):
+    wait_for("the engine is measured", lambda: one.host("talk")["measured_bytes"] > 0)
+    state, node = both(one)
+    assert node["memory"] == {**state["memory"], **{k: node["memory"][k] for k in ("available", "pressure", "swap_used")}}  # those move all the time
+    mine, told = state["hosts"][0], node["hosts"][0]
+    for name in (*PARTS, "kv_used_bytes", "measured_bytes", "forecast_bytes", "kv_used", "kv_total", "slots", "read_tokens", "slots_total"):
+        assert told[name] == mine[name], name
+    assert sum(told[p] for p in PARTS) == told["forecast_bytes"] == node["memory"]["committed"] > 0
+    assert told["weights_bytes"] > 0 and told["kv_bytes"] > 0 and told["compute_bytes"] > 0
+    assert 0 <= told["kv_used_bytes"] <= told["kv_bytes"]
+
+
+def test_parts_are_those_of_the_forecast(one):
+    desired = {"role": "talk", "model": "talk", "source": str(one.paths["talk"]), "context": 8192, "slots": 3}
+    status, _, body = call(one.ports["speed"], "POST", "/node/v1/forecast", desired)
+    forecast = json.loads(body)
+    host = one.node_state("speed")["hosts"][0]
+    assert status == 200 and forecast["known"]
+    assert (host["weights_bytes"], host["kv_bytes"]) == (forecast["weights"], forecast["kv"])
+    assert host["compute_bytes"] + host["other_bytes"] == host["forecast_bytes"] - forecast["weights"] - forecast["kv"]
+
+
+def test_what_others_use_does_not_hold_what_is_ours(one):
+    """A hundred MiB more in this process are others'; the engine's own pages are not."""
+    memory = one.node("speed")["memory"]
+    assert memory["others"] <= memory["total"]
+    before = memory["others"]
+    held = bytearray(os.urandom(1 << 20)) * 300
+    more = wait_for("others take 300 MiB more", lambda: (n := one.node("speed")["memory"]["others"]) > before + (200 << 20) and n)
+    assert more < before + (2 << 30)
+    del held
+
+
+def test_slots_show_what_they_do(one):
+    wait_for("all idle", lambda: one.host("talk")["slots"] == ["idle"] * 3)
+    long = "word " * 3000
+    seen = set()
+    streams = [one.stream("talk", f"{i} {long}", max_tokens=3000) for i in range(2)]
+    try:
+        def look():
+            host = check("Host", one.host("talk"))
+            assert len(host["slots"]) == 3 and set(host["slots"]) <= {"idle", "prefill", "decode"}
+            seen.update(host["slots"])
+            return host["slots"].count("decode") == 2 and host
+        host = wait_for("two slots decode", look, 30)
+        assert host["slots_busy"] == 2 and host["kv_used_bytes"] > 0
+    finally:
+        for s in streams:
+            s.close()
+    wait_for("all idle again", lambda: one.host("talk")["slots"] == ["idle"] * 3)
+
+
+def test_rates_rise_while_a_stream_runs_and_go_back_to_zero(one):
+    wait_for("nothing runs", lambda: (n := one.node("speed")) and n["tokens_out_per_s"] == 0 and n["tokens_in_per_s"] == 0)
+    stream = one.stream("talk", "count " * 500, max_tokens=8000)
+    counted, ended, leave = [], threading.Event(), threading.Event()
+
+    def read():
+        for e in stream.events():
+            if text_of([e]):
+                counted.append(time.monotonic())
+            if leave.is_set():
+                break
+        stream.close()
+        ended.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    wait_for("the rate of prompts is told", lambda: one.node("speed")["tokens_in_per_s"] > 0, 5)
+    wait_for("six seconds of the stream, or all", lambda: ended.is_set() or (counted and time.monotonic() - counted[0] > 6), 60)
+    if not ended.is_set():
+        now, node = time.monotonic(), one.node("speed")
+        mine = len([t for t in counted if now - 5 < t <= now]) / 5
+        assert 0.5 * mine < node["tokens_out_per_s"] < 2 * mine
+    leave.set()
+    assert ended.wait(30)
+    wait_for("back to 0", lambda: (n := one.node("speed"))["tokens_out_per_s"] == 0 and n["tokens_in_per_s"] == 0, 10)
+
+
+def test_node_figures(one):
+    node = one.node("speed")
+    assert node["path"] == "loopback"
+    wait_for("a round trip is measured", lambda: one.node("speed")["rtt_ms"] is not None)
+    assert 0 < one.node("speed")["rtt_ms"] < 100 * SLOW
+    assert wait_for("the CPU is measured", lambda: (n := one.node("speed")) and n["cpu_percent"] is not None and n)["cpu_percent"] <= 100
+
+
+def test_role_figures_are_what_a_client_measured(tmp_path):
+    models = {"talk": {"script": "round and round it goes", "loop": 1, "layers": 1, "heads": 2, "ctx": 32768}}
+    with cluster(tmp_path, ["speed"], models, {"talk": "modes: [talk, chatter], model: talk, context: 8Ki, slots: 1, nodes: [speed]", "idle": "modes: [idle], model: talk, context: 1Ki, residency: on-demand"}, wait=False) as c:
+        c.wait_ready("talk")
+        fresh = check("Role", c.role("talk"))
+        assert fresh["urls"] == ["/talk/v1", "/chatter/v1"]
+        assert (fresh["requests"], fresh["errors"], fresh["ttft_ms"], fresh["decode_tps"], fresh["cached_share"]) == (0, 0, None, None, None)
+        ttft, tps, cached, prompts = [], [], 0, 0
+        for i in range(12):
+            began = time.monotonic()
+            s = c.stream("talk", f"{i} " + "word " * (100 * (i + 1)), max_tokens=200, stream_options={"include_usage": True})
+            times = []
+            for e in s.events():
+                if isinstance(e, dict) and e.get("choices") and text_of([e]):
+                    times.append(time.monotonic())
+                if isinstance(e, dict) and e.get("usage"):
+                    usage = e["usage"]
+            ttft.append((times[0] - began) * 1000)
+            tps.append((usage["completion_tokens"] - 1) / (times[-1] - times[0]))
+            prompts += usage["prompt_tokens"]
+            cached += usage["prompt_tokens_details"]["cached_tokens"]
+        assert call(c.port, "POST", "/talk/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 90000}]})[0] == 400
+        role = wait_for("all are counted", lambda: (r := check("Role", c.role("talk"))) and r["requests"] == 13 and r)
+        assert role["errors"] == 1
+        ttft.sort(), tps.sort()
+        for name, rank in (("p50", 5), ("p95", 11), ("p99", 11)):
+            assert abs(role["ttft_ms"][name] - ttft[rank]) <= 0.1 * ttft[rank] + 10 * SLOW, (role["ttft_ms"], ttft)
+            assert abs(role["decode_tps"][name] - tps[rank]) <= 0.2 * tps[rank], (role["decode_tps"], tps)
+        assert abs(role["cached_share"] - cached / prompts) < 1e-6
+        idle = check("Role", c.role("idle"))
+        assert idle["requests"] == 0 and idle["cached_share"] is None
