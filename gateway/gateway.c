@@ -16,6 +16,7 @@
 #include "gateway/ops/ops.h"
 #include "gateway/ops/pages.h"
 #include "gateway/route/route.h"
+#include "gateway/trial.h"
 #include "proto/base/clock.h"
 #include "proto/base/json_write.h"
 #include "proto/base/log.h"
@@ -142,6 +143,21 @@ static int source_offer(void *arg, const struct ops_offer *o, ops_answer_fn on_a
     if (g->draining)
         return RM_ERR_DRAINING;
     return map_keeper_offer(g->keeper, &offer, on_answer, answer_arg);
+}
+
+static int source_try_map(void *arg, const struct ops_offer *o, ops_answer_fn on_answer,
+                          void *answer_arg)
+{
+    struct gateway *g = arg;
+
+    if (g->draining)
+        return RM_ERR_DRAINING;
+    return trial_begin(g->keeper, g->drive, o, on_answer, answer_arg);
+}
+
+static int source_plans(void *arg, ops_text_fn on_text, void *text_arg)
+{
+    return drive_ask_plans(((struct gateway *)arg)->drive, on_text, text_arg);
 }
 
 static int write_own_metrics(const struct gateway *g, struct rm_buf *out)
@@ -514,6 +530,8 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
                                    .metrics = source_metrics,
                                    .map = source_map,
                                    .offer = source_offer,
+                                   .plans = source_plans,
+                                   .try_map = source_try_map,
                                    .not_ready = source_not_ready};
     if ((r = ops_new(&g->loop, &sources, &g->ops)) < 0) {
         fprintf(stderr, "rolemesh-gateway: %s\n", rm_strerror(r));

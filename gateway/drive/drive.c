@@ -318,6 +318,7 @@ void drive_follow(struct drive *d)
 
 static void on_tick(uv_timer_t *timer)
 {
+    drive_mind_trials(timer->data, rm_now_ms());
     drive_run(timer->data);
 }
 

@@ -13,7 +13,7 @@
  *         POST forecast       └── replan ──► thread pool                    Loop thread only.
  *
  * Files: drive.c life, maps and their tables; nodes.c links and what they hear; ask.c questions to
- * workers; facts.c facts for the machine; run.c rounds and actions. */
+ * workers; facts.c facts for the machine; run.c rounds and actions; plan.c plans for people. */
 #ifndef RM_GATEWAY_DRIVE_H
 #define RM_GATEWAY_DRIVE_H
 
@@ -52,5 +52,19 @@ void drive_status(const struct drive *d, struct drive_status *out);
 /* Appends the shortfalls as a JSON array: {"role","reason","missing_bytes"}. Returns as rm_buf_put.
  */
 int drive_write_shortfalls(const struct drive *d, struct rm_buf *out);
+
+/* Plans as JSON; solved in the thread pool. on_plan comes once from the loop, with 0 and the text
+ * (valid for the call), or RM_ERR_DRAINING or another error. They return 0, RM_ERR_OVERLOAD (too
+ * many wait), RM_ERR_TOO_BIG or UV_ENOMEM: then it never comes. */
+typedef void drive_plan_fn(void *arg, int err, struct rm_slice json);
+
+/* {"current":Plan,"proposed":Plan or null}: where roles are wanted now, and the map solved as a
+ * whole where that is better (proto/openapi.yaml: Plans). */
+RM_MUST_USE int drive_ask_plans(struct drive *d, drive_plan_fn *on_plan, void *arg);
+
+/* {"plan":Plan,"unknown":[...]}: an offered map solved around what stands; nothing is done. Workers
+ * are asked what changed roles would take there, for some seconds. Takes a reference of map. */
+RM_MUST_USE int drive_try_map(struct drive *d, struct role_map *map, drive_plan_fn *on_plan,
+                              void *arg);
 
 #endif

@@ -3,6 +3,8 @@
 #ifndef RM_GATEWAY_DRIVE_IMPL_H
 #define RM_GATEWAY_DRIVE_IMPL_H
 
+#include <sys/queue.h>
+
 #include "gateway/drive/drive.h"
 #include "gateway/mesh/link.h"
 #include "gateway/place/hosting.h"
@@ -21,7 +23,10 @@ enum {
     DRIVE_LIMITS_MS = 5000,        /* limits that move stay moved for so long before they count */
     DRIVE_LIMITS_PART = 64,        /* smaller moves than this part of the memory never do */
     DRIVE_DISK_BYTES_MS = 500000,  /* a load reads so fast where none was seen yet */
-    DRIVE_BODY_MAX = 16 * 1024
+    DRIVE_BODY_MAX = 16 * 1024,
+    DRIVE_TRIALS = 4,          /* offered maps that are planned at one time */
+    DRIVE_TRIAL_MS = 8000,     /* workers are waited for */
+    DRIVE_PLAN_LISTENERS = 256 /* who waits for one answer */
 };
 
 struct drive_node {
@@ -76,8 +81,11 @@ struct drive {
     struct hosting_pair *f_pairs;
     struct hosting_facts facts;
     uint64_t epoch, started_ms, last_id;
-    uint64_t unsolved; /* ticket of a plan that could not be begun; 0: none */
-    uint32_t pending;  /* answers and solves still to come */
+    uint64_t unsolved;       /* ticket of a plan that could not be begun; 0: none */
+    uint32_t pending;        /* answers and solves still to come */
+    struct drive_plan *plan; /* that is being made for people; NULL: none */
+    LIST_HEAD(, drive_plan) trials;
+    uint32_t n_trials;
     bool settled, fenced, closing, timer_closed, running, again;
 };
 
@@ -112,6 +120,9 @@ void drive_update(struct drive *d, size_t role, size_t node); /* residency, lane
 /* ---- facts.c ---- */
 int drive_fill_facts(struct drive *d, uint64_t now); /* 0 or UV_ENOMEM: those of before */
 bool drive_has_forecasts(const struct drive *d);     /* of all that can be asked */
+
+/* ---- plan.c ---- */
+void drive_mind_trials(struct drive *d, uint64_t now); /* those whose time is over */
 
 /* ---- run.c ---- */
 void drive_run(struct drive *d);

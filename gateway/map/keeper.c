@@ -34,6 +34,7 @@ struct job {
     size_t n;
     char name[NAME_MAX_BYTES], expect[MAP_REVISION];
     bool dry_run;
+    void (*on_map)(void *arg, struct role_map *map);
     void (*on_answer)(void *arg, int status, struct rm_slice json);
     void *arg;
     /* what came out */
@@ -248,6 +249,8 @@ static void job_answer(struct job *j, const struct role_map *was, int err, const
         err = r;
         rm_buf_puts(&out, "{}");
     }
+    if (err == 0 && j->on_map != NULL)
+        j->on_map(j->arg, j->map);
     j->on_answer(j->arg, err == 0 ? 200 : rm_err_status(err), (struct rm_slice){out.data, out.len});
     rm_buf_clear(&out);
 }
@@ -473,6 +476,7 @@ int map_keeper_offer(struct map_keeper *k, const struct map_offer *offer,
     rm_text_copy(j->name, sizeof j->name, offer->name);
     rm_text_copy(j->expect, sizeof j->expect, offer->expect);
     j->dry_run = offer->dry_run;
+    j->on_map = offer->on_map;
     j->on_answer = on_answer;
     j->arg = arg;
     keeper_add(k, j);

@@ -44,6 +44,8 @@ struct map_offer {
     const char *name;   /* what messages call it; copied */
     const char *expect; /* the revision that the file must have, or "*"; "": not said; copied */
     bool dry_run;       /* tell what it would do, and do nothing */
+    /* NULL, or hears of a good map before the answer, with its arg; it may take a reference. */
+    void (*on_map)(void *arg, struct role_map *map);
 };
 
 /* Checks the offer whole, tells how it differs from what runs, and unless dry_run writes it to the

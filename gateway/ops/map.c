@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* gateway/ops/map.c - POST /api/v1/map: an offered role map, from its first byte to the answer.
- * What the head says is judged before a byte of the body is taken; the body is bounded; the keeper
- * behind ops_sources.offer does the rest in its own time. The offer outlives the request when its
- * sender leaves: what was begun is finished. */
+/* gateway/ops/map.c - POST /api/v1/map and /api/v1/plan: an offered role map, from its first byte
+ * to the answer. What the head says is judged before a byte of the body is taken; the body is
+ * bounded; the keeper behind ops_sources.offer (a trial: try_map) does the rest in its own time.
+ * The offer outlives the request when its sender leaves: what was begun is finished. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +22,7 @@ struct offer {
     struct rm_buf body;
     char name[NAME_MAX_BYTES], expect[REVISION_DIGITS + 1];
     bool dry_run;
+    bool trial; /* for a plan only: nothing is asked of the file */
     bool asked; /* the keeper has it and will answer */
 };
 
@@ -65,7 +66,8 @@ static void offer_on_end(struct http_req *q)
 
     if (http_reply_started(q))
         return;
-    r = o->sources->offer(o->sources->arg, &offer, offer_on_answer, o);
+    r = o->trial ? o->sources->try_map(o->sources->arg, &offer, offer_on_answer, o)
+                 : o->sources->offer(o->sources->arg, &offer, offer_on_answer, o);
     o->asked = r == 0;
     if (r < 0)
         ops_answer_error(q, r, NULL, rm_err_status(r) == 503 ? &later : NULL);
@@ -131,8 +133,8 @@ static int judge_head(struct offer *o, struct ops_call *c, const char **text)
     *text = c->query.why;
     if (query_word(&c->query, "dry_run", switches, &dry_run) < 0)
         return RM_ERR_FIELD;
-    o->dry_run = dry_run == 1;
-    if ((*text = read_match(head, o->expect)) != NULL)
+    o->dry_run = dry_run == 1 || o->trial;
+    if (!o->trial && (*text = read_match(head, o->expect)) != NULL)
         return RM_ERR_FIELD;
     if (!o->dry_run && o->expect[0] == '\0')
         return RM_ERR_NO_MATCH;
@@ -142,7 +144,7 @@ static int judge_head(struct offer *o, struct ops_call *c, const char **text)
     return 0;
 }
 
-bool ops_post_map(struct ops_call *c)
+static bool post(struct ops_call *c, bool trial)
 {
     static const struct http_req_ops ops = {
         .on_body = offer_on_body, .on_end = offer_on_end, .on_done = offer_on_done};
@@ -156,10 +158,21 @@ bool ops_post_map(struct ops_call *c)
     }
     o->sources = c->sources;
     o->q = q;
+    o->trial = trial;
     rm_buf_init(&o->body, OFFER_MAX);
     http_req_accept(q, &ops, o);
     http_req_set_body_limit(q, OFFER_MAX);
     if ((r = judge_head(o, c, &text)) < 0)
         ops_answer_error(q, r, text, NULL);
     return true;
+}
+
+bool ops_post_map(struct ops_call *c)
+{
+    return post(c, false);
+}
+
+bool ops_post_plan(struct ops_call *c)
+{
+    return post(c, true);
 }

@@ -25,6 +25,9 @@ struct ops_offer {
 /* status: of HTTP; json: an object, valid for the call. */
 typedef void (*ops_answer_fn)(void *arg, int status, struct rm_slice json);
 
+/* err 0: json is valid for the call. */
+typedef void (*ops_text_fn)(void *arg, int err, struct rm_slice json);
+
 struct keys;
 
 /* Where the figures come from; each writer appends and returns as rm_buf_put. */
@@ -49,6 +52,11 @@ struct ops_sources {
      * comes. */
     int (*offer)(void *arg, const struct ops_offer *offer, ops_answer_fn on_answer,
                  void *answer_arg);
+    /* The same, but it is only told what the map would come to: proto/openapi.yaml, PlanTrial. */
+    int (*try_map)(void *arg, const struct ops_offer *offer, ops_answer_fn on_answer,
+                   void *answer_arg);
+    /* Plans of proto/openapi.yaml, later. Returns 0, or an error: then on_text never comes. */
+    int (*plans)(void *arg, ops_text_fn on_text, void *text_arg);
 };
 
 /* A request that is over, for the history. Texts are bounded copies, "" where there is none. */

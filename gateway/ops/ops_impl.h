@@ -92,7 +92,9 @@ int ops_get_queue(struct ops_call *c, int *status);
 int ops_get_request(struct ops_call *c, int *status);
 int ops_get_why(struct ops_call *c, int *status);
 int ops_cancel_request(struct ops_call *c, int *status);
-bool ops_post_map(struct ops_call *c);               /* map.c */
+bool ops_post_map(struct ops_call *c); /* map.c */
+bool ops_post_plan(struct ops_call *c);
+bool ops_take_plan(struct ops_call *c);              /* plan.c */
 int ops_get_events(struct ops_call *c, int *status); /* watch.c */
 bool ops_follow_events(struct ops_call *c);
 int ops_get_keys(struct ops_call *c, int *status); /* keys.c */

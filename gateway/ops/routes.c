@@ -21,6 +21,8 @@ const struct ops_route ops_routes[] = {
     {HTTP_POST, "/api/v1/map",          OPS_ADMIN, NULL, ops_post_map,    NULL, {"dry_run"}},
     {HTTP_GET,  "/api/v1/nodes",        OPS_USER,  ops_get_nodes,   NULL, NULL, {PAGE, "health"}},
     {HTTP_GET,  "/api/v1/nodes/{node}", OPS_USER,  ops_get_node,    NULL, NULL, {NULL}},
+    {HTTP_GET,  "/api/v1/plan",         OPS_USER,  NULL, ops_take_plan,   NULL, {NULL}},
+    {HTTP_POST, "/api/v1/plan",         OPS_ADMIN, NULL, ops_post_plan,   NULL, {NULL}},
     {HTTP_GET,  "/api/v1/queue",        OPS_USER,  ops_get_queue,   NULL, NULL, {PAGE, "role", "mode"}},
     {HTTP_GET,  "/api/v1/requests",     OPS_USER,  ops_get_requests, NULL, NULL, {PAGE, "role", "mode", "node", "state", "outcome", "since", "until"}},
     {HTTP_GET,  "/api/v1/requests/{id}", OPS_USER, ops_get_request, NULL, NULL, {NULL}},
