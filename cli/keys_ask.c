@@ -51,7 +51,7 @@ static int api_ask(const struct keys_ask *a, const char *method, const char *tar
                    ask_shown(json_string_value(json_object_get(*answer, "detail")), shown));
     json_decref(*answer);
     *answer = NULL;
-    return r == 0 && status == 400 ? CLI_BAD : CLI_FAILED;
+    return r == 0 && (status == 400 || status == 409) ? CLI_BAD : CLI_FAILED;
 }
 
 static int api_list(const struct keys_ask *a)

@@ -230,7 +230,7 @@ static int edit_here(struct keys_ask *a)
                    a->edit.why != NULL ? a->edit.why
                    : why[0] != '\0'    ? why
                                        : rm_strerror(r));
-        return r == RM_ERR_FIELD || r == RM_ERR_CONF ? CLI_BAD : CLI_FAILED;
+        return r == RM_ERR_FIELD || r == RM_ERR_STATE || r == RM_ERR_CONF ? CLI_BAD : CLI_FAILED;
     }
     if (a->edit.act == KEYRING_REVOKE)
         fprintf(stderr, "key '%s' (%s) is revoked\n", a->edit.done.name, a->edit.done.id);

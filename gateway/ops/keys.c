@@ -96,12 +96,13 @@ static void order_on_body(struct http_req *q, const char *bytes, size_t n)
 static int read_grace(const json_t *body, struct keyring_edit *e, char *why, size_t n)
 {
     const json_t *grace = json_object_get(body, "grace_s");
+    double s = json_number_value(grace);
     bool good = json_object_size(body) == (grace != NULL) &&
-                (grace == NULL || (json_is_integer(grace) && json_integer_value(grace) >= 0 &&
-                                   json_integer_value(grace) <= GRACE_MAX_S));
+                (grace == NULL ||
+                 (json_is_number(grace) && s >= 0 && s <= GRACE_MAX_S && s == (double)(int64_t)s));
 
     if (good)
-        e->grace_s = grace != NULL ? (uint64_t)json_integer_value(grace) : 0;
+        e->grace_s = (uint64_t)s;
     else
         snprintf(why, n, "the body may have grace_s, in seconds up to a year, and nothing else");
     return good ? 0 : RM_ERR_FIELD;

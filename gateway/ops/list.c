@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "proto/base/json_write.h"
 
@@ -170,7 +171,7 @@ int list_write(const struct list_page *page, struct rm_slice array, struct rm_bu
 
     if (page->by_number && page->cursor != NULL &&
         (page->cursor[0] == '\0' || strspn(page->cursor, "0123456789") != strlen(page->cursor)))
-        return RM_ERR_FIELD;
+        return RM_ERR_STATE;
     while (r == 0 && !more && list_next(&array, &item)) {
         if (!is_behind(page, item, &found) || !passes(page, item))
             continue;
@@ -183,7 +184,7 @@ int list_write(const struct list_page *page, struct rm_slice array, struct rm_bu
         key_of(page, item, last);
     }
     if (r == 0 && page->cursor != NULL && !page->by_number && !found)
-        return RM_ERR_FIELD;
+        return RM_ERR_STATE;
     if (r == 0)
         r = rm_buf_puts(out, "],\"next\":");
     if (r == 0)
@@ -191,22 +192,72 @@ int list_write(const struct list_page *page, struct rm_slice array, struct rm_bu
     return r;
 }
 
+/* Two digits, or four, of a form such as "dddd-dd". */
+static int digits(const char *text, int n)
+{
+    int v = 0;
+
+    while (n-- > 0)
+        v = v * 10 + (*text++ - '0');
+    return v;
+}
+
+/* "Z" or "+02:00": minutes east of UTC. False: neither. */
+static bool read_zone(const char *text, int *east)
+{
+    *east = 0;
+    if ((text[0] == 'Z' || text[0] == 'z') && text[1] == '\0')
+        return true;
+    if ((text[0] != '+' && text[0] != '-') || strlen(text) != 6 || text[3] != ':' ||
+        strspn(text + 1, "0123456789") != 2 || strspn(text + 4, "0123456789") != 2 ||
+        digits(text + 1, 2) > 23 || digits(text + 4, 2) > 59)
+        return false;
+    *east = (digits(text + 1, 2) * 60 + digits(text + 4, 2)) * (text[0] == '-' ? -1 : 1);
+    return true;
+}
+
 bool list_time(const char *text, char out[25])
 {
     static const char form[] = "dddd-dd-ddTdd:dd:dd";
+    char ms[4] = "000";
+    struct tm tm = {.tm_isdst = 0}, whole;
+    time_t at;
     size_t i = 0, n;
+    int east;
 
     for (; form[i] != '\0'; i++)
-        if (form[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != form[i])
+        if (form[i] == 'd'   ? text[i] < '0' || text[i] > '9'
+            : form[i] == 'T' ? text[i] != 'T' && text[i] != 't'
+                             : text[i] != form[i])
             return false;
-    memcpy(out, text, i);
-    memcpy(out + i, ".000Z", 6);
     if (text[i] == '.') {
         n = strspn(text + i + 1, "0123456789");
         if (n == 0)
             return false;
-        memcpy(out + i + 1, text + i + 1, n < 3 ? n : 3);
+        memcpy(ms, text + i + 1, n < 3 ? n : 3);
         i += n + 1;
     }
-    return strcmp(text + i, "Z") == 0;
+    tm.tm_year = digits(text, 4) - 1900;
+    tm.tm_mon = digits(text + 5, 2) - 1;
+    tm.tm_mday = digits(text + 8, 2);
+    tm.tm_hour = digits(text + 11, 2);
+    tm.tm_min = digits(text + 14, 2);
+    tm.tm_sec = digits(text + 17, 2);
+    if (!read_zone(text + i, &east) || tm.tm_mon < 0 || tm.tm_mon > 11 || tm.tm_mday < 1 ||
+        tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)
+        return false;
+    whole = tm;
+    whole.tm_hour = whole.tm_min = whole.tm_sec = 0;
+    at = timegm(&whole);
+    if (whole.tm_mday != tm.tm_mday) /* there is no such day in that month */
+        return false;
+    at += (time_t)tm.tm_hour * 3600 + (tm.tm_min - east) * 60 + tm.tm_sec;
+    if (gmtime_r(&at, &tm) == NULL || tm.tm_year < -1900 || tm.tm_year > 9999 - 1900)
+        return false;
+    strftime(out, 20, "%Y-%m-%dT%H:%M:%S", &tm);
+    n = strlen(out); /* %Y of a year before 1000 may be shorter */
+    memmove(out + 19 - n, out, n);
+    memset(out, '0', 19 - n);
+    snprintf(out + 19, 6, ".%sZ", ms);
+    return true;
 }

@@ -36,12 +36,12 @@ struct list_page {
     struct list_filter filter[LIST_FILTERS_MAX];
 };
 
-/* Appends "NAME":[...],"next":"..." (null at the end). Returns as rm_buf_put, or RM_ERR_FIELD: the
- * cursor is of no element. */
+/* Appends "NAME":[...],"next":"..." (null at the end). Returns as rm_buf_put, or RM_ERR_STATE: the
+ * cursor is of no element now. */
 int list_write(const struct list_page *page, struct rm_slice array, struct rm_buf *out);
 
-/* An RFC 3339 time in UTC ("2026-05-04T12:00:00Z", with or without fraction) in the form that our
- * answers have, with milliseconds, so that texts compare as times do. False: it is none. */
+/* An RFC 3339 time ("2026-05-04T12:00:00Z", "2026-05-04T14:00:00.5+02:00") in the form that our
+ * answers have, UTC with milliseconds, so that texts compare as times do. False: it is none. */
 bool list_time(const char *text, char out[25]);
 
 #endif

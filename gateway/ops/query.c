@@ -38,13 +38,50 @@ bool query_decode(struct rm_slice text, bool plus, char *out, size_t size)
     return true;
 }
 
+/* Is that the name that "name" or "name=word|word" begins with? */
+static bool is_named(const char *spec, const char *name)
+{
+    size_t n = strcspn(spec, "=");
+
+    return strncmp(spec, name, n) == 0 && name[n] == '\0';
+}
+
 static void say_names(struct query *q, const char *name)
 {
     int n = snprintf(q->why, sizeof q->why, "there is no parameter '%s' here", name);
 
     for (size_t i = 0; q->names[i] != NULL && n > 0 && (size_t)n < sizeof q->why; i++)
-        n += snprintf(q->why + n, sizeof q->why - (size_t)n, "%s%s",
-                      i == 0 ? "; there are: " : ", ", q->names[i]);
+        n += snprintf(q->why + n, sizeof q->why - (size_t)n, "%s%.*s",
+                      i == 0 ? "; there are: " : ", ", (int)strcspn(q->names[i], "="), q->names[i]);
+}
+
+/* Is the value one of the words that spec lists, if it lists any? */
+static int judge_words(struct query *q, const char *spec, const char *value)
+{
+    const char *words = spec + strcspn(spec, "="), *w = words;
+
+    while (*w != '\0') {
+        size_t n = strcspn(++w, "|");
+
+        if (strncmp(w, value, n) == 0 && value[n] == '\0')
+            return 0;
+        w += n;
+    }
+    if (*words == '\0')
+        return 0;
+    snprintf(q->why, sizeof q->why, "%.*s: '%s' is none of %s", (int)(words - spec), spec, value,
+             words + 1);
+    return RM_ERR_FIELD;
+}
+
+/* Code points of a text that may be no UTF-8. */
+static size_t text_length(const char *text)
+{
+    size_t n = 0;
+
+    for (; *text != '\0'; text++)
+        n += ((unsigned char)*text & 0xc0) != 0x80;
+    return n;
 }
 
 static int take_pair(struct query *q, struct rm_slice pair)
@@ -62,19 +99,20 @@ static int take_pair(struct query *q, struct rm_slice pair)
         snprintf(q->why, sizeof q->why, "the query has a damaged or overlong name");
         return RM_ERR_FIELD;
     }
-    for (i = 0; q->names[i] != NULL && strcmp(q->names[i], name) != 0; i++)
+    for (i = 0; q->names[i] != NULL && !is_named(q->names[i], name); i++)
         ;
     if (q->names[i] == NULL) {
         say_names(q, name);
         return RM_ERR_FIELD;
     }
-    if (q->has[i] || !query_decode(value, true, q->value[i], sizeof q->value[i])) {
+    if (q->has[i] || !query_decode(value, true, q->value[i], sizeof q->value[i]) ||
+        text_length(q->value[i]) > QUERY_TEXT_MAX) {
         snprintf(q->why, sizeof q->why, "%s: %s", name,
-                 q->has[i] ? "given twice" : "damaged, or longer than 159 bytes");
+                 q->has[i] ? "given twice" : "damaged, or longer than 159 characters");
         return RM_ERR_FIELD;
     }
     q->has[i] = true;
-    return 0;
+    return judge_words(q, q->names[i], q->value[i]);
 }
 
 int query_read(struct query *q, const char *const *names, struct rm_slice text)
@@ -98,7 +136,7 @@ int query_read(struct query *q, const char *const *names, struct rm_slice text)
 const char *query_get(const struct query *q, const char *name)
 {
     for (size_t i = 0; q->names[i] != NULL; i++)
-        if (strcmp(q->names[i], name) == 0)
+        if (is_named(q->names[i], name))
             return q->has[i] ? q->value[i] : NULL;
     return NULL;
 }

@@ -7,16 +7,19 @@
 
 #include "proto/base/buf.h"
 
-enum { QUERY_MAX = 10, QUERY_VALUE_MAX = 160, QUERY_WHY_MAX = 400 };
+/* A value is at most QUERY_TEXT_MAX characters, of at most four bytes each. */
+enum { QUERY_MAX = 10, QUERY_TEXT_MAX = 159, QUERY_VALUE_MAX = 4 * QUERY_TEXT_MAX + 1 };
+enum { QUERY_WHY_MAX = 1000 };
 
 struct query {
-    const char *const *names; /* NULL-terminated, at most QUERY_MAX; borrowed */
+    const char *const *names; /* as query_read got them */
     bool has[QUERY_MAX];
     char value[QUERY_MAX][QUERY_VALUE_MAX];
     char why[QUERY_WHY_MAX]; /* after an error: what is wrong, for people */
 };
 
-/* Reads what follows '?'. Returns 0, or RM_ERR_FIELD with q->why. */
+/* Reads what follows '?'. names: NULL-terminated, at most QUERY_MAX, borrowed; "name", or
+ * "name=word|word" for one that takes these words only. Returns 0, or RM_ERR_FIELD with q->why. */
 int query_read(struct query *q, const char *const *names, struct rm_slice text);
 
 /* The value, NULL: not given, or not a parameter of the route. */

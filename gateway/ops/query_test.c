@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-static const char *const names[] = {"limit", "role", NULL};
+static const char *const names[] = {"limit", "role", "lane=batch|interactive", NULL};
 
 static const struct row {
     const char *name, *query;
@@ -26,7 +26,12 @@ static const struct row {
     {"line end", "role=a%0ab", NULL, "role: damaged"},
     {"damaged name", "r%0ale=a", NULL, "damaged or overlong name"},
     {"twice", "role=a&role=b", NULL, "role: given twice"},
-    {"unknown", "rol=a", NULL, "no parameter 'rol' here; there are: limit, role"},
+    {"unknown", "rol=a", NULL, "no parameter 'rol' here; there are: limit, role, lane"},
+    {"one of its words", "role=ask&lane=interactive", "ask", NULL},
+    {"no word of it", "lane=batc", NULL, "lane: 'batc' is none of batch|interactive"},
+    {"more than a word", "lane=batch|interactive", NULL, "lane: 'batch|interactive' is none"},
+    {"an empty word", "lane=", NULL, "lane: '' is none"},
+    {"a name with its words", "lane=batch=batch", NULL, "none of"},
 };
 
 static void run_row(void **state)
@@ -82,9 +87,13 @@ static void longest(void **state)
     struct query q = {.names = NULL};
 
     (void)state;
-    memset(text + 5, 'a', QUERY_VALUE_MAX - 1);
+    for (size_t i = 0; i < QUERY_TEXT_MAX; i++)
+        memcpy(text + 5 + 4 * i, "\xf0\x9f\x90\x9f", 4);
     assert_int_equal(query_read(&q, names, rm_slice_of(text)), 0);
-    text[5 + QUERY_VALUE_MAX - 1] = 'a';
+    text[5 + 4 * QUERY_TEXT_MAX] = 'a';
+    assert_int_equal(query_read(&q, names, rm_slice_of(text)), RM_ERR_FIELD);
+    memset(text + 5, 'a', QUERY_TEXT_MAX + 1);
+    text[5 + QUERY_TEXT_MAX + 1] = '\0';
     assert_int_equal(query_read(&q, names, rm_slice_of(text)), RM_ERR_FIELD);
 }
 

@@ -8,32 +8,43 @@
 #include "gateway/ops/read.h"
 #include "proto/base/json_write.h"
 
+/* What a page borrows of the query. */
+struct page_texts {
+    char since[25], until[25], name[QUERY_MAX][40];
+};
+
 /* The page that the query asks for; names of filters are names of members. */
-static int page_of(struct ops_call *c, struct list_page *page, char since[25], char until[25])
+static int page_of(struct ops_call *c, struct list_page *page, struct page_texts *t)
 {
-    const char *const *names = c->route->params;
+    const char *const *specs = c->route->params;
     const char *value;
     uint64_t limit;
     int r = query_number(&c->query, "limit", 1, LIST_LIMIT_MAX, LIST_LIMIT, &limit);
 
     page->limit = (uint32_t)limit;
     page->cursor = query_get(&c->query, "cursor");
-    for (size_t i = 0; r == 0 && names[i] != NULL; i++) {
-        if ((value = query_get(&c->query, names[i])) == NULL || strcmp(names[i], "limit") == 0 ||
-            strcmp(names[i], "cursor") == 0 || strcmp(names[i], "live") == 0)
+    for (size_t i = 0; r == 0 && specs[i] != NULL; i++) {
+        char *name = t->name[i];
+        bool is_since, is_time;
+
+        snprintf(name, sizeof t->name[i], "%.*s", (int)strcspn(specs[i], "="), specs[i]);
+        is_since = strcmp(name, "since") == 0;
+        is_time = is_since || strcmp(name, "until") == 0;
+        if ((value = query_get(&c->query, name)) == NULL || strcmp(name, "limit") == 0 ||
+            strcmp(name, "cursor") == 0 || strcmp(name, "live") == 0)
             continue;
-        if (strcmp(names[i], "since") != 0 && strcmp(names[i], "until") != 0) {
-            const char *member = strcmp(names[i], "mode") == 0 && page->modes ? "modes" : names[i];
+        if (!is_time) {
+            const char *member = strcmp(name, "mode") == 0 && page->modes ? "modes" : name;
 
             page->filter[page->n_filters++] = (struct list_filter){member, value};
             continue;
         }
-        if (!list_time(value, names[i][0] == 's' ? since : until)) {
+        if (!list_time(value, is_since ? t->since : t->until)) {
             snprintf(c->query.why, sizeof c->query.why,
-                     "%s: '%s' is not a time such as 2026-05-04T12:00:00Z (UTC)", names[i], value);
+                     "%s: '%s' is not a time such as 2026-05-04T12:00:00Z", name, value);
             r = RM_ERR_FIELD;
         }
-        *(names[i][0] == 's' ? &page->since : &page->until) = names[i][0] == 's' ? since : until;
+        *(is_since ? &page->since : &page->until) = is_since ? t->since : t->until;
     }
     return r;
 }
@@ -41,16 +52,16 @@ static int page_of(struct ops_call *c, struct list_page *page, char since[25], c
 int ops_write_page(struct ops_call *c, struct list_page *page,
                    int (*source)(void *arg, struct rm_buf *out), void *arg)
 {
-    char since[25], until[25];
+    struct page_texts texts;
     struct rm_buf all;
-    int r = page_of(c, page, since, until);
+    int r = page_of(c, page, &texts);
 
     rm_buf_init(&all, OPS_ANSWER_MAX);
     if (r == 0)
         r = source(arg, &all);
     if (r == 0)
         r = list_write(page, (struct rm_slice){all.data, all.len}, &c->out);
-    if (r == RM_ERR_FIELD && c->query.why[0] == '\0')
+    if (r == RM_ERR_STATE)
         snprintf(c->query.why, sizeof c->query.why,
                  "cursor: nothing in this list has that name now; begin again without one");
     rm_buf_clear(&all);

@@ -90,10 +90,36 @@ static yaml_node_t *parameter(yaml_node_t *p)
                      name + 1);
 }
 
-static bool takes(const struct ops_route *route, const char *name)
+/* A schema, behind its $ref if it is one. */
+static yaml_node_t *schema_of(yaml_node_t *p)
+{
+    yaml_node_t *s = get(p, "schema");
+    const char *name = s != NULL ? strrchr(text(get(s, "$ref")), '/') : NULL;
+
+    return name == NULL ? s
+                        : get(get(get(yaml_document_get_root_node(&doc), "components"), "schemas"),
+                              name + 1);
+}
+
+/* The table's form of a parameter: its name, and the words of its enum. */
+static void spec_of(yaml_node_t *p, char *out, size_t size)
+{
+    yaml_node_t *words = get(schema_of(p), "enum");
+    size_t n = (size_t)snprintf(out, size, "%s", text(get(p, "name")));
+
+    if (words == NULL)
+        return;
+    for (yaml_node_item_t *i = words->data.sequence.items.start;
+         i < words->data.sequence.items.top && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%c%s",
+                              i == words->data.sequence.items.start ? '=' : '|',
+                              text(yaml_document_get_node(&doc, *i)));
+}
+
+static bool takes(const struct ops_route *route, const char *spec)
 {
     for (size_t i = 0; route->params[i] != NULL; i++)
-        if (strcmp(route->params[i], name) == 0)
+        if (strcmp(route->params[i], spec) == 0)
             return true;
     return false;
 }
@@ -102,6 +128,7 @@ static void same_params(const struct ops_route *route, yaml_node_t *operation, c
 {
     yaml_node_t *list = get(operation, "parameters");
     size_t in_file = 0, in_table = 0;
+    char spec[256];
 
     while (route->params[in_table] != NULL)
         in_table++;
@@ -113,11 +140,23 @@ static void same_params(const struct ops_route *route, yaml_node_t *operation, c
             if (strcmp(text(get(p, "in")), "query") != 0)
                 continue;
             in_file++;
-            if (!takes(route, text(get(p, "name"))))
-                fail_msg("%s: the table lacks the parameter %s", path, text(get(p, "name")));
+            spec_of(p, spec, sizeof spec);
+            if (!takes(route, spec))
+                fail_msg("%s: the table lacks the parameter %s", path, spec);
         }
     if (in_file != in_table)
         fail_msg("%s: %zu parameters in the table, %zu in openapi.yaml", path, in_table, in_file);
+}
+
+/* Who asks without a key, or without the right one, hears what the file says. */
+static void tells_refusals(const struct ops_route *route, yaml_node_t *operation, const char *path)
+{
+    yaml_node_t *responses = get(operation, "responses");
+
+    if (route->policy != OPS_OPEN && get(responses, "401") == NULL)
+        fail_msg("%s: openapi.yaml lacks the response 401", path);
+    if (route->policy == OPS_ADMIN && get(responses, "403") == NULL)
+        fail_msg("%s: openapi.yaml lacks the response 403", path);
 }
 
 static void same_operation(const char *path, const char *word, yaml_node_t *operation, size_t *n)
@@ -133,6 +172,7 @@ static void same_operation(const char *path, const char *word, yaml_node_t *oper
     else {
         assert_string_equal(text(get(operation, "x-policy")), policies[route->policy]);
         same_params(route, operation, path);
+        tells_refusals(route, operation, path);
         (*n)++;
     }
 }

@@ -310,6 +310,22 @@ static void drop_outer_blanks(struct rm_buf *arena)
     arena->len = to;
 }
 
+/* The guard has seen a token where the method stands, but llhttp knows only those of its list. With
+ * one of these in its place the rest is read as ever, and the method's text, which is taken from
+ * the arena, is what routes judge: 405, with what they take. */
+static int feed_other_method(struct http_parser *p)
+{
+    static const char known[] = "PURGE";
+    const char *space = memchr(p->arena.data, ' ', p->arena.len);
+    int r;
+
+    if (space == NULL)
+        return RM_ERR_HTTP_SYNTAX;
+    http_lex_reset(p->lex);
+    r = http_lex_feed(p->lex, known, sizeof known - 1);
+    return r < 0 ? r : http_lex_feed(p->lex, space, p->arena.len - (size_t)(space - p->arena.data));
+}
+
 /* The arena holds a whole head that the guard let through. */
 static int head_complete(struct http_parser *p)
 {
@@ -325,6 +341,8 @@ static int head_complete(struct http_parser *p)
         drop_outer_blanks(&p->arena);
     http_lex_reset(p->lex);
     r = http_lex_feed(p->lex, p->arena.data, p->arena.len);
+    if (r == RM_ERR_NOT_SUPPORTED && p->role == HTTP_PARSE_REQUEST)
+        r = feed_other_method(p);
     if (r < 0)
         return r;
     if (p->role == HTTP_PARSE_RESPONSE && p->head.status < 200) {

@@ -38,9 +38,9 @@ void http_parser_free(struct http_parser *p);
  *   RM_AGAIN  a message ended at *used; feed the rest when it has been answered
  *   RM_WAIT   a callback said RM_WAIT: no callback until the rest is fed
  * or an error: RM_ERR_HTTP_SYNTAX, _VERSION, _CODING, _FIELDS, _TARGET, RM_ERR_MISDIRECTED,
- * RM_ERR_METHOD (CONNECT), RM_ERR_NOT_SUPPORTED (unknown method), RM_ERR_BODY_TOO_LARGE, UV_ENOMEM,
- * or what a callback returned. After an error the parser only refuses. The verdict, the head and
- * the body do not depend on how the bytes were cut. */
+ * RM_ERR_METHOD (CONNECT), RM_ERR_BODY_TOO_LARGE, UV_ENOMEM, or what a callback returned. After an
+ * error the parser only refuses. The verdict, the head and the body do not depend on how the bytes
+ * were cut. */
 RM_MUST_USE int http_parser_feed(struct http_parser *p, const char *bytes, size_t n, size_t *used);
 
 /* The peer closed. 0: between messages, or the end of a HTTP_BODY_EOF body (on_end is called); else

@@ -206,15 +206,10 @@ static bool target_ok(const char **p, long *n, const char *method, long mn, cons
     return true;
 }
 
+/* Any token but CONNECT, whose target has a form of its own. */
 static bool method_ok(const char *p, long n)
 {
-    static const char *const known[] = {"GET",    "HEAD",    "POST",  "PUT",
-                                        "DELETE", "OPTIONS", "PATCH", "TRACE"};
-
-    for (size_t i = 0; i < RM_COUNT(known); i++)
-        if ((size_t)n == strlen(known[i]) && memcmp(p, known[i], (size_t)n) == 0)
-            return true;
-    return false;
+    return is_token(p, n) && (n != 7 || memcmp(p, "CONNECT", 7) != 0);
 }
 
 /* One chunk-ext of the grammar, without blanks; returns its bytes or 0. */

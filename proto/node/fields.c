@@ -124,11 +124,15 @@ static const char *get_text(const json_t *v, char *at, size_t size)
     return NULL;
 }
 
+/* 2.0 is an integer as well: some languages write all numbers so (JSON Schema section 6.1.1). */
 static const char *get_int(const json_t *v, json_int_t lowest, json_int_t highest, json_int_t *out)
 {
-    if (!json_is_integer(v))
+    double real = json_number_value(v);
+    bool whole = json_is_real(v) && fabs(real) <= (double)NODE_INT_MAX && real == floor(real);
+
+    if (!json_is_integer(v) && !whole)
         return "an integer";
-    *out = json_integer_value(v);
+    *out = whole ? (json_int_t)real : json_integer_value(v);
     return *out < lowest || *out > highest ? "an integer in its range" : NULL;
 }
 

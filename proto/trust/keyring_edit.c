@@ -71,7 +71,8 @@ static int add(struct keyring_edit *e, struct keyring *k)
     make_room(k, e->now_s);
     r = keyring_add(k, &e->want, e->now_s, e->text);
     if (r == RM_ERR_FIELD)
-        return wrong(e, r, "a key of that name lives; revoke or rotate it, or choose another name");
+        return wrong(e, RM_ERR_STATE,
+                     "a key of that name lives; revoke or rotate it, or choose another name");
     if (r < 0)
         return wrong(e, r, r == RM_ERR_OVERLOAD ? "there are 1000 keys that live" : rm_strerror(r));
     r = keyring_find(k, (struct rm_slice){e->text, API_KEY_TEXT}, e->now_s, &made, &why);
@@ -88,7 +89,7 @@ static int create(struct keyring_edit *e, struct keyring *k)
     if (fault != NULL)
         return wrong(e, RM_ERR_FIELD, fault);
     if (e->want.expires_s != 0 && e->want.expires_s <= e->now_s)
-        return wrong(e, RM_ERR_FIELD, "the key would have expired already");
+        return wrong(e, RM_ERR_STATE, "the key would have expired already");
     return add(e, k);
 }
 
@@ -106,7 +107,7 @@ static int rotate(struct keyring_edit *e, struct keyring *k, struct api_key *old
     uint64_t ends = e->now_s + e->grace_s;
 
     if (old->expires_s != 0 && old->expires_s <= e->now_s)
-        return wrong(e, RM_ERR_FIELD, "the key has expired; make a new one");
+        return wrong(e, RM_ERR_STATE, "the key has expired; make a new one");
     e->want = *old;
     if (e->grace_s == 0) {
         old->revoked_s = e->now_s;

@@ -23,8 +23,9 @@ struct keyring_edit {
 };
 
 /* For keyring_change; arg: a struct keyring_edit. When the ring is full, keys that ended longest
- * ago make room. Returns 0, RM_ERR_FIELD (a name that is taken or cannot be one, an expiry that has
- * passed), RM_ERR_NOT_FOUND (no such key), RM_ERR_OVERLOAD, UV_ENOMEM; why says it. */
+ * ago make room. Returns 0, RM_ERR_FIELD (no name), RM_ERR_STATE (a key of that name
+ * lives, an expiry that has passed), RM_ERR_NOT_FOUND (no such key), RM_ERR_OVERLOAD, UV_ENOMEM;
+ * why says it. */
 int keyring_edit_do(void *arg, struct keyring *k);
 void keyring_edit_clear(struct keyring_edit *e);
 

@@ -47,10 +47,10 @@ static void made(void **state)
     assert_string_equal(whose(&k, e.text, NOW), "boss");
     assert_string_equal(whose(&k, e.text, NOW + 60), "");
     assert_true(e.done.admin);
-    assert_int_equal(edit(&k, &again, KEYRING_CREATE, "boss"), RM_ERR_FIELD);
+    assert_int_equal(edit(&k, &again, KEYRING_CREATE, "boss"), RM_ERR_STATE);
     assert_non_null(strstr(again.why, "of that name lives"));
     again = (struct keyring_edit){.want = {.expires_s = NOW}};
-    assert_int_equal(edit(&k, &again, KEYRING_CREATE, "late"), RM_ERR_FIELD);
+    assert_int_equal(edit(&k, &again, KEYRING_CREATE, "late"), RM_ERR_STATE);
     assert_non_null(strstr(again.why, "expired already"));
     assert_int_equal(k.n, 1);
     keyring_clear(&k);
@@ -108,7 +108,7 @@ static void rotated_with_grace(void **state)
     assert_string_equal(whose(&k, s.text, NOW + 999), "a");
     assert_string_equal(whose(&k, s.text, NOW + 1000), "");
     s.now_s = NOW + 1000;
-    assert_int_equal(edit(&k, &s, KEYRING_ROTATE, "a"), RM_ERR_FIELD);
+    assert_int_equal(edit(&k, &s, KEYRING_ROTATE, "a"), RM_ERR_STATE);
     keyring_clear(&k);
 }
 
@@ -190,9 +190,12 @@ static const struct wish_row {
     {"{\"name\":\"a\",\"hash\":\"00\"}", "no member of that name"},
     {"{\"name\":\"a\",\"revoked_s\":0}", "no member of that name"},
     {"{\"name\":\"a\",\"admin\":\"yes\"}", "admin"},
+    {"{\"name\":\"a\",\"tokens_per_day\":null}", "null is no value"},
+    {"{\"name\":\"a\",\"roles\":null}", "null is no value"},
     {"{\"name\":\"a\",\"concurrency\":-1}", "concurrency"},
     {"{\"name\":\"a\",\"roles\":\"x\"}", "roles"},
     {"{\"name\":\"a\",\"roles\":[1]}", "roles"},
+    {"{\"name\":\"a\",\"roles\":[\"x\\ny\"]}", "roles"},
     {"{\"name\":\"a\",\"lanes\":[\"fast\"]}", "lanes"},
 };
 

@@ -74,6 +74,15 @@ static bool field_is_known(const char *name)
     return false;
 }
 
+/* As a role map's roles may be named. */
+static bool is_role_name(const char *name)
+{
+    static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+    size_t n = strlen(name);
+
+    return n > 0 && n < KEYRING_NAME && strspn(name, chars) == n;
+}
+
 static bool read_roles(const json_t *list, struct api_key *key)
 {
     const char *name;
@@ -84,7 +93,7 @@ static bool read_roles(const json_t *list, struct api_key *key)
         return false;
     for (size_t i = 0; i < json_array_size(list); i++) {
         name = json_string_value(json_array_get(list, i));
-        if (name == NULL || name[0] == '\0' || strlen(name) >= KEYRING_NAME)
+        if (name == NULL || !is_role_name(name))
             return false;
         rm_text_copy(key->roles[key->n_roles++], KEYRING_NAME, name);
     }
@@ -211,9 +220,11 @@ int keyring_wish_get(const json_t *o, struct api_key *out, char *why, size_t n)
     *out = (struct api_key){0};
     json_object_foreach((json_t *)o, name, value)
     {
-        if (wish_is_known(name))
+        if (wish_is_known(name) && !json_is_null(value))
             continue;
-        snprintf(why, n, "a key has no member of that name: see proto/openapi.yaml");
+        snprintf(why, n,
+                 wish_is_known(name) ? "null is no value of a key's; leave the member out"
+                                     : "a key has no member of that name: see proto/openapi.yaml");
         return RM_ERR_FIELD;
     }
     if (!json_is_object(o) || node_fields_get(o, wish_fields, out, "", what) < 0)
