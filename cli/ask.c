@@ -98,19 +98,27 @@ int ask_use_key_file(const char *path)
     return r;
 }
 
-/* The fields of ask and, for a gateway, the key. */
-static size_t ask_fields(const struct ask *ask, char value[KEY_MAX + 8],
-                         struct http_out_field out[FIELDS_MAX])
+bool ask_key_field(char value[ASK_KEY_FIELD_MAX], struct http_out_field *out)
 {
     const char *key = key_of_file[0] != '\0' ? key_of_file : getenv("ROLEMESH_KEY");
+
+    if (key == NULL || key[0] == '\0' || strlen(key) >= KEY_MAX)
+        return false;
+    snprintf(value, ASK_KEY_FIELD_MAX, "Bearer %s", key);
+    *out = (struct http_out_field){"Authorization", rm_slice_of(value)};
+    return true;
+}
+
+/* The fields of ask and, for a gateway, the key. */
+static size_t ask_fields(const struct ask *ask, char value[ASK_KEY_FIELD_MAX],
+                         struct http_out_field out[FIELDS_MAX])
+{
     size_t n = 0;
 
     for (; n < ask->n_fields && n < FIELDS_MAX - 1; n++)
         out[n] = ask->fields[n];
-    if (ask->to_gateway && key != NULL && key[0] != '\0' && strlen(key) < KEY_MAX) {
-        snprintf(value, KEY_MAX + 8, "Bearer %s", key);
-        out[n++] = (struct http_out_field){"Authorization", rm_slice_of(value)};
-    }
+    if (ask->to_gateway && ask_key_field(value, &out[n]))
+        n++;
     return n;
 }
 
@@ -123,7 +131,7 @@ int ask_run(const struct ask *ask, int *status, struct rm_buf *body)
                                              .on_fail = ask_on_fail,
                                              .on_done = ask_on_done};
     struct http_out_field fields[FIELDS_MAX];
-    char key[KEY_MAX + 8];
+    char key[ASK_KEY_FIELD_MAX];
     struct http_call_spec spec = {.method = ask->method,
                                   .target = rm_slice_of(ask->target),
                                   .fields = fields,

@@ -28,6 +28,11 @@ struct ask {
  * Returns 0, or an error after saying on stderr what is wrong. */
 RM_MUST_USE int ask_use_key_file(const char *path);
 
+/* The Authorization field of that key, or of ROLEMESH_KEY. value: its memory. False: there is none.
+ */
+enum { ASK_KEY_FIELD_MAX = 264 };
+bool ask_key_field(char value[ASK_KEY_FIELD_MAX], struct http_out_field *out);
+
 /* Asks, and waits for the whole answer.
  * status  of HTTP, any
  * body    initialised here, to be cleared by the caller in every case

@@ -184,6 +184,6 @@ void man_write(const struct cli_command *command, FILE *to);
 /* The rows of table.c, each at the end of its file. */
 extern const struct cli_command cli_apply, cli_check, cli_completion, cli_complete_words,
     cli_forecast, cli_help, cli_keys, cli_keys_create, cli_keys_list, cli_keys_revoke,
-    cli_keys_rotate, cli_ledger, cli_plan, cli_pull, cli_status, cli_version;
+    cli_keys_rotate, cli_ledger, cli_plan, cli_pull, cli_status, cli_top, cli_version;
 
 #endif

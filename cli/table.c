@@ -11,7 +11,8 @@ const struct cli_command *const cli_commands[] = {
     &cli_complete_words, &cli_apply,       &cli_check,       &cli_completion,
     &cli_forecast,       &cli_help,        &cli_keys,        &cli_keys_create,
     &cli_keys_list,      &cli_keys_revoke, &cli_keys_rotate, &cli_ledger,
-    &cli_plan,           &cli_pull,        &cli_status,      &cli_version,
+    &cli_plan,           &cli_pull,        &cli_status,      &cli_top,
+    &cli_version,
 };
 const size_t cli_n_commands = RM_COUNT(cli_commands);
 

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+"""rolemesh top on a real terminal (tmux), over a real cluster: what moves, keys, and what is left behind."""
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from cluster_rig import cluster
+from rig import BIN, SLOW, alive, free_port, have_programs, text_of, wait_for
+from tmux_rig import Terminal
+
+pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")
+
+MODELS = {
+    "talk": {"script": "round and round it goes", "loop": 1, "layers": 1, "heads": 2, "ctx": 32768},
+    "ask": {"script": "Ask says hello."},
+}
+ROLES = {
+    "talk": "modes: [talk], model: talk, context: 32Ki, slots: 2, nodes: [speed]",
+    "ask": "modes: [ask], model: ask, context: 2Ki, slots: 2, nodes: [reasoning]",
+}
+
+
+@pytest.fixture(name="two", scope="module")
+def two_fixture(tmp_path_factory):
+    with cluster(tmp_path_factory.mktemp("two"), ["speed", "reasoning"], MODELS, ROLES) as c:
+        yield c
+
+
+@pytest.fixture(name="terminal")
+def terminal_fixture(closing):
+    def make(*args, **more):
+        t = Terminal(*args, **more)
+        closing.callback(t.close)
+        return t
+
+    return make
+
+
+@contextlib.contextmanager
+def streaming(c, mode="talk"):
+    """A stream that is read all the time, as an editor does, until the block ends."""
+    s = c.stream(mode)
+    assert s.status == 200
+    got = []
+    first = threading.Event()
+
+    def read():
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            for event in s.events():
+                got.append(event)
+                if text_of([event]):
+                    first.set()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        assert first.wait(20 * SLOW)
+        yield s
+    finally:
+        with contextlib.suppress(OSError):
+            s.connection.sock.shutdown(2)
+        thread.join()
+        s.close()
+
+
+def start(t, c, more=""):
+    t.type(f"{BIN}/rolemesh top --gateway http://127.0.0.1:{c.port} {more}")
+    t.wait("rolemesh top")
+    t.wait("? help")
+
+
+def column(lines, head, row, title):
+    """The figure under a title, in the row that begins with a name, of the table with that head; None: none yet."""
+    top = next((i for i, line in enumerate(lines) if line.startswith(head)), None)
+    if top is None:
+        return None
+    titles = [(m.group().rstrip("^v"), m.start(), m.end()) for m in re.finditer(r"\S+", lines[top])]
+    line = next((l for l in lines[top + 1:] if l.startswith(row)), None)
+    begin, end = next(((b, e) for name, b, e in titles if name == title), (None, None))
+    if line is None or begin is None:
+        return None
+    for m in re.finditer(r"\S+", line):
+        if m.start() < end and m.end() > begin:
+            return m.group()
+    return None
+
+
+def number(text):
+    return float(re.sub(r"[^0-9.].*", "", text) or 0) if text and text != "-" else 0
+
+
+def request_row(lines):
+    """The first request in the list: the line under its head."""
+    top = next((i for i, line in enumerate(lines) if line.startswith("REQUEST")), None)
+    return lines[top + 1].split()[0] if top is not None and lines[top + 1].startswith("req") else None
+
+
+def test_live_figures_while_a_stream_runs(two, terminal):
+    t = terminal()
+    start(t, two)
+    assert all(len(line) <= 80 for line in t.screen())
+    t.wait("both nodes", lambda s: column(s, "NODE", "speed", "STATE") == "up" and column(s, "NODE", "reasoning", "STATE") == "up")
+    t.wait("no request in flight")
+    with streaming(two):
+        t.wait("tokens/s of the request", lambda s: number(column(s, "REQUEST", "re", "TOK/S")) > 0)
+        t.wait("tokens/s of the node", lambda s: number(column(s, "NODE", "speed", "OUT/S")) > 0)
+        t.wait("a busy slot", lambda s: column(s, "NODE", "speed", "SLOTS") == "1/2")
+        t.wait("a running request of the role", lambda s: column(s, "ROLE", "talk", "RUN") == "1")
+        assert column(t.screen(), "NODE", "reasoning", "OUT/S") in ("0", "-")
+    t.wait("no request in flight")
+    t.wait("a node at rest", lambda s: column(s, "NODE", "speed", "SLOTS") == "0/2")
+
+
+def first_column(lines, head, n):
+    top = next(i for i, line in enumerate(lines) if line.startswith(head))
+    return [line.split()[0] for line in lines[top + 1:top + 1 + n]]
+
+
+def test_keys_sort_filter_and_drill_down(two, terminal):
+    t = terminal(100, 30)
+    start(t, two)
+    t.wait("by name", lambda s: first_column(s, "NODE", 2) == ["reasoning", "speed"])
+    t.keys("r")
+    t.wait("turned round", lambda s: first_column(s, "NODE", 2) == ["speed", "reasoning"])
+    t.keys("s")
+    t.wait("STATE^")
+    t.keys("S", "/")
+    t.keys("-l", "spee")
+    t.wait("/spee_")
+    t.keys("Enter")
+    t.wait("filtered", lambda s: not any(line.startswith("reasoning") for line in s))
+    t.keys("Enter")
+    t.wait("node speed")
+    t.wait("talk@speed")
+    t.keys("Escape")
+    t.wait("Esc ends it")
+    t.keys("Escape", "Tab")
+    t.wait("reasoning")
+    t.keys("Enter")
+    t.wait("role ask")
+    t.wait("ask@reasoning")
+    t.keys("Escape", "?")
+    t.wait("cancel the request (asks first)")
+    t.keys("?")
+    t.wait("NODE")
+
+
+def test_cancel_asks_first(two, terminal):
+    t = terminal()
+    start(t, two)
+    with streaming(two) as s:
+        t.wait("the request", lambda l: column(l, "REQUEST", "re", "STATE") == "running")
+        t.keys("3", "Enter")
+        t.wait("why (w asks again)")
+        t.wait("speed:")
+        t.keys("Escape", "c")
+        t.wait("? y/n")
+        t.keys("n")
+        t.wait("not cancelled")
+        assert two.get("/api/v1/status")["requests"] == 1
+        t.keys("c")
+        t.wait("? y/n")
+        t.keys("y")
+        t.wait("cancelled: ")
+        t.wait("no request in flight")
+        wait_for("the stream's end", lambda: two.get("/api/v1/status")["requests"] == 0)
+        assert s is not None
+
+
+def test_quit_restores_the_terminal(two, terminal, tmp_path):
+    t = terminal()
+    t.type(f"stty -g >{tmp_path}/before; echo this was here")
+    t.wait("this was here")
+    start(t, two)
+    assert "this was here" not in t.text()
+    t.keys("q")
+    t.wait("shell> ", lambda s: "rolemesh top  http" not in "\n".join(s) and any("this was here" in line for line in s))
+    t.type(f"stty -g >{tmp_path}/after; echo code $?")
+    t.wait("code 0")
+    assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
+    assert t.tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}").split() == ["0", "1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_restores_it_too(two, terminal, number):
+    t = terminal()
+    start(t, two)
+    shell = int(t.tmux("display-message", "-p", "#{pane_pid}"))
+    pid = int(subprocess.run(["ps", "-o", "pid=", "--ppid", str(shell)], check=True, capture_output=True, text=True).stdout.split()[0])
+    os.kill(pid, number)
+    wait_for("its end", lambda: not alive(pid))
+    t.wait("shell> ", lambda s: not any(line.startswith("NODE") for line in s))
+    assert t.tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}").split() == ["0", "1"]
+
+
+def test_sizes(two, terminal):
+    t = terminal()
+    start(t, two)
+    for width, height in ((40, 20), (24, 10), (120, 40), (30, 5), (8, 3), (80, 24)):
+        t.resize(width, height)
+        wanted = "too sma" if width < 10 else "rolemesh top"[:width - 1]
+        t.wait(wanted, lambda s: len(s) == height and any(wanted in line for line in s) and all(len(line) <= width for line in s))
+    t.wait("? help")
+
+
+def test_colours_only_where_wanted(two, terminal):
+    t = terminal()
+    start(t, two)
+    t.wait("up", lambda s: column(s, "NODE", "speed", "STATE") == "up")
+    assert "\x1b[32m" in t.raw()
+    t.keys("q")
+    t.wait("shell> ", lambda s: not any(line.startswith("NODE") for line in s))
+    t.type("export NO_COLOR=1; clear")
+    start(t, two)
+    t.wait("up", lambda s: column(s, "NODE", "speed", "STATE") == "up")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", t.raw())
+
+
+def test_a_gateway_that_goes_and_comes(tmp_path, terminal):
+    """The stream is found again by itself; what was last known stays, and is said to be old."""
+    t = terminal()
+    with cluster(tmp_path, ["speed"], {"ask": MODELS["ask"]}, {"ask": "modes: [ask], model: ask, context: 2Ki, slots: 2"}) as c:
+        start(t, c)
+        t.wait("up", lambda s: column(s, "NODE", "speed", "STATE") == "up")
+        c.gateway.kill()
+        t.wait("trying again")
+        assert column(t.screen(), "NODE", "speed", "STATE") == "up"
+        t.wait(" old")
+        c.start_gateway()
+        t.wait("the stream again", lambda s: "trying again" not in "\n".join(s) and column(s, "ROLE", "ask", "STATE") == "ready")
+        c.workers["speed"].kill()
+        t.wait("the dead node", lambda s: column(s, "NODE", "speed", "STATE") in ("suspect", "down"))
+        c.start_worker("speed")
+        t.keys("q")
+        t.wait("shell> ")
+
+
+def run(*args, **more):
+    return subprocess.run([BIN / "rolemesh", "top", *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20 * SLOW, check=False, **more)
+
+
+def test_without_a_terminal():
+    done = run()
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "it needs a terminal" in done.stderr
+
+
+def test_nobody_there(terminal):
+    t = terminal()
+    port = free_port()
+    t.type(f"{BIN}/rolemesh top --gateway http://127.0.0.1:{port}; echo code $?")
+    t.wait("code 1")
+    assert "connection refused; start rolemesh-gateway" in t.text().replace("\n", "")
+
+
+def test_a_terminal_that_cannot_be_drawn_on(two, terminal):
+    t = terminal(120, 24)
+    t.type(f"TERM=nonsense {BIN}/rolemesh top --gateway http://127.0.0.1:{two.port}; echo code $?")
+    t.wait("code 2")
+    assert "$TERM names no terminal" in t.text()
