@@ -77,34 +77,35 @@ int api_get(const struct api *api, const char *target, json_t **out)
 
 int api_list(const struct api *api, const char *target, const char *name, size_t most, json_t **out)
 {
-    json_t *all = json_array(), *page = NULL, *next = json_null();
+    json_t *all = NULL, *page = NULL;
     char limit[24], at[API_TARGET_MAX];
     int r = CLI_OK;
 
     *out = NULL;
     for (int i = 0; i < API_PAGES_MAX; i++) {
-        size_t left = most > 0 ? most - json_array_size(all) : 500;
+        const json_t *rows = json_object_get(all, name), *next = json_object_get(all, "next");
+        size_t left = most > 0 ? most - json_array_size(rows) : 500;
 
+        if (left == 0 || (all != NULL && !json_is_string(next)))
+            break;
         rm_text_copy(at, sizeof at, target);
         snprintf(limit, sizeof limit, "%zu", left < 500 ? left : 500);
         api_query(at, "limit", limit);
-        if (json_is_string(next))
-            api_query(at, "cursor", json_string_value(next));
-        json_decref(next);
-        next = json_null();
-        if ((r = api_get(api, at, &page)) != CLI_OK)
-            break;
-        json_array_extend(all, json_object_get(page, name));
-        next = json_incref(json_object_get(page, "next"));
+        api_query(at, "cursor", json_string_value(next));
+        if ((r = api_get(api, at, &page)) != CLI_OK) {
+            json_decref(all);
+            return r;
+        }
+        if (all == NULL) { /* with what stands beside the list */
+            all = page;
+            continue;
+        }
+        json_array_extend(json_object_get(all, name), json_object_get(page, name));
+        json_object_set(all, "next", json_object_get(page, "next"));
         json_decref(page);
-        if (!json_is_string(next) || (most > 0 && json_array_size(all) >= most))
-            break;
     }
-    if (r == CLI_OK)
-        *out = json_pack("{s:O,s:O}", name, all, "next", next != NULL ? next : json_null());
-    json_decref(all);
-    json_decref(next);
-    return r == CLI_OK && *out == NULL ? cli_failed(api->command, "no memory") : r;
+    *out = all;
+    return CLI_OK;
 }
 
 /* ---- targets ---- */

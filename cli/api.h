@@ -31,8 +31,9 @@ RM_MUST_USE int api_ask(const struct api *api, const char *method, const char *t
                         struct rm_slice body, json_t **out);
 RM_MUST_USE int api_get(const struct api *api, const char *target, json_t **out);
 
-/* All pages of a list: {NAME: [...], "next": null}. target has no limit and no cursor; most: rows
- * that are enough (0: all), then next may be a cursor. */
+/* All pages of a list as one: {NAME: [...], "next": null} and what the first page has beside them.
+ * target has no limit and no cursor; most: rows that are enough (0: all), then next may be a
+ * cursor. */
 RM_MUST_USE int api_list(const struct api *api, const char *target, const char *name, size_t most,
                          json_t **out);
 

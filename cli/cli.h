@@ -181,9 +181,33 @@ void cli_help_of(const struct cli_command *command, FILE *to);
 /* A man page in roff: of one command, or with NULL of rolemesh itself. */
 void man_write(const struct cli_command *command, FILE *to);
 
-/* The rows of table.c, each at the end of its file. */
-extern const struct cli_command cli_apply, cli_check, cli_completion, cli_complete_words,
-    cli_forecast, cli_help, cli_keys, cli_keys_create, cli_keys_list, cli_keys_revoke,
-    cli_keys_rotate, cli_ledger, cli_plan, cli_pull, cli_status, cli_top, cli_version;
+/* Every command, sorted by name: cli_NAME is its row, at the end of its file. */
+/* clang-format off */
+#define CLI_COMMANDS(X) \
+    X(complete_words) \
+    X(apply) \
+    X(check) \
+    X(completion) \
+    X(forecast) \
+    X(help) \
+    X(keys) \
+    X(keys_create) \
+    X(keys_list) \
+    X(keys_revoke) \
+    X(keys_rotate) \
+    X(ledger) \
+    X(models) \
+    X(nodes) \
+    X(plan) \
+    X(pull) \
+    X(roles) \
+    X(status) \
+    X(top) \
+    X(version)
+/* clang-format on */
+
+#define CLI_COMMAND_ROW(name) extern const struct cli_command cli_##name;
+CLI_COMMANDS(CLI_COMMAND_ROW)
+#undef CLI_COMMAND_ROW
 
 #endif

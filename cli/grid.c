@@ -88,14 +88,34 @@ static void measure(const struct grid *g, bool wide, unsigned width[GRID_COLUMNS
     }
 }
 
-/* Takes from the widest column, one cell after the other, until the row fits. */
-static void narrow(const struct grid *g, unsigned room, unsigned width[GRID_COLUMNS_MAX])
+static unsigned row_cells(const struct grid *g, const unsigned width[GRID_COLUMNS_MAX])
 {
     unsigned all = 0;
 
     for (size_t c = 0; c < g->n_columns; c++)
         all += width[c] > 0 ? width[c] + GAP : 0;
-    for (all -= all > 0 ? GAP : 0; all > room; all--) {
+    return all > 0 ? all - GAP : 0;
+}
+
+/* No row has anything there. */
+static bool is_empty(const struct grid *g, size_t column)
+{
+    for (size_t i = column; i < g->n; i += g->n_columns)
+        if (strcmp(cell_text(g, i), "-") != 0)
+            return false;
+    return g->n > 0;
+}
+
+/* Leaves out columns that tell nothing, the last ones first, then takes from the widest, one cell
+ * after the other, until the row fits. */
+static void narrow(const struct grid *g, unsigned room, unsigned width[GRID_COLUMNS_MAX])
+{
+    unsigned all;
+
+    for (size_t c = g->n_columns; c-- > 0 && row_cells(g, width) > room;)
+        if (is_empty(g, c))
+            width[c] = 0;
+    for (all = row_cells(g, width); all > room; all--) {
         size_t most = 0;
 
         for (size_t c = 1; c < g->n_columns; c++)

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* cli/table.c - every subcommand, once. */
+/* cli/table.c - the list of subcommands, and the options that several of them have. */
 #include "cli/cli.h"
 
 #include "proto/base/buf.h"
 
 #include <string.h>
 
-/* Sorted by name: help, man page and completion list them so. */
-const struct cli_command *const cli_commands[] = {
-    &cli_complete_words, &cli_apply,       &cli_check,       &cli_completion,
-    &cli_forecast,       &cli_help,        &cli_keys,        &cli_keys_create,
-    &cli_keys_list,      &cli_keys_revoke, &cli_keys_rotate, &cli_ledger,
-    &cli_plan,           &cli_pull,        &cli_status,      &cli_top,
-    &cli_version,
-};
+#define COMMAND_POINTER(name) &cli_##name,
+const struct cli_command *const cli_commands[] = {CLI_COMMANDS(COMMAND_POINTER)};
 const size_t cli_n_commands = RM_COUNT(cli_commands);
 
 const char *const cli_group_titles[CLI_GROUPS] = {
