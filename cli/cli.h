@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* cli/cli.h - the command `rolemesh`: what a subcommand is. table.c lists all of them; from that
- * one list come the reading of arguments (args.c), `--help` (help.c), the man pages (man.c) and
- * what a shell completes (complete.c).
+/* cli/cli.h - the command `rolemesh`: what a subcommand is. CLI_COMMANDS lists all of them; from
+ * that one list come the reading of arguments (args.c), `--help` (help.c), the man pages (man.c)
+ * and what a shell completes (complete.c).
  *
- * A new subcommand: a file NAME.c that ends with its row, a line below, a line in table.c. Its
+ * A new subcommand: a file NAME.c that ends with its row cli_NAME, and a line in CLI_COMMANDS. Its
  * run() gets the arguments read and checked: what was asked for goes to stdout, complaints go to
  * stderr through cli_usage() and cli_failed(), always one line. One thread. */
 #ifndef RM_CLI_CLI_H
