@@ -26,11 +26,10 @@ static bool peer_is_near(const char *peer)
            (http_address_is_loopback(&a) || is_mapped_loopback(a.host));
 }
 
-/* "localhost", "127.0.0.1:8080", "[::1]"; with a port or without. */
-static bool host_is_near(struct rm_slice host)
+/* "localhost:80", "127.0.0.1:8080", "[::1]"; with a port or without. */
+static bool host_read(struct rm_slice host, struct http_address *a)
 {
     char text[300];
-    struct http_address a;
     bool bracketed = host.n > 0 && host.p[0] == '[';
     bool with_port = bracketed ? host.n > 1 && host.p[host.n - 1] != ']'
                                : memchr(host.p != NULL ? host.p : "", ':', host.n) != NULL;
@@ -38,7 +37,27 @@ static bool host_is_near(struct rm_slice host)
     if (host.n == 0 || host.n > sizeof text - 8 || memchr(host.p, '\0', host.n) != NULL)
         return false;
     snprintf(text, sizeof text, "%.*s%s", (int)host.n, host.p, with_port ? "" : ":80");
-    return http_address_parse(text, &a) == 0 && !a.is_unix && http_address_is_loopback(&a);
+    return http_address_parse(text, a) == 0 && !a->is_unix;
+}
+
+static bool host_is_near(struct rm_slice host)
+{
+    struct http_address a;
+
+    return host_read(host, &a) && http_address_is_loopback(&a);
+}
+
+/* Could the peer be a browser of this machine that was made to believe a foreign page's name stands
+ * for us (DNS rebinding)? Then Host is that name; an address cannot be rebound. */
+static bool is_rebound(const char *peer, const struct http_head *head)
+{
+    unsigned char ip[16];
+    struct http_address a;
+
+    if (!peer_is_near(peer) || host_is_near(head->host) || head->host.n == 0)
+        return false;
+    return !host_read(head->host, &a) ||
+           (inet_pton(AF_INET, a.host, ip) != 1 && inet_pton(AF_INET6, a.host, ip) != 1);
 }
 
 const char *ops_trust_fault(const char *peer, const struct http_head *head)
@@ -120,6 +139,12 @@ int ops_allowed(enum ops_policy policy, const char *peer, const struct http_head
     if (policy == OPS_ADMIN && !who->keys_exist) {
         *why = ops_trust_fault(peer, head);
         return *why == NULL ? 0 : RM_ERR_FORBIDDEN;
+    }
+    if (!who->keys_exist && is_rebound(peer, head)) {
+        *why = "without keys this gateway answers on its own machine under an address or localhost "
+               "only, so that no web page can read it under a name of its own; use one, or create "
+               "a key";
+        return RM_ERR_MISDIRECTED;
     }
     if (who->err < 0) {
         *why = who->why;

@@ -25,11 +25,12 @@ struct ops_who {
     bool by_cookie;            /* a session stands for the key */
 };
 
-/* May this request have that route? Returns 0, RM_ERR_AUTH or RM_ERR_FORBIDDEN with *why, for
- * people. As long as there are no keys everybody may read, and ops_trust_fault judges who acts. As
- * soon as there are, a reader needs one, and who acts an admin's; OPS_SCRAPE needs none from a peer
- * that ops_trust_fault lets through. Who came by a cookie and does more than read is held to
- * ops_cookie_fault. */
+/* May this request have that route? Returns 0, RM_ERR_AUTH, RM_ERR_FORBIDDEN or RM_ERR_MISDIRECTED
+ * with *why, for people. As long as there are no keys everybody may read, but a peer on this
+ * machine not under a name (a browser's may have been rebound), and ops_trust_fault judges who
+ * acts. As soon as there are, a reader needs one, and who acts an admin's; OPS_SCRAPE needs none
+ * from a peer that ops_trust_fault lets through. Who came by a cookie and does more than read is
+ * held to ops_cookie_fault. */
 int ops_allowed(enum ops_policy policy, const char *peer, const struct http_head *head,
                 const struct ops_who *who, const char **why);
 

@@ -103,6 +103,39 @@ static void run_policy(void **state)
     assert_int_equal(why != NULL, err < 0);
 }
 
+/* ---- who reads under which name ---- */
+
+static const struct name_row {
+    const char *name, *peer, *host;
+    bool exist;
+    int err;
+} name_rows[] = {
+    {"name: localhost", "127.0.0.1:5", "localhost:8080", false, 0},
+    {"name: loopback", "[::1]:5", "[::1]:8080", false, 0},
+    {"name: own address", "127.0.0.1:5", "100.64.0.7:8080", false, 0},
+    {"name: own IPv6 address", "127.0.0.1:5", "[fd7a:115c::1]:8080", false, 0},
+    {"name: of HTTP/1.0, none", "127.0.0.1:5", "", false, 0},
+    {"name: rebound", "127.0.0.1:5", "evil.example:8080", false, RM_ERR_MISDIRECTED},
+    {"name: rebound, no port", "127.0.0.1:5", "evil.example", false, RM_ERR_MISDIRECTED},
+    {"name: like an address", "127.0.0.1:5", "127.0.0.1.evil.example", false, RM_ERR_MISDIRECTED},
+    {"name: beneath localhost", "127.0.0.1:5", "x.localhost", false, RM_ERR_MISDIRECTED},
+    {"name: damaged", "127.0.0.1:5", "[::1", false, RM_ERR_MISDIRECTED},
+    {"name: of the mesh, from there", "100.64.0.9:5", "gw.mesh.example:8080", false, 0},
+    {"name: any, with a key", "127.0.0.1:5", "gw.example", true, 0},
+};
+
+static void run_name(void **state)
+{
+    static const struct api_key user;
+    const struct name_row *row = *state;
+    struct http_head head = {.host = rm_slice_of(row->host)};
+    struct ops_who who = {.keys_exist = row->exist, .key = row->exist ? &user : NULL};
+    const char *why;
+
+    assert_int_equal(ops_allowed(OPS_USER, row->peer, &head, &who, &why), row->err);
+    assert_int_equal(why != NULL, row->err < 0);
+}
+
 /* ---- by a session's cookie ---- */
 
 static const struct cookie_row {
@@ -183,18 +216,20 @@ static void media_types(void **state)
     }
 }
 
+#define ROWS(table, run)                                                                           \
+    for (size_t i = 0; i < RM_COUNT(table); i++)                                                   \
+        tests[n++] = (struct CMUnitTest){table[i].name, run, NULL, NULL, (void *)&table[i]};
+
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + RM_COUNT(policy_rows) + RM_COUNT(cookie_rows) + 1];
+    struct CMUnitTest tests[RM_COUNT(rows) + RM_COUNT(policy_rows) + RM_COUNT(name_rows) +
+                            RM_COUNT(cookie_rows) + 1];
+    size_t n = 0;
 
-    for (size_t i = 0; i < RM_COUNT(rows); i++)
-        tests[i] = (struct CMUnitTest){rows[i].name, run_row, NULL, NULL, (void *)&rows[i]};
-    for (size_t i = 0; i < RM_COUNT(policy_rows); i++)
-        tests[RM_COUNT(rows) + 1 + i] = (struct CMUnitTest){policy_rows[i].name, run_policy, NULL,
-                                                            NULL, (void *)&policy_rows[i]};
-    for (size_t i = 0; i < RM_COUNT(cookie_rows); i++)
-        tests[RM_COUNT(rows) + RM_COUNT(policy_rows) + 1 + i] = (struct CMUnitTest){
-            cookie_rows[i].name, run_cookie, NULL, NULL, (void *)&cookie_rows[i]};
-    tests[RM_COUNT(rows)] = (struct CMUnitTest)cmocka_unit_test(media_types);
+    ROWS(rows, run_row)
+    ROWS(policy_rows, run_policy)
+    ROWS(name_rows, run_name)
+    ROWS(cookie_rows, run_cookie)
+    tests[n] = (struct CMUnitTest)cmocka_unit_test(media_types);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

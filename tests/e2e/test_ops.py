@@ -73,6 +73,15 @@ def test_answers_have_the_documented_form(ops, path, schema):
     assert call(ops.port, "HEAD", path)[2] == b""
 
 
+def test_a_rebound_name_reads_nothing(ops):
+    """A web page whose name was made to point here is on the same machine, and of no foreign origin to its browser."""
+    for path in ("/api/v1/status", "/api/v1/requests", "/api/v1/events", "/metrics"):
+        status, _, body = call(ops.port, "GET", path, headers={"Host": f"evil.example:{ops.port}"})
+        assert status == 421 and b"no web page can read it" in body
+        assert call(ops.port, "GET", path, headers={"Host": f"localhost:{ops.port}"})[0] == 200
+    assert call(ops.port, "GET", "/healthz", headers={"Host": "evil.example"})[0] == 200
+
+
 def test_lists_page_without_losing_or_repeating(ops):
     for path, name in (("nodes", "nodes"), ("roles", "roles"), ("hosts", "hosts")):
         whole = ops.ask("GET", f"/api/v1/{path}")[1]
