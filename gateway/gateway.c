@@ -13,6 +13,7 @@
 #include "gateway/front/record.h"
 #include "gateway/keys/keys.h"
 #include "gateway/map/keeper.h"
+#include "gateway/metrics.h"
 #include "gateway/ops/ops.h"
 #include "gateway/ops/pages.h"
 #include "gateway/route/route.h"
@@ -40,7 +41,8 @@ struct gateway {
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t lag, drain;
     uint64_t started_ms;
-    uint64_t lag_due_us, lag_max_us, drain_until_ms;
+    uint64_t drain_until_ms;
+    struct rm_lag late;
     bool draining, stopping;
 };
 
@@ -160,44 +162,19 @@ static int source_plans(void *arg, ops_text_fn on_text, void *text_arg)
     return drive_ask_plans(((struct gateway *)arg)->drive, on_text, text_arg);
 }
 
-static int write_own_metrics(const struct gateway *g, struct rm_buf *out)
+static void source_metrics(void *arg, struct rm_om *om)
 {
-    struct map_keeper_stats maps;
-    struct http_server_stats s;
+    const struct gateway *g = arg;
+    struct gateway_figures f = {
+        .lag = &g->late, .uptime_ms = rm_now_ms() - g->started_ms, .draining = g->draining};
 
-    http_server_stats(g->server, &s);
-    map_keeper_stats(g->keeper, &maps);
-    return rm_buf_printf(
-        out,
-        "# TYPE rolemesh_build info\nrolemesh_build_info{version=\"%s\"} 1\n"
-        "# TYPE rolemesh_connections gauge\nrolemesh_connections %u\n"
-        "# TYPE rolemesh_http_requests counter\nrolemesh_http_requests_total %llu\n"
-        "# TYPE rolemesh_http_client_aborts counter\nrolemesh_http_client_aborts_total %llu\n"
-        "# TYPE rolemesh_http_bad_requests counter\nrolemesh_http_bad_requests_total %llu\n"
-        "# TYPE rolemesh_http_queued_bytes gauge\n# UNIT rolemesh_http_queued_bytes "
-        "bytes\nrolemesh_http_queued_bytes %llu\n"
-        "# TYPE rolemesh_loop_lag_max_seconds gauge\n# UNIT rolemesh_loop_lag_max_seconds seconds\n"
-        "rolemesh_loop_lag_max_seconds %.6f\n"
-        "# TYPE rolemesh_reloads counter\nrolemesh_reloads_total %llu\n"
-        "# TYPE rolemesh_reload_failures counter\nrolemesh_reload_failures_total %llu\n"
-        "# TYPE rolemesh_log_lines_lost counter\nrolemesh_log_lines_lost_total %llu\n",
-        RM_VERSION, s.connections, (unsigned long long)s.requests,
-        (unsigned long long)s.client_aborts, (unsigned long long)s.bad_requests,
-        (unsigned long long)s.queued_bytes, (double)g->lag_max_us / 1e6,
-        (unsigned long long)maps.reloads, (unsigned long long)maps.failures,
-        (unsigned long long)rm_log_dropped());
-}
-
-static int source_metrics(void *arg, struct rm_buf *out)
-{
-    struct gateway *g = arg;
-    int r = write_own_metrics(g, out);
-
-    if (r == 0)
-        r = front_write_metrics(g->front, out);
-    if (r == 0)
-        r = ops_write_metrics(g->ops, out);
-    return r == 0 ? route_write_metrics(g->route, out) : r;
+    http_server_stats(g->server, &f.server);
+    map_keeper_stats(g->keeper, &f.maps);
+    gateway_write_metrics(&f, om);
+    front_write_metrics(g->front, om);
+    ops_write_metrics(g->ops, om);
+    route_write_metrics(g->route, om);
+    drive_write_metrics(g->drive, om);
 }
 
 static const char *source_not_ready(void *arg)
@@ -380,13 +357,10 @@ static void gateway_on_hup(uv_signal_t *handle, int number)
 static void gateway_on_lag(uv_timer_t *timer)
 {
     struct gateway *g = timer->data;
-    uint64_t now = rm_now_us(), late = now > g->lag_due_us ? now - g->lag_due_us : 0;
+    uint64_t late = rm_lag_tick(&g->late, rm_now_us(), LAG_TICK_MS * 1000u);
 
-    if (g->lag_due_us != 0 && late > g->lag_max_us)
-        g->lag_max_us = late;
-    if (g->lag_due_us != 0 && late > LAG_WARN_MS * 1000u)
+    if (late > LAG_WARN_MS * 1000u)
         rm_warn("gateway", "the loop was late", RM_F("ms", (double)late / 1000));
-    g->lag_due_us = now + LAG_TICK_MS * 1000u;
 }
 
 /* ---- keys ---- */

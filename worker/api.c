@@ -328,15 +328,19 @@ static void get_ledger(struct ask *a)
 
 static void get_metrics(struct ask *a)
 {
+    bool classic = rm_om_wants_classic(http_head_value(http_req_head(a->q), "Accept"));
     struct rm_buf body;
-    int r;
+    struct rm_om om;
+    int r, end;
 
     rm_buf_init(&body, METRICS_TEXT_MAX);
-    if ((r = worker_put_metrics(a->w, &body)) < 0)
+    rm_om_begin(&om, &body, classic);
+    r = worker_put_metrics(a->w, &om);
+    end = rm_om_end(&om);
+    if (r < 0 || (r = end) < 0)
         api_reply_error(a->q, r, 0, 0, rm_strerror(r));
     else
-        http_reply_full(a->q, 200, NULL, 0,
-                        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        http_reply_full(a->q, 200, NULL, 0, classic ? RM_OM_TYPE_TEXT : RM_OM_TYPE,
                         (struct rm_slice){body.data, body.len});
     rm_buf_clear(&body);
 }

@@ -78,7 +78,7 @@ int worker_encode_state(struct worker *w, struct rm_buf *out)
     return r;
 }
 
-int worker_put_metrics(struct worker *w, struct rm_buf *out)
+int worker_put_metrics(struct worker *w, struct rm_om *om)
 {
     struct worker_figures f = {.loads = meters_loads(w->meters)};
     struct node_ledger page;
@@ -93,8 +93,10 @@ int worker_put_metrics(struct worker *w, struct rm_buf *out)
     f.guard_refused = w->room.refused;
     f.guard_drained = w->room.drained;
     f.guard_stopped = w->room.stopped;
+    f.lag = w->lag;
+    http_server_stats(w->server, &f.server);
     if (r == 0)
-        r = metrics_put(&f, out);
+        metrics_put(&f, om);
     node_state_clear(&s);
     return r;
 }
@@ -126,6 +128,7 @@ static void worker_on_tick(uv_timer_t *t)
 {
     struct worker *w = t->data;
 
+    (void)rm_lag_tick(&w->lag, rm_now_us(), WORKER_TICK_MS * 1000u);
     supervisor_tick(w->supervisor);
     ledger_poll(w->ledger);
     room_tick(w);

@@ -7,6 +7,7 @@
 
 #include <uv.h>
 
+#include "proto/base/self.h"
 #include "proto/http/server.h"
 #include "proto/node/desired.h"
 #include "worker/engine/engine.h"
@@ -57,6 +58,7 @@ struct worker {
     struct http_server *server;
     struct watch *watch;
     uv_timer_t tick;
+    struct rm_lag lag; /* of tick */
     uv_signal_t on_term, on_int;
     bool tick_open, signals_open;
     char boot_id[37];
@@ -78,8 +80,8 @@ RM_MUST_USE int worker_start(struct worker *w, uv_loop_t *loop, const struct wor
 /* What the state endpoint shows, from memory only. Returns as node_state_encode. */
 int worker_encode_state(struct worker *w, struct rm_buf *out);
 
-/* GET /metrics, from memory only. Returns as metrics_put. */
-int worker_put_metrics(struct worker *w, struct rm_buf *out);
+/* GET /metrics, families. Returns 0 or UV_ENOMEM. */
+int worker_put_metrics(struct worker *w, struct rm_om *om);
 
 struct host *worker_find(struct worker *w, struct rm_slice role);
 

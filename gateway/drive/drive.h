@@ -67,4 +67,8 @@ RM_MUST_USE int drive_ask_plans(struct drive *d, drive_plan_fn *on_plan, void *a
 RM_MUST_USE int drive_try_map(struct drive *d, struct role_map *map, drive_plan_fn *on_plan,
                               void *arg);
 
+/* For /metrics: hosts given up, bytes that roles are short of. */
+struct rm_om;
+void drive_write_metrics(const struct drive *d, struct rm_om *om);
+
 #endif

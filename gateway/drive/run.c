@@ -163,6 +163,7 @@ static void act(void *arg, const struct hosting_action *a)
         drive_put(d, a->role, a->node);
         break;
     case HOSTING_UNLOAD:
+        d->roles[a->role].given_up[a->why]++;
         drive_delete(d, a->role, a->node);
         break;
     case HOSTING_CLOSE:

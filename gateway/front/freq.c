@@ -107,21 +107,35 @@ void freq_close_ticket(struct freq *r, enum route_outcome how)
     r->ticket = NULL;
 }
 
+/* Seconds between two tokens of a good stream; below 0: not known. */
+static double freq_pace(const struct freq *r)
+{
+    uint32_t n = r->usage.completion_tokens;
+
+    if (r->outcome != OUTCOME_OK || !r->ask.stream || n < 2 || r->done_ms <= r->first_ms)
+        return -1;
+    return (double)(r->done_ms - r->first_ms) / 1e3 / (n - 1);
+}
+
 static void freq_count(struct freq *r)
 {
     struct metrics_role *m = metrics_of(&r->f->metrics, r->role != NULL ? r->role->name : NULL);
     double seconds = (double)(rm_now_us() - http_req_start_us(r->q)) / 1e6;
+    struct metrics_done done = {
+        .operation = r->dialect->operation,
+        .outcome = r->outcome,
+        .error = r->error,
+        .prompt_tokens = r->usage.prompt_tokens,
+        .cached_tokens = r->usage.cached_tokens,
+        .completion_tokens = r->usage.completion_tokens,
+        .duration_s = seconds,
+        .first_s = r->first_ms > 0 ? (double)(r->first_ms - r->start_ms) / 1e3 : -1,
+        .pace_s = freq_pace(r)};
 
     if (m != NULL) {
-        m->outcome[r->outcome]++;
-        m->prompt_tokens += r->usage.prompt_tokens;
-        m->cached_tokens += r->usage.cached_tokens;
-        m->completion_tokens += r->usage.completion_tokens;
-        metrics_observe(&m->duration, seconds);
-        if (r->first_ms > 0) {
-            metrics_observe(&m->first_token, (double)(r->first_ms - r->start_ms) / 1e3);
+        metrics_count(m, &done);
+        if (r->first_ms > 0)
             spread_note(&m->ttft_ms, (double)(r->first_ms - r->start_ms), r->first_ms);
-        }
         if (r->ask.stream && r->first_ms > 0)
             metrics_note_decode(m, r->usage.completion_tokens, r->last_ms - r->first_ms,
                                 r->last_ms);
@@ -145,8 +159,6 @@ static void freq_end_record(struct freq *r)
     rec->cached_tokens = r->usage.cached_tokens;
     if (r->usage.completion_tokens > 0)
         rec->completion_tokens = r->usage.completion_tokens;
-    if (r->outcome == OUTCOME_GONE && rec->code[0] == '\0')
-        rm_text_copy(rec->code, sizeof(rec->code), rm_err_code(RM_ERR_GONE));
     records_end(&r->f->records, rec, rm_now_ms());
     if (r->f->on_over != NULL)
         r->f->on_over(r->f->on_over_arg, rec);
@@ -219,8 +231,17 @@ int freq_start_reply(struct freq *r, int status, const char *type, int64_t lengt
     return err;
 }
 
+void freq_note_error(struct freq *r, const char *code, int err)
+{
+    r->error = metrics_error_of(code, err);
+    if (r->record != NULL)
+        rm_text_copy(r->record->code, sizeof(r->record->code), code);
+}
+
 void freq_over(struct freq *r, enum metrics_outcome outcome)
 {
+    if (outcome == OUTCOME_GONE)
+        freq_note_error(r, rm_err_code(RM_ERR_GONE), RM_ERR_GONE);
     r->outcome = outcome;
     freq_to(r, FR_OVER);
 }
@@ -235,8 +256,7 @@ void freq_fail(struct freq *r, const struct fault *fault, bool in_stream)
     if (r->state == FR_OVER)
         return;
     text->len = 0;
-    if (r->record != NULL)
-        rm_text_copy(r->record->code, sizeof(r->record->code), fault->code);
+    freq_note_error(r, fault->code, fault->err);
     if (fault->status >= 500)
         rm_info("front", "request failed", RM_S("id", r->id), RM_S("node", r->node),
                 RM_S("code", fault->code), RM_U("tries", r->tries));
@@ -312,7 +332,7 @@ static void freq_on_lease(struct route_ticket *t, const struct route_lease *leas
 
     rm_text_copy(r->node, sizeof(r->node), lease->node);
     if (m != NULL)
-        metrics_observe(&m->queued, (double)lease->queued_us / 1e6);
+        metrics_queued(m, (double)lease->queued_us / 1e6);
     r->tries++;
     if (r->record != NULL) {
         r->record->leased = true;

@@ -45,6 +45,7 @@ struct freq {
     const struct map_role *role, *served; /* asked for; of the lease: maybe a fallback of it */
     struct rm_slice mode, origin;         /* of the head */
     enum metrics_outcome outcome;
+    enum metrics_error error; /* of what did not end well */
     char id[FRONT_ID_BYTES + 1];
     char node[NODE_NAME_MAX]; /* of the lease, "" without one */
 
@@ -86,6 +87,8 @@ int freq_start_reply(struct freq *r, int status, const char *type, int64_t lengt
  * for a client that reads it. */
 void freq_fail(struct freq *r, const struct fault *fault, bool in_stream);
 void freq_over(struct freq *r, enum metrics_outcome outcome);
+/* Why it will not end well, for counters and record. */
+void freq_note_error(struct freq *r, const char *code, int err);
 void freq_dispatch(struct freq *r); /* asks for a host: FR_WAIT */
 void freq_close_ticket(struct freq *r, enum route_outcome how);
 void freq_drop_call(struct freq *r); /* no callback of the call follows */

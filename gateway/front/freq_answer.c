@@ -261,6 +261,7 @@ static void freq_stream_finished(struct freq *r, int err)
     } else if (p.failed) {
         freq_drop_call(r);
         freq_close_ticket(r, ROUTE_LOST);
+        freq_note_error(r, rm_err_code(RM_ERR_ENGINE), RM_ERR_ENGINE);
         freq_over(r, OUTCOME_BROKEN); /* the worker's own event was the last word */
         http_reply_cut(r->q);
     } else if (err == RM_ERR_UPSTREAM_INVALID) {

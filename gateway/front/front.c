@@ -169,9 +169,9 @@ uint32_t front_active(const struct front *f)
     return f->active;
 }
 
-int front_write_metrics(const struct front *f, struct rm_buf *out)
+void front_write_metrics(const struct front *f, struct rm_om *om)
 {
-    return metrics_write(&f->metrics, f->active, f->held_bytes, out);
+    metrics_write(&f->metrics, f->active, f->held_bytes, om);
 }
 
 void front_put_role(const struct front *f, const char *role, struct rm_jw *w)

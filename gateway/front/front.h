@@ -88,8 +88,9 @@ int front_cancel(struct front *f, const char *id);
 struct rm_jw;
 void front_put_role(const struct front *f, const char *role, struct rm_jw *w);
 
-/* What runs now; and OpenMetrics families (without # EOF). Returns as rm_buf_put. */
+/* What runs now; and metric families. */
 uint32_t front_active(const struct front *f);
-int front_write_metrics(const struct front *f, struct rm_buf *out);
+struct rm_om;
+void front_write_metrics(const struct front *f, struct rm_om *om);
 
 #endif

@@ -13,6 +13,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "proto/base/om.h"
 #include "proto/base/log.h"
 
 static const char default_map[] =
@@ -169,9 +170,12 @@ static void rig_on_server_closed(void *arg)
 {
     struct rig *r = arg;
     struct rm_buf text;
+    struct rm_om om;
 
     rm_buf_init(&text, sizeof(r->route.tally.metrics) - 1);
-    must(front_write_metrics(r->front, &text) == 0, "metrics");
+    rm_om_begin(&om, &text, false);
+    front_write_metrics(r->front, &om);
+    must(rm_om_end(&om) == 0, "metrics");
     memcpy(r->route.tally.metrics, text.data, text.len + 1);
     rm_buf_clear(&text);
     r->route.tally.active = front_active(r->front);

@@ -39,9 +39,12 @@ static void assert_unique_series(char *text)
 static char *written(const struct front_metrics *m)
 {
     struct rm_buf out;
+    struct rm_om om;
 
     rm_buf_init(&out, 4 << 20);
-    assert_int_equal(metrics_write(m, 0, 0, &out), 0);
+    rm_om_begin(&om, &out, false);
+    metrics_write(m, 0, 0, &om);
+    assert_int_equal(rm_om_end(&om), 0);
     return rm_buf_take(&out);
 }
 
@@ -76,12 +79,12 @@ static void test_a_histogram_adds_up(void **state)
     char *text;
 
     (void)state;
-    metrics_observe(&metrics_of(&m, "ask")->queued, 0.05);
-    metrics_observe(&metrics_of(&m, "ask")->queued, 0.2);
-    metrics_observe(&metrics_of(&m, "ask")->queued, 5000);
+    metrics_queued(metrics_of(&m, "ask"), 0.05);
+    metrics_queued(metrics_of(&m, "ask"), 0.2);
+    metrics_queued(metrics_of(&m, "ask"), 5000);
     text = written(&m);
     assert_non_null(strstr(text, "rolemesh_queue_seconds_bucket{role=\"ask\",le=\"0.05\"} 1\n"));
-    assert_non_null(strstr(text, "rolemesh_queue_seconds_bucket{role=\"ask\",le=\"1200\"} 2\n"));
+    assert_non_null(strstr(text, "rolemesh_queue_seconds_bucket{role=\"ask\",le=\"1200.0\"} 2\n"));
     assert_non_null(strstr(text, "rolemesh_queue_seconds_bucket{role=\"ask\",le=\"+Inf\"} 3\n"));
     assert_non_null(strstr(text, "rolemesh_queue_seconds_count{role=\"ask\"} 3\n"));
     assert_unique_series(text);
@@ -89,11 +92,79 @@ static void test_a_histogram_adds_up(void **state)
     metrics_clear(&m);
 }
 
+/* One good stream, one that broke with a code that only its engine knows, one refused by the head.
+ */
+static void test_a_request_is_counted_everywhere(void **state)
+{
+    struct metrics_done good = {.operation = OPERATION_CHAT,
+                                .prompt_tokens = 100,
+                                .cached_tokens = 60,
+                                .completion_tokens = 21,
+                                .duration_s = 1.5,
+                                .first_s = 0.3,
+                                .pace_s = 0.06};
+    struct metrics_done bad = {.operation = OPERATION_TEXT,
+                               .outcome = OUTCOME_BROKEN,
+                               .error = metrics_error_of("made_up_by_an_engine", RM_ERR_ENGINE),
+                               .duration_s = 0.005,
+                               .first_s = -1,
+                               .pace_s = -1};
+    static const char *const lines[] = {
+        "rolemesh_requests_total{role=\"ask\",outcome=\"ok\"} 1\n",
+        "rolemesh_requests_total{role=\"ask\",outcome=\"broken\"} 1\n",
+        "rolemesh_request_errors_total{role=\"ask\",error_type=\"upstream_error\"} 1\n",
+        "rolemesh_tokens_total{role=\"ask\",type=\"cached\"} 60\n",
+        "gen_ai_server_request_duration_seconds_bucket{role=\"ask\",gen_ai_operation_name=\"chat\","
+        "gen_ai_provider_name=\"rolemesh\",le=\"2.56\"} 1\n",
+        "gen_ai_server_time_to_first_token_seconds_sum{role=\"ask\",gen_ai_operation_name=\"chat\","
+        "gen_ai_provider_name=\"rolemesh\"} 0.3\n",
+        "gen_ai_server_time_per_output_token_seconds_bucket{role=\"ask\",gen_ai_operation_name="
+        "\"chat\",gen_ai_provider_name=\"rolemesh\",le=\"0.05\"} 0\n",
+        "gen_ai_server_time_per_output_token_seconds_bucket{role=\"ask\",gen_ai_operation_name="
+        "\"chat\",gen_ai_provider_name=\"rolemesh\",le=\"0.075\"} 1\n",
+        "gen_ai_server_time_to_first_token_seconds_count{role=\"ask\",gen_ai_operation_name="
+        "\"text_completion\",gen_ai_provider_name=\"rolemesh\"} 0\n",
+        "gen_ai_client_token_usage_bucket{role=\"ask\",gen_ai_operation_name=\"chat\","
+        "gen_ai_provider_name=\"rolemesh\",gen_ai_token_type=\"output\",le=\"16.0\"} 0\n",
+        "gen_ai_client_token_usage_sum{role=\"ask\",gen_ai_operation_name=\"chat\","
+        "gen_ai_provider_name=\"rolemesh\",gen_ai_token_type=\"input\"} 100\n",
+        "rolemesh_local_refusals_total{error_type=\"invalid_api_key\"} 3\n"};
+    struct front_metrics m = {.n = 0};
+    char *text;
+
+    (void)state;
+    metrics_count(metrics_of(&m, "ask"), &good);
+    metrics_count(metrics_of(&m, "ask"), &bad);
+    m.refused_here[metrics_error_of("invalid_api_key", RM_ERR_AUTH)] = 3;
+    text = written(&m);
+    for (size_t i = 0; i < RM_COUNT(lines); i++)
+        if (strstr(text, lines[i]) == NULL)
+            fail_msg("no line %s in:\n%s", lines[i], text);
+    assert_unique_series(text);
+    free(text);
+    metrics_clear(&m);
+}
+
+/* Two errors with one code are one class, whatever the number is. */
+static void test_classes_of_errors(void **state)
+{
+    (void)state;
+    assert_int_equal(metrics_error_of("timeout", RM_ERR_DEADLINE),
+                     metrics_error_of("timeout", RM_ERR_UPSTREAM_TIMEOUT));
+    assert_string_equal(metrics_error_name(metrics_error_of("", RM_ERR_GONE)), "client_gone");
+    assert_string_equal(metrics_error_name(metrics_error_of("", UV_ENOMEM)), "internal_error");
+    assert_string_equal(
+        metrics_error_name(metrics_error_of("context_length_exceeded", RM_ERR_FIELD)),
+        "context_length_exceeded");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_role_called_other),
         cmocka_unit_test(test_a_histogram_adds_up),
+        cmocka_unit_test(test_a_request_is_counted_everywhere),
+        cmocka_unit_test(test_classes_of_errors),
     };
 
     return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);

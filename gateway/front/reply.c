@@ -145,6 +145,7 @@ void reply_fault(struct front *f, struct http_req *q, const struct fault *fault,
     struct head_facts facts;
 
     reply_begin(f, q, &rf, &facts, id);
+    f->metrics.refused_here[metrics_error_of(fault->code, fault->err)]++;
     reply_fields_fault(&rf, fault);
     if (allow != NULL)
         reply_fields_add(&rf, "Allow", rm_slice_of(allow));

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/om.h"
 
 enum { SWEEP_EVERY = 64, FLUSH_MS = 500, WHY_BYTES = 64 * 1024, BATCH_MAX = 512, CLOSE_MS = 1000 };
 
@@ -321,15 +322,24 @@ void history_close(struct history *h, void (*on_closed)(void *arg), void *arg)
     uv_close((uv_handle_t *)&h->async, history_on_closed);
 }
 
-int history_write_metrics(const struct history *h, struct rm_buf *out)
+static void write_one(struct rm_om *om, const char *name, enum rm_om_type type, const char *help,
+                      uint64_t value)
+{
+    rm_om_family(om, name, type, "", help);
+    rm_om_u64(om, value);
+}
+
+void history_write_metrics(const struct history *h, struct rm_om *om)
 {
     struct store_stats s;
 
     store_stats(h->store, &s);
-    return rm_buf_printf(out,
-                         "# TYPE rolemesh_history_usable gauge\nrolemesh_history_usable %d\n"
-                         "# TYPE rolemesh_history_rows counter\nrolemesh_history_rows_total %llu\n"
-                         "# TYPE rolemesh_history_lost counter\nrolemesh_history_lost_total %llu\n",
-                         s.usable, (unsigned long long)atomic_load(&h->rows_done),
-                         (unsigned long long)atomic_load(&h->rows_lost));
+    write_one(om, "rolemesh_history_usable", RM_OM_GAUGE,
+              "1: the history's file is open and can be written.", s.usable);
+    write_one(om, "rolemesh_history_rows", RM_OM_COUNTER, "Rows written to the history.",
+              atomic_load(&h->rows_done));
+    write_one(om, "rolemesh_history_lost", RM_OM_COUNTER, "Rows that the history did not take.",
+              atomic_load(&h->rows_lost));
+    write_one(om, "rolemesh_history_damaged", RM_OM_COUNTER,
+              "Damaged files put aside since the start.", s.damaged);
 }

@@ -57,6 +57,7 @@ struct history_question {
 RM_MUST_USE int history_ask(struct history *h, const struct history_question *q,
                             void (*on_answer)(void *arg, int err, struct rm_slice json), void *arg);
 
-int history_write_metrics(const struct history *h, struct rm_buf *out);
+struct rm_om;
+void history_write_metrics(const struct history *h, struct rm_om *om);
 
 #endif

@@ -141,7 +141,9 @@ static void answer(struct ops_call *c)
         ops_answer_error(c->q, r, c->query.why[0] != '\0' ? c->query.why : NULL, NULL);
     else
         http_reply_full(c->q, status, &ops_no_store, 1,
-                        c->route->type != NULL ? c->route->type : json_type,
+                        c->type != NULL          ? c->type
+                        : c->route->type != NULL ? c->route->type
+                                                 : json_type,
                         (struct rm_slice){c->out.data, c->out.len});
 }
 
@@ -307,9 +309,9 @@ int ops_write_alarms(const struct ops *o, struct rm_buf *out)
     return ops_watch_write_alarms(o->watch, out);
 }
 
-int ops_write_metrics(const struct ops *o, struct rm_buf *out)
+void ops_write_metrics(const struct ops *o, struct rm_om *om)
 {
-    int r = ops_watch_write_metrics(o->watch, out);
-
-    return r == 0 && o->history != NULL ? history_write_metrics(o->history, out) : r;
+    ops_watch_write_metrics(o->watch, om);
+    if (o->history != NULL)
+        history_write_metrics(o->history, om);
 }

@@ -29,6 +29,7 @@ typedef void (*ops_answer_fn)(void *arg, int status, struct rm_slice json);
 typedef void (*ops_text_fn)(void *arg, int err, struct rm_slice json);
 
 struct keys;
+struct rm_om;
 
 /* Where the figures come from; each writer appends and returns as rm_buf_put. */
 struct ops_sources {
@@ -40,7 +41,7 @@ struct ops_sources {
     int (*roles)(void *arg, struct rm_buf *out);      /* JSON array, members `name` */
     int (*hosts)(void *arg, struct rm_buf *out);      /* JSON array, members `role` and `node` */
     int (*shortfalls)(void *arg, struct rm_buf *out); /* JSON array */
-    int (*metrics)(void *arg, struct rm_buf *out);    /* OpenMetrics families without # EOF */
+    void (*metrics)(void *arg, struct rm_om *om);     /* families */
     int (*requests)(void *arg, struct rm_buf *out);   /* JSON array, members `seq`, newest first */
     int (*queue)(void *arg, struct rm_buf *out);      /* the same of those that wait */
     int (*request)(void *arg, const char *id, struct rm_buf *out); /* or RM_ERR_NOT_FOUND */
@@ -101,8 +102,7 @@ void ops_close(struct ops *o);
  * http_server_conf.on_request. */
 bool ops_on_request(struct ops *o, struct http_req *q);
 
-/* Append JSON, and OpenMetrics families without # EOF. Return as rm_buf_put. */
-int ops_write_alarms(const struct ops *o, struct rm_buf *out); /* array */
-int ops_write_metrics(const struct ops *o, struct rm_buf *out);
+int ops_write_alarms(const struct ops *o, struct rm_buf *out); /* JSON array; as rm_buf_put */
+void ops_write_metrics(const struct ops *o, struct rm_om *om); /* families */
 
 #endif

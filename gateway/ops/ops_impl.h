@@ -31,6 +31,7 @@ struct ops_call {
     char part[OPS_PARTS][OPS_PART_MAX]; /* the path's variable segments, decoded */
     struct query query;
     struct rm_buf out;
+    const char *type; /* of what read wrote, when it is not the route's */
 };
 
 struct ops_route {
@@ -73,7 +74,7 @@ RM_MUST_USE int ops_watch_new(uv_loop_t *loop, struct ops *o, const struct ops_s
 void ops_watch_drain(struct ops_watch *w);
 void ops_watch_close(struct ops_watch *w, void (*on_closed)(void *arg), void *arg);
 int ops_watch_write_alarms(const struct ops_watch *w, struct rm_buf *out);
-int ops_watch_write_metrics(const struct ops_watch *w, struct rm_buf *out);
+void ops_watch_write_metrics(const struct ops_watch *w, struct rm_om *om);
 struct ops_watch *ops_watch_of(struct ops *o);
 
 /* ---- handlers ---- */

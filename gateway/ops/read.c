@@ -7,6 +7,7 @@
 #include "gateway/ops/ops_impl.h"
 #include "gateway/ops/read.h"
 #include "proto/base/json_write.h"
+#include "proto/base/om.h"
 
 /* What a page borrows of the query. */
 struct page_texts {
@@ -166,8 +167,14 @@ int ops_get_map(struct ops_call *c, int *status)
 
 int ops_get_metrics(struct ops_call *c, int *status)
 {
+    bool classic = rm_om_wants_classic(http_head_value(http_req_head(c->q), "Accept"));
+    struct rm_om om;
+
     (void)status;
-    return ended(c->sources->metrics(c->sources->arg, &c->out), &c->out, "# EOF\n");
+    rm_om_begin(&om, &c->out, classic);
+    c->sources->metrics(c->sources->arg, &om);
+    c->type = classic ? RM_OM_TYPE_TEXT : RM_OM_TYPE;
+    return rm_om_end(&om);
 }
 
 int ops_get_health(struct ops_call *c, int *status)

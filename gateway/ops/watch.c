@@ -13,6 +13,7 @@
 #include "gateway/ops/read.h"
 #include "gateway/ops/witness.h"
 #include "proto/base/clock.h"
+#include "proto/base/om.h"
 #include "proto/base/log.h"
 
 enum { WATCH_MS = 250, FACTS = 4 };
@@ -165,18 +166,20 @@ int ops_watch_write_alarms(const struct ops_watch *w, struct rm_buf *out)
     return witness_write_alarms(w->witness, out);
 }
 
-int ops_watch_write_metrics(const struct ops_watch *w, struct rm_buf *out)
+void ops_watch_write_metrics(const struct ops_watch *w, struct rm_om *om)
 {
     struct feed_stats s;
 
     feed_stats(w->feed, &s);
-    return rm_buf_printf(out,
-                         "# TYPE rolemesh_events counter\nrolemesh_events_total %llu\n"
-                         "# TYPE rolemesh_event_listeners gauge\nrolemesh_event_listeners %u\n"
-                         "# TYPE rolemesh_event_listeners_dropped counter\n"
-                         "rolemesh_event_listeners_dropped_total %llu\n",
-                         (unsigned long long)w->n_events, s.listeners,
-                         (unsigned long long)s.dropped);
+    rm_om_family(om, "rolemesh_events", RM_OM_COUNTER, "",
+                 "What happened, as /api/v1/events tells.");
+    rm_om_u64(om, w->n_events);
+    rm_om_family(om, "rolemesh_event_listeners", RM_OM_GAUGE, "", "Who follows the events now.");
+    rm_om_u64(om, s.listeners);
+    rm_om_family(om, "rolemesh_event_listeners_dropped", RM_OM_COUNTER, "",
+                 "Listeners let go because they read too slowly.");
+    rm_om_u64(om, s.dropped);
+    witness_write_metrics(w->witness, om);
 }
 
 /* ---- handlers ---- */

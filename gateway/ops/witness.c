@@ -9,6 +9,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/json_skim.h"
 #include "proto/base/json_write.h"
+#include "proto/base/om.h"
 
 enum { KIND_MAX = 32, STATE_MAX = 16, VALUE_MAX = 400 };
 
@@ -192,6 +193,19 @@ static void alarms_sweep(struct witness *w)
         say(w, EVENT_INFO, kind, a->subject, text, NULL);
     }
     w->n_alarms = kept;
+}
+
+void witness_write_metrics(const struct witness *w, struct rm_om *om)
+{
+    uint64_t n[EVENT_ERROR + 1] = {0};
+
+    for (size_t i = 0; i < w->n_alarms; i++)
+        n[w->alarm[i].severity]++;
+    rm_om_family(om, "rolemesh_alarms", RM_OM_GAUGE, "", "What is wrong now, as the status tells.");
+    for (int s = EVENT_INFO; s <= EVENT_ERROR; s++) {
+        rm_om_labels(om, "severity", event_severity_name((enum event_severity)s), NULL);
+        rm_om_u64(om, n[s]);
+    }
 }
 
 int witness_write_alarms(const struct witness *w, struct rm_buf *out)

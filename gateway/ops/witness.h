@@ -30,4 +30,7 @@ void witness_look(struct witness *w, const struct witness_facts *facts, uint64_t
 /* What is wrong now, as a JSON array (proto/openapi.yaml: Alarm). Returns as rm_buf_put. */
 int witness_write_alarms(const struct witness *w, struct rm_buf *out);
 
+struct rm_om;
+void witness_write_metrics(const struct witness *w, struct rm_om *om); /* how many of them */
+
 #endif

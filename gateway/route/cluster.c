@@ -123,6 +123,23 @@ static struct cluster_host *host_add(struct cluster_role *r, struct cluster_node
     return h;
 }
 
+static bool is_loaded(enum node_host_state s)
+{
+    return s == HOST_READY || s == HOST_BUSY || s == HOST_DRAINING;
+}
+
+/* A host that is ready when it is heard of first was loaded before us. */
+static void count_loads(struct cluster_host *h, enum node_host_state now)
+{
+    enum node_host_state was = h->facts.state;
+
+    if (h->told && is_loaded(now) && !is_loaded(was))
+        h->loads++;
+    if (h->told && now == HOST_FAILED && was != HOST_FAILED && !is_loaded(was))
+        h->load_fails++;
+    h->told = true;
+}
+
 /* Takes what the state says of a host, NULL: nothing; notes when its load moved. */
 static void host_facts(struct cluster_host *h, const struct node_host *facts, uint64_t now_ms)
 {
@@ -135,6 +152,7 @@ static void host_facts(struct cluster_host *h, const struct node_host *facts, ui
     } else if (f->progress > h->facts.progress) {
         h->risen_ms = now_ms;
     }
+    count_loads(h, f->state);
     if (f->state == HOST_ABSENT)
         h->closed = false;
     if (f->prefill_tps > 0)

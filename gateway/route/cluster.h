@@ -54,6 +54,8 @@ struct cluster_host {
     } prefix[CLUSTER_PREFIXES]; /* newest overwrites oldest */
     uint32_t next_prefix;
     uint64_t granted, lost;
+    uint64_t loads, load_fails; /* seen to become ready, to fail instead */
+    bool told;                  /* facts are of a state, not of its making */
     TAILQ_ENTRY(cluster_host) link;
 };
 

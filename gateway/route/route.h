@@ -177,7 +177,7 @@ void route_role_note(struct route *r, const char *role, const struct route_note 
  * loaded go there instead. */
 void route_role_fail(struct route *r, const char *role, int err, const char *text);
 
-/* For /api/v1 and /metrics: JSON members and counters of the present; see ops. */
+/* For /api/v1: JSON of the present; see ops. */
 int route_write_nodes(const struct route *r, struct rm_buf *out); /* JSON array */
 int route_write_hosts(const struct route *r, struct rm_buf *out); /* JSON array */
 
@@ -187,7 +187,9 @@ struct rm_jw;
 int route_write_roles(const struct route *r,
                       void (*figures)(void *arg, const char *role, struct rm_jw *w), void *arg,
                       struct rm_buf *out);
-int route_write_metrics(const struct route *r,
-                        struct rm_buf *out); /* OpenMetrics text, families without # EOF */
+
+/* For /metrics: families of nodes, hosts and roles. metrics.c. */
+struct rm_om;
+void route_write_metrics(const struct route *r, struct rm_om *om);
 
 #endif

@@ -716,6 +716,11 @@ int http_client_new(uv_loop_t *loop, const struct http_address *a,
     return 0;
 }
 
+uint32_t http_client_connections(const struct http_client *c)
+{
+    return c->n_conns;
+}
+
 void http_client_close(struct http_client *c)
 {
     if (c == NULL || c->closing)

@@ -34,6 +34,9 @@ extern const struct http_client_conf http_client_conf_default;
 RM_MUST_USE int http_client_new(uv_loop_t *loop, const struct http_address *a,
                                 const struct http_client_conf *conf, struct http_client **out);
 
+/* Open connections, also those being opened and kept ones. */
+uint32_t http_client_connections(const struct http_client *c);
+
 /* Closes kept connections, aborts calls in flight with UV_ECANCELED, frees when the last handle is
  * closed. NULL is fine. */
 void http_client_close(struct http_client *c);

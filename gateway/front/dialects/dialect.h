@@ -9,6 +9,7 @@
 #define RM_FRONT_DIALECT_H
 
 #include "gateway/front/fault.h"
+#include "gateway/front/metrics.h"
 #include "gateway/route/route.h"
 #include "proto/base/buf.h"
 #include "proto/base/json_skim.h"
@@ -51,6 +52,7 @@ struct dialect_stream; /* of one request; the dialect's own */
 
 struct dialect {
     const char *name;                          /* for logs: "chat" */
+    enum metrics_operation operation;          /* for metrics */
     const char *upstream;                      /* "/v1/chat/completions" */
     const char *stream_type;                   /* Content-Type of a stream */
     const char *whole_type;                    /* Content-Type of everything else */

@@ -441,11 +441,13 @@ int openai_error_event(const struct fault *f, struct rm_buf *out)
     .whole = openai_whole, .error_body = openai_error_body, .error_event = openai_error_event
 
 const struct dialect openai_chat = {.name = "chat",
+                                    .operation = OPERATION_CHAT,
                                     .upstream = "/v1/chat/completions",
                                     .big_body = true,
                                     .read = read_chat,
                                     OPENAI_DIALECT};
 const struct dialect openai_completions = {.name = "completions",
+                                           .operation = OPERATION_TEXT,
                                            .upstream = "/v1/completions",
                                            .big_body = false,
                                            .read = read_completions,
