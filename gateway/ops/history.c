@@ -13,7 +13,7 @@ enum { SWEEP_EVERY = 64, FLUSH_MS = 500, WHY_BYTES = 64 * 1024, BATCH_MAX = 512,
 
 /* Rows only ever go to the ends of tables and indexes: ids are random, and an index of them would
  * cost more than all the rest. */
-static const char *const migrations[] = {
+const char *const history_migrations[HISTORY_MIGRATIONS] = {
     "CREATE TABLE request(id TEXT NOT NULL, at_ms INTEGER NOT NULL, key TEXT NOT NULL,"
     " role TEXT NOT NULL, served TEXT NOT NULL, mode TEXT NOT NULL, node TEXT NOT NULL,"
     " dialect TEXT NOT NULL, status INTEGER NOT NULL, outcome TEXT NOT NULL, error TEXT NOT NULL,"
@@ -22,16 +22,28 @@ static const char *const migrations[] = {
     " completion INTEGER NOT NULL, bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL,"
     " why TEXT NOT NULL);"
     "CREATE INDEX request_at ON request(at_ms);"
-    "CREATE TABLE event(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, json TEXT NOT NULL);"};
+    "CREATE TABLE event(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, json TEXT NOT NULL);",
+    /* charts read thirty days of requests without touching the rows: past.c */
+    "CREATE TABLE sample(at_ms INTEGER NOT NULL, node TEXT NOT NULL, role TEXT NOT NULL,"
+    " memory_total REAL, memory_used REAL, memory_committed REAL, memory_budget REAL,"
+    " slots_busy REAL, slots_total REAL, cpu_percent REAL, gpu_percent REAL);"
+    "CREATE INDEX sample_at ON sample(at_ms);"
+    "DROP INDEX request_at;"
+    "CREATE INDEX request_past ON request(at_ms, role, node, outcome, prompt, cached, completion,"
+    " queue_ms, ttft_ms, duration_ms);"};
 
 /* ---- rows, on the writer thread ---- */
 
+enum row_kind { ROW_REQUEST, ROW_EVENT, ROW_SAMPLES, ROW_KINDS };
+
 struct row {
-    bool is_event;
+    enum row_kind kind;
     uint64_t id;
     int64_t at_ms;
     struct ops_done done;
-    char *text; /* of an event its JSON; owned */
+    char *text;             /* of an event its JSON; owned */
+    struct sample *samples; /* of one look; owned */
+    size_t n_samples;
     TAILQ_ENTRY(row) link;
 };
 
@@ -48,6 +60,7 @@ static void row_free(struct row *r)
 {
     free(r->done.why);
     free(r->text);
+    free(r->samples);
     free(r);
 }
 
@@ -125,6 +138,25 @@ static int insert_request(sqlite3_stmt *q, const struct row *r, struct rm_buf *w
     return step(q, rc);
 }
 
+static int insert_samples(sqlite3_stmt *q, const struct row *r)
+{
+    int rc = SQLITE_OK;
+
+    for (size_t i = 0; rc == SQLITE_OK && i < r->n_samples; i++) {
+        const struct sample *s = &r->samples[i];
+
+        rc = sqlite3_bind_int64(q, 1, r->at_ms);
+        if (rc == SQLITE_OK)
+            rc = sqlite3_bind_text(q, 2, s->node, -1, SQLITE_STATIC);
+        if (rc == SQLITE_OK)
+            rc = sqlite3_bind_text(q, 3, s->role, -1, SQLITE_STATIC);
+        for (int v = 0; rc == SQLITE_OK && v < SAMPLE_VALUES; v++)
+            rc = sqlite3_bind_double(q, 4 + v, s->value[v]); /* NaN becomes NULL */
+        rc = step(q, rc);
+    }
+    return rc;
+}
+
 static int64_t number_of(sqlite3 *db, const char *sql)
 {
     sqlite3_stmt *q = NULL;
@@ -147,36 +179,53 @@ static int sweep(sqlite3 *db, int64_t now_ms)
     int rc;
 
     snprintf(sql, sizeof sql,
-             "DELETE FROM request WHERE at_ms < %lld; DELETE FROM event WHERE at_ms < %lld",
-             (long long)old, (long long)old);
+             "DELETE FROM request WHERE at_ms < %lld; DELETE FROM event WHERE at_ms < %lld; "
+             "DELETE FROM sample WHERE at_ms < %lld",
+             (long long)old, (long long)old, (long long)old);
     rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
     if (rc == SQLITE_OK && used > (int64_t)(HISTORY_BYTES / 4 * 3))
         rc = sqlite3_exec(db,
                           "DELETE FROM request WHERE at_ms <= (SELECT at_ms FROM request ORDER BY "
-                          "at_ms LIMIT 1 OFFSET (SELECT count(*) / 10 FROM request))",
+                          "at_ms LIMIT 1 OFFSET (SELECT count(*) / 10 FROM request)); "
+                          "DELETE FROM sample WHERE at_ms <= (SELECT at_ms FROM sample ORDER BY "
+                          "at_ms LIMIT 1 OFFSET (SELECT count(*) / 10 FROM sample))",
                           NULL, NULL, NULL);
     return rc;
 }
 
+static int insert_row(sqlite3_stmt *const q[ROW_KINDS], const struct row *r, struct rm_buf *why)
+{
+    switch (r->kind) {
+    case ROW_EVENT:
+        return insert_event(q[ROW_EVENT], r);
+    case ROW_SAMPLES:
+        return insert_samples(q[ROW_SAMPLES], r);
+    default:
+        return insert_request(q[ROW_REQUEST], r, why);
+    }
+}
+
 static int batch_run(sqlite3 *db, void *arg)
 {
-    static const char *const sql[] = {
-        "INSERT OR REPLACE INTO request VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-        "INSERT OR REPLACE INTO event VALUES(?,?,?)"};
+    static const char *const sql[ROW_KINDS] = {
+        [ROW_REQUEST] =
+            "INSERT OR REPLACE INTO request VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        [ROW_EVENT] = "INSERT OR REPLACE INTO event VALUES(?,?,?)",
+        [ROW_SAMPLES] = "INSERT INTO sample VALUES(?,?,?,?,?,?,?,?,?,?,?)"};
     struct history_batch *b = arg;
-    sqlite3_stmt *q[2] = {NULL, NULL};
-    int rc = sqlite3_prepare_v2(db, sql[0], -1, &q[0], NULL);
+    sqlite3_stmt *q[ROW_KINDS] = {NULL};
+    int rc = SQLITE_OK;
     struct rm_buf why;
     struct row *r;
 
     rm_buf_init(&why, WHY_BYTES);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_prepare_v2(db, sql[1], -1, &q[1], NULL);
+    for (size_t i = 0; rc == SQLITE_OK && i < ROW_KINDS; i++)
+        rc = sqlite3_prepare_v2(db, sql[i], -1, &q[i], NULL);
     TAILQ_FOREACH(r, &b->rows, link)
     if (rc == SQLITE_OK)
-        rc = r->is_event ? insert_event(q[1], r) : insert_request(q[0], r, &why);
-    sqlite3_finalize(q[0]);
-    sqlite3_finalize(q[1]);
+        rc = insert_row(q, r, &why);
+    for (size_t i = 0; i < ROW_KINDS; i++)
+        sqlite3_finalize(q[i]);
     rm_buf_clear(&why);
     if (rc == SQLITE_OK && b->h->since_sweep++ % SWEEP_EVERY == 0)
         rc = sweep(db, rm_wall_ms());
@@ -237,8 +286,24 @@ void history_add_event(struct history *h, uint64_t id, int64_t at_ms, const char
         free(r);
         return;
     }
-    r->is_event = true;
+    r->kind = ROW_EVENT;
     r->id = id;
+    r->at_ms = at_ms;
+    add_row(h, r);
+}
+
+void history_add_samples(struct history *h, const struct sample *samples, size_t n, int64_t at_ms)
+{
+    struct row *r = calloc(1, sizeof *r);
+
+    if (r == NULL || (r->samples = malloc((n + 1) * sizeof *samples)) == NULL) {
+        atomic_fetch_add(&h->rows_lost, 1);
+        free(r);
+        return;
+    }
+    memcpy(r->samples, samples, n * sizeof *samples);
+    r->kind = ROW_SAMPLES;
+    r->n_samples = n;
     r->at_ms = at_ms;
     add_row(h, r);
 }
@@ -249,8 +314,8 @@ static int open_parts(uv_loop_t *loop, struct history *h)
 {
     const struct store_conf conf = {.path = h->path,
                                     .name = "history",
-                                    .migrations = migrations,
-                                    .n_migrations = (int)RM_COUNT(migrations),
+                                    .migrations = history_migrations,
+                                    .n_migrations = HISTORY_MIGRATIONS,
                                     .queue_max = HISTORY_QUEUE,
                                     .max_bytes = HISTORY_BYTES};
     int r = uv_mutex_init(&h->lock);

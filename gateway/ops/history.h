@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "gateway/ops/ops.h"
+#include "gateway/ops/samples.h"
 
 enum {
     HISTORY_DAYS = 30,
@@ -31,6 +32,7 @@ void history_close(struct history *h, void (*on_closed)(void *arg), void *arg);
  * store's queue does not take is lost and counted. */
 void history_add_request(struct history *h, const struct ops_done *done);
 void history_add_event(struct history *h, uint64_t id, int64_t at_ms, const char *json);
+void history_add_samples(struct history *h, const struct sample *samples, size_t n, int64_t at_ms);
 
 /* One question. run is called in a thread of the pool with a read-only connection, sees every row
  * that was added before the question, appends the answer and returns SQLITE_OK, SQLITE_DONE or the

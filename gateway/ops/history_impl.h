@@ -10,7 +10,8 @@
 #include "gateway/ops/history.h"
 #include "proto/store/store.h"
 
-enum { HISTORY_PATH_BYTES = 1024 };
+enum { HISTORY_PATH_BYTES = 1024, HISTORY_MIGRATIONS = 2 };
+extern const char *const history_migrations[HISTORY_MIGRATIONS];
 
 struct history_batch;
 struct history_question_job;

@@ -63,6 +63,7 @@ void ops_answer_error(struct http_req *q, int err, const char *text,
 struct history;
 struct history *ops_history(struct ops *o); /* NULL: there is none */
 bool ops_take_usage(struct ops_call *c);    /* usage.c */
+bool ops_take_history(struct ops_call *c);  /* past_get.c */
 
 /* The body of a GET without a query, as it would be answered, without its newline. */
 int ops_write_body(struct ops *o, const char *path, struct rm_buf *out);

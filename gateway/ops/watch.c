@@ -27,7 +27,8 @@ struct ops_watch {
     struct feed *feed;
     struct rm_buf fact[FACTS]; /* kept for their memory */
     uint64_t n_events;
-    bool failed; /* said so */
+    int64_t sample_ms; /* the next look that the history keeps */
+    bool failed;       /* said so */
     void (*on_closed)(void *arg);
     void *on_closed_arg;
 };
@@ -68,11 +69,34 @@ static void watch_look(struct ops_watch *w)
                  rm_now_ms(), rm_wall_ms());
 }
 
+/* Once a minute what is known of nodes goes to the history, for charts. */
+static void watch_sample(struct ops_watch *w)
+{
+    int64_t now = rm_wall_ms();
+    struct sample *samples;
+
+    if (ops_history(w->ops) == NULL || w->failed)
+        return;
+    if (w->sample_ms - now > 2 * SAMPLES_EVERY_MS)
+        w->sample_ms = now; /* the clock was set back */
+    if (now < w->sample_ms)
+        return;
+    w->sample_ms = samples_next(now, now);
+    if ((samples = calloc(SAMPLES_MAX, sizeof *samples)) == NULL)
+        return;
+    history_add_samples(
+        ops_history(w->ops), samples,
+        samples_read((struct rm_slice){w->fact[0].data, w->fact[0].len}, samples, SAMPLES_MAX),
+        now);
+    free(samples);
+}
+
 static void watch_on_timer(uv_timer_t *timer)
 {
     struct ops_watch *w = timer->data;
 
     watch_look(w);
+    watch_sample(w);
     feed_tick(w->feed, rm_now_ms());
 }
 
@@ -120,6 +144,7 @@ int ops_watch_new(uv_loop_t *loop, struct ops *o, const struct ops_sources *sour
         return UV_ENOMEM;
     w->ops = o;
     w->sources = sources;
+    w->sample_ms = samples_next(rm_wall_ms(), 0);
     events_init(&w->events, rm_wall_ms());
     for (size_t i = 0; i < FACTS; i++)
         rm_buf_init(&w->fact[i], OPS_ANSWER_MAX);

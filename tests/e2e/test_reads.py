@@ -2,14 +2,18 @@
 """What the ops API tells of models, plans, decisions, the ledger and the past: with real workers, and every answer held against
 its schema in proto/openapi.yaml."""
 import concurrent.futures
+import contextlib
 import json
+import sqlite3
+import time
+import urllib.parse
 
 import jsonschema
 import pytest
 import yaml
 
 from cluster_rig import Cluster, call, cluster
-from rig import TOP, have_programs
+from rig import TOP, have_programs, wait_for
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")
 
@@ -143,5 +147,121 @@ def test_a_silent_worker_is_told_in_the_plan(tmp_path):
         assert not current["fits"] and {"role": "code", "what": "host", "bytes": 0} in current["lacks"]
         told = check("PlanTrial", offer(c, c.map_text())[1])
         assert told["unknown"] == [{"role": "code", "node": "reasoning"}, {"role": "late", "node": "reasoning"}] and told["diff"] == []
+    finally:
+        c.stop()
+
+
+# ---- history ----
+
+REQUESTS = ["requests", "errors", "tokens_in", "tokens_cached", "tokens_out", "ttft_ms", "queue_ms", "duration_ms"]
+SAMPLED = ["memory_used", "memory_committed", "memory_budget", "slots_busy", "cpu_percent", "gpu_percent"]
+
+
+def chart(c, query):
+    told = ask(c, f"history?{query}", "History")
+    times = [[t for t, _ in s["points"]] for s in told["series"]]
+    assert all(t == times[0] for t in times)
+    for t in times[:1]:
+        assert len(t) == {"1h": 60, "24h": 288, "30d": 360}[told["range"]] and t == list(range(t[0], t[-1] + 1, told["step_s"]))
+        assert t[0] % told["step_s"] == 0 and -1 <= time.time() - t[-1] < told["step_s"] + 2
+    return told
+
+
+def known(series):
+    return [v for _, v in series["points"] if v is not None]
+
+
+def test_every_metric_has_its_chart(two):
+    assert SPEC["components"]["schemas"]["Metric"]["enum"] == REQUESTS + SAMPLED
+    for metric in REQUESTS + SAMPLED:
+        for span in ("1h", "24h", "30d"):
+            told = chart(two, f"metric={metric}&range={span}")
+            assert told["metric"] == metric and told["range"] == span
+
+
+def test_what_was_asked_is_in_the_charts(two):
+    before = sum(known(chart(two, "metric=requests&role=ask")["series"][0]))
+    answers = [two.answer("ask", f"chart {i}") for i in range(5)]
+    two.chat("ask", "x", max_tokens="many")
+    tokens = sum(a["usage"]["prompt_tokens"] for a in answers)
+    # A request is in the charts as soon as it is over; its client may hear of it a moment earlier.
+    wait_for("all are counted", lambda: sum(known(chart(two, "metric=requests&role=ask")["series"][0])) >= before + 5)
+    for span in ("1h", "24h", "30d"):
+        assert sum(known(chart(two, f"metric=tokens_in&node=speed&range={span}")["series"][0])) >= tokens
+    p50, p95 = chart(two, "metric=ttft_ms&role=ask")["series"]
+    assert (p50["stat"], p95["stat"]) == ("p50", "p95") and p50["role"] == "ask" and p50["node"] is None
+    assert len(known(p50)) == len(known(p95)) >= 1 and all(a <= b for a, b in zip(known(p50), known(p95)))
+    by = {s["role"]: sum(known(s)) for s in chart(two, "metric=requests&by=role")["series"]}
+    assert by["ask"] >= 5
+    rows = {u["name"]: u["requests"] for u in ask(two, "usage", "Usage")["usage"]}
+    assert {name: int(n) for name, n in by.items()} == rows
+
+
+def test_nodes_are_looked_at(two):
+    for metric in ("memory_used", "memory_budget", "slots_busy", "cpu_percent"):
+        wait_for("the first look", lambda m=metric: [s["node"] for s in chart(two, f"metric={m}")["series"] if known(s)] == ["reasoning", "speed"])
+    memory = two.node_state("speed")["memory"]
+    used = known(chart(two, "metric=memory_used&node=speed")["series"][0])
+    budget = known(chart(two, "metric=memory_budget&node=speed")["series"][0])
+    assert 0 < used[-1] < memory["total"] and budget[-1] == memory["budget"]
+    slots = chart(two, "metric=slots_busy&role=ask")["series"]
+    assert [(s["node"], s["role"], s["stat"]) for s in slots] == [("speed", "ask", "mean")]
+
+
+@pytest.mark.parametrize("query,words", [
+    ("", "metric: say which"), ("metric=colour", "metric: 'colour'"), ("metric=requests&range=2h", "range: '2h'"),
+    ("metric=cpu_percent&by=role", "comes by node"), ("metric=cpu_percent&role=ask", "slots_busy is known"), ("metric=requests&by=key", "by: 'key'"),
+    ("metric=requests&node=", "node: a name is needed"), ("metric=requests&since=1", "no parameter 'since'"),
+])
+def test_mistakes_of_who_wants_a_chart(two, query, words):
+    status, told = ask(two, f"history?{query}")
+    assert status == 400 and words in told["detail"]
+
+
+def test_names_that_nobody_has_and_hostile_ones_are_only_names(two):
+    name = "';drop table request;--\"<script>"
+    told = chart(two, "metric=requests&node=" + urllib.parse.quote(name))
+    assert [s["node"] for s in told["series"]] == [name] and sum(known(told["series"][0])) == 0
+
+
+def test_a_gap_is_null_and_the_past_outlives_the_gateway(tmp_path):
+    c = Cluster(tmp_path, ["speed"], {}, {})
+    c.paths, c.roles = {"ask": tmp_path / "none.gguf"}, {"ask": "modes: [ask], model: ask, context: 1Ki, slots: 1"}
+    c.write_map()
+    try:
+        c.start_gateway()
+        wait_for("it answers", lambda: c.get("/api/v1/status"))
+        assert c.gateway.stop() == 0
+        minute = int(time.time()) // 60 * 60
+        with contextlib.closing(sqlite3.connect(tmp_path / "state-gateway" / "history.db")) as db, db:
+            for ago in (50, 49, 10):
+                db.execute("INSERT INTO sample(at_ms, node, role) VALUES(?, '', '')", ((minute - ago * 60 + 30) * 1000,))
+            db.execute("INSERT INTO sample(at_ms, node, role, cpu_percent) VALUES(?, 'speed', '', 37.5)", ((minute - 49 * 60 + 30) * 1000,))
+            columns = [r[1] for r in db.execute("PRAGMA table_info(request)")]
+            row = {**dict.fromkeys(columns, 0), "id": "old", "key": "", "role": "ask", "served": "ask", "mode": "ask", "node": "speed", "dialect": "chat",
+                   "status": 200, "outcome": "ok", "error": "", "why": "[]", "ttft_ms": 42, "at_ms": (minute - 49 * 60 + 7) * 1000}
+            db.execute(f"INSERT INTO request VALUES({','.join('?' * len(columns))})", [row[n] for n in columns])
+        c.start_gateway()
+        wait_for("it answers", lambda: c.get("/api/v1/status"))
+        points = dict(chart(c, "metric=requests")["series"][0]["points"])
+        late = int(time.time()) // 60 * 60 - minute  # another minute may have begun
+        assert (points[minute - 50 * 60], points[minute - 49 * 60], points[minute - 10 * 60]) == (0, 1, 0)
+        assert points[minute + late] == 0 and all(points[minute - ago * 60] is None for ago in range(11, 49))
+        assert known(chart(c, "metric=ttft_ms&role=ask")["series"][1]) == [42]
+        assert known(chart(c, "metric=cpu_percent&node=speed")["series"][0]) == [37.5]
+    finally:
+        c.stop()
+
+
+def test_without_a_history_it_is_said(tmp_path):
+    c = Cluster(tmp_path, ["speed"], {}, {})
+    c.paths, c.roles = {"ask": tmp_path / "none.gguf"}, {"ask": "modes: [ask], model: ask, context: 1Ki, slots: 1"}
+    c.write_map()
+    (tmp_path / "state-gateway").write_text("a file stands in the way")
+    try:
+        c.start_gateway()
+        wait_for("it answers", lambda: c.get("/api/v1/status"))
+        status, told = ask(c, "history?metric=requests")
+        assert status == 503 and "no state directory" in told["detail"]
     finally:
         c.stop()
