@@ -24,7 +24,8 @@ enum {
     REDIRECTS = 5,
     BACKOFF_MIN_MS = 500,
     BACKOFF_MAX_MS = 30000,
-    VERSION_MAX = 128
+    VERSION_MAX = 128,
+    DIGEST_WAIT_S = 2 * 3600 /* for the sum that another node makes */
 };
 
 /* What a server says of its file. */
@@ -38,6 +39,7 @@ struct answer_head {
     struct version v;
     uint64_t from; /* Content-Range */
     long retry_after_s;
+    char sha256[65]; /* Repr-Digest */
 };
 
 struct conn {
@@ -66,6 +68,7 @@ struct fetch {
     unsigned failures; /* in a row, without a byte between them */
     uint64_t pause_until_ms;
     bool changed, wrong, disk_failed;
+    char sha256[65]; /* what it has, once that is checked */
 };
 
 static enum fetch_end end_with(struct fetch *f, enum fetch_end how, const char *fmt, ...)
@@ -105,6 +108,20 @@ static void keep(char out[VERSION_MAX], const char *value, size_t n)
     snprintf(out, VERSION_MAX, "%.*s", (int)(n < VERSION_MAX ? n : VERSION_MAX - 1), value);
 }
 
+/* Repr-Digest (RFC 9530): among its members "sha-256=:BASE64:". */
+static void keep_digest(char out[65], const char *value)
+{
+    const char *at = strstr(value, "sha-256=:"), *end = at != NULL ? strchr(at + 9, ':') : NULL;
+    unsigned char sum[crypto_hash_sha256_BYTES];
+    size_t n = 0;
+
+    if (end != NULL &&
+        sodium_base642bin(sum, sizeof sum, at + 9, (size_t)(end - at - 9), NULL, &n, NULL,
+                          sodium_base64_VARIANT_ORIGINAL) == 0 &&
+        n == sizeof sum)
+        sodium_bin2hex(out, 65, sum, sizeof sum);
+}
+
 static size_t on_field(char *line, size_t size, size_t count, void *arg)
 {
     struct answer_head *h = arg;
@@ -121,6 +138,9 @@ static size_t on_field(char *line, size_t size, size_t count, void *arg)
     else if (field_is(line, n, "retry-after", &value, &len)) {
         keep(text, value, len);
         h->retry_after_s = strtol(text, NULL, 10);
+    } else if (field_is(line, n, "repr-digest", &value, &len)) {
+        keep(text, value, len);
+        keep_digest(h->sha256, text);
     } else if (field_is(line, n, "content-range", &value, &len)) {
         keep(text, value, len);
         h->v.ranges = sscanf(text, "bytes %" SCNu64 "-%*u/%" SCNu64, &h->from, &h->v.total) == 2;
@@ -147,6 +167,12 @@ static void easy_common(CURL *e, const struct fetch_conf *conf, const char *url,
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
     curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, (long)FETCH_STALL_S);
+    if (conf->node) {
+        curl_easy_setopt(e, CURLOPT_PROXY, "");
+        curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+    }
+    if (conf->node && conf->unix_path != NULL && conf->unix_path[0] != '\0')
+        curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, conf->unix_path);
     curl_easy_setopt(e, CURLOPT_USERAGENT, "rolemesh/" RM_VERSION);
     if (conf->token != NULL && token_may_go(url)) {
         curl_easy_setopt(e, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
@@ -176,19 +202,28 @@ static size_t drop_body(char *bytes, size_t size, size_t count, void *arg)
     return size * count > 1 ? 0 : size * count; /* a server without ranges would send it all */
 }
 
+static struct curl_slist *want_digest(const struct fetch *f)
+{
+    return f->conf->node ? curl_slist_append(NULL, "Want-Repr-Digest: sha-256=1") : NULL;
+}
+
 static enum fetch_end probe_once(struct fetch *f, bool *again)
 {
     char error[CURL_ERROR_SIZE] = "";
     struct answer_head head = {.from = 0};
+    struct curl_slist *wants = want_digest(f);
     CURL *e = curl_easy_init();
     curl_off_t length = -1;
     long status = 0;
     CURLcode c;
 
     *again = false;
-    if (e == NULL)
+    if (e == NULL) {
+        curl_slist_free_all(wants);
         return end_with(f, FETCH_FAILED, "out of memory");
+    }
     easy_common(e, f->conf, f->file->url, error);
+    curl_easy_setopt(e, CURLOPT_HTTPHEADER, wants);
     curl_easy_setopt(e, CURLOPT_RANGE, "0-0");
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_field);
     curl_easy_setopt(e, CURLOPT_HEADERDATA, &head);
@@ -197,6 +232,7 @@ static enum fetch_end probe_once(struct fetch *f, bool *again)
     curl_easy_getinfo(e, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(e, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     curl_easy_cleanup(e);
+    curl_slist_free_all(wants);
     f->version = head.v;
     f->version.ranges = status == 206 && head.v.ranges && head.from == 0 && head.v.total > 0;
     if (status == 200 && length > 0)
@@ -473,20 +509,83 @@ static void on_checked(void *arg, uint64_t there)
     tell(arg, FETCH_CHECKING, there);
 }
 
+/* One question to the node for the file's SHA-256. *later_s: 0, or when to ask again. */
+static enum fetch_end ask_digest(struct fetch *f, char sum[65], long *later_s)
+{
+    char error[CURL_ERROR_SIZE] = "";
+    struct answer_head head = {.from = 0};
+    struct curl_slist *wants = want_digest(f);
+    CURL *e = curl_easy_init();
+    long status = 0;
+
+    *later_s = 0;
+    if (e != NULL) {
+        easy_common(e, f->conf, f->file->url, error);
+        curl_easy_setopt(e, CURLOPT_HTTPHEADER, wants);
+        curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+        curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_field);
+        curl_easy_setopt(e, CURLOPT_HEADERDATA, &head);
+        (void)curl_easy_perform(e); /* no status: it did not work */
+        curl_easy_getinfo(e, CURLINFO_RESPONSE_CODE, &status);
+    }
+    curl_easy_cleanup(e);
+    curl_slist_free_all(wants);
+    if (status == 200 && strcmp(head.v.etag, f->version.etag) != 0) {
+        f->changed = true;
+        return FETCH_FAILED;
+    }
+    *later_s = head.retry_after_s > 0 ? head.retry_after_s : status == 200 ? 0 : 1;
+    memcpy(sum, head.sha256, 65);
+    return status == 200 ? FETCH_DONE
+                         : end_with(f, FETCH_FAILED, "the node does not say the file's SHA-256%s%s",
+                                    error[0] != '\0' ? ": " : "", error);
+}
+
+/* Until it is known. A node that does not answer is asked FETCH_TRIES times. */
+static enum fetch_end wait_digest(struct fetch *f, char sum[65])
+{
+    uint64_t until = rm_now_ms() + DIGEST_WAIT_S * 1000ULL;
+    enum fetch_end how = FETCH_FAILED;
+    unsigned failures = 0;
+    long later_s = 1;
+
+    sum[0] = '\0';
+    while (!stopped(f) && !f->changed && sum[0] == '\0' && later_s > 0 && failures < FETCH_TRIES &&
+           rm_now_ms() < until) {
+        how = ask_digest(f, sum, &later_s);
+        failures = how == FETCH_DONE ? 0 : failures + 1;
+        if (how == FETCH_DONE && sum[0] == '\0' && later_s > 0)
+            wait_ms(f, 1000);
+        else if (how != FETCH_DONE && !f->changed)
+            wait_ms(f, pause_ms(failures, 0));
+    }
+    if (sum[0] != '\0')
+        return FETCH_DONE;
+    if (stopped(f))
+        return FETCH_STOPPED;
+    return how != FETCH_DONE ? how : end_with(f, FETCH_FAILED, "the node does not say its SHA-256");
+}
+
 static enum fetch_end check_and_name(struct fetch *f)
 {
-    char sum[65];
+    char sum[65] = "", wanted[65];
+    enum fetch_end how;
     int r = 0;
 
-    if (f->file->sha256[0] != '\0' &&
-        (r = fetch_part_sha256(f->fd, f->conf->stop, on_checked, f, sum)) == 0 &&
-        strcmp(sum, f->file->sha256) != 0) {
+    memcpy(wanted, f->file->sha256, sizeof wanted);
+    if (wanted[0] != '\0' || f->conf->node)
+        r = fetch_part_sha256(f->fd, f->conf->stop, on_checked, f, sum);
+    if (r == 0 && f->conf->node && wanted[0] == '\0' &&
+        (how = wait_digest(f, wanted)) != FETCH_DONE)
+        return how;
+    if (r == 0 && wanted[0] != '\0' && strcmp(sum, wanted) != 0) {
         fetch_part_remove(&f->paths);
         return end_with(f, FETCH_WRONG,
                         "the checksum is wrong: SHA-256 %.16s..., expected %.16s...; what was "
                         "fetched is removed",
-                        sum, f->file->sha256);
+                        sum, wanted);
     }
+    memcpy(f->sha256, sum, sizeof sum);
     if (r == UV_ECANCELED)
         return FETCH_STOPPED;
     if (r < 0 || (r = fetch_part_name(&f->paths, f->fd)) < 0)
@@ -519,7 +618,7 @@ static bool fetch_init(struct fetch *f)
 }
 
 static enum fetch_end fetch_once(const struct fetch_conf *conf, const struct source_file *file,
-                                 char *why, uint64_t *fetched, bool *changed)
+                                 char *why, struct fetch_result *result, bool *changed)
 {
     struct fetch f = {.conf = conf, .file = file, .why = why, .fd = -1};
     enum fetch_end how;
@@ -539,28 +638,28 @@ static enum fetch_end fetch_once(const struct fetch_conf *conf, const struct sou
     if (how == FETCH_STOPPED)
         end_with(&f, how, "stopped; the same command goes on where it was");
     *changed = f.changed;
-    *fetched += f.fetched;
+    result->fetched += f.fetched;
+    memcpy(result->sha256, f.sha256, sizeof f.sha256);
     fetch_clear(&f);
     return how;
 }
 
 enum fetch_end fetch_file(const struct fetch_conf *conf, const struct source_file *file, char *why,
-                          uint64_t *fetched)
+                          struct fetch_result *result)
 {
     enum fetch_end how;
-    uint64_t bytes = 0;
     bool changed = false;
 
+    *result = (struct fetch_result){.fetched = 0};
+
     for (int i = 0; i < FETCH_CHANGES; i++) {
-        how = fetch_once(conf, file, why, &bytes, &changed);
+        how = fetch_once(conf, file, why, result, &changed);
         if (!changed)
             break;
         how = FETCH_FAILED;
         snprintf(why, SOURCE_WHY_MAX, "%.200s: it changes at its source while it is read",
                  file->name);
     }
-    if (fetched != NULL)
-        *fetched = bytes;
     return how;
 }
 
@@ -573,11 +672,12 @@ static size_t on_text(char *bytes, size_t size, size_t count, void *arg)
 
 int fetch_text(const struct fetch_conf *conf, const char *url, struct rm_buf *out, char *why)
 {
-    char error[CURL_ERROR_SIZE] = "";
+    char error[CURL_ERROR_SIZE] = "", shown[501];
     CURL *e = curl_easy_init();
     long status = 0;
     CURLcode c;
 
+    node_source_shown(url, shown, sizeof shown);
     if (e == NULL)
         return UV_ENOMEM;
     easy_common(e, conf, url, error);
@@ -589,10 +689,10 @@ int fetch_text(const struct fetch_conf *conf, const char *url, struct rm_buf *ou
     if (c == CURLE_OK && status == 200)
         return 0;
     if (status >= 300)
-        snprintf(why, SOURCE_WHY_MAX, "%.500s: the server says %ld%s", url, status,
+        snprintf(why, SOURCE_WHY_MAX, "%s: the server says %ld%s", shown, status,
                  status_advice(status));
     else
-        snprintf(why, SOURCE_WHY_MAX, "%.500s: %s", url,
+        snprintf(why, SOURCE_WHY_MAX, "%s: %s", shown,
                  error[0] != '\0' ? error : curl_easy_strerror(c));
     return RM_ERR_UPSTREAM;
 }

@@ -8,7 +8,9 @@
  *
  * The data lie in NAME.part, the notes in NAME.part.map (pieces.h), until the file is whole; NAME
  * itself is never there half. A source that changed while we were at it (size, ETag) is begun anew.
- * A server without ranges is read in one go. Blocking, for a process of its own. One thread. */
+ * A server without ranges is read in one go. Another node is asked for the file's SHA-256, which it
+ * makes while we read (Want-Repr-Digest, RFC 9530). Blocking, for a process of its own. One thread.
+ */
 #ifndef RM_PULL_FETCH_H
 #define RM_PULL_FETCH_H
 
@@ -39,8 +41,10 @@ struct fetch_conf {
     unsigned connections;     /* 1..FETCH_CONNECTIONS_MAX */
     uint64_t keep_free_bytes; /* room that must be left on the disk */
     uint64_t rate_max;        /* bytes a second in all; 0: no limit */
-    const char *token;        /* sent as a bearer to the source's own host, over TLS or to this
-                                 machine only; NULL: none */
+    bool node;             /* another node's worker: no proxy, no redirects; it says the SHA-256 */
+    const char *unix_path; /* node: of its socket; "" or NULL: TCP */
+    const char *token;     /* sent as a bearer to the source's own host, over TLS or to this
+                              machine only; NULL: none */
     const volatile sig_atomic_t *stop;                              /* becomes 1: end soon */
     void (*on_progress)(void *arg, const struct fetch_progress *p); /* some times a second */
     void *arg;
@@ -55,10 +59,14 @@ enum fetch_end {
     FETCH_NO_ROOM
 };
 
-/* why: SOURCE_WHY_MAX bytes, one line for people, also for THERE_ALREADY. fetched (may be NULL):
- * bytes that came over the network. */
+struct fetch_result {
+    uint64_t fetched; /* bytes that came over the network */
+    char sha256[65];  /* checked; "": nobody said what it shall be */
+};
+
+/* why: SOURCE_WHY_MAX bytes, one line for people, also for THERE_ALREADY. */
 enum fetch_end fetch_file(const struct fetch_conf *conf, const struct source_file *file, char *why,
-                          uint64_t *fetched);
+                          struct fetch_result *result);
 
 /* Reads a small document (a list of files). Returns 0, or RM_ERR_UPSTREAM with why, RM_ERR_TOO_BIG,
  * UV_ENOMEM. */

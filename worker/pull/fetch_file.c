@@ -93,6 +93,41 @@ static enum fetch_end check_room(int fd, uint64_t bytes, uint64_t keep_free, cha
     return FETCH_NO_ROOM;
 }
 
+/* Bytes of a file, or of its part, that take no more room. */
+static uint64_t there_already(const char *dir, const char *name)
+{
+    struct fetch_paths p;
+    struct stat st;
+
+    if (snprintf(p.file, sizeof p.file, "%s/%s", dir, name) >= (int)sizeof p.file ||
+        snprintf(p.part, sizeof p.part, "%s/%s.part", dir, name) >= (int)sizeof p.part)
+        return 0;
+    if (lstat(p.file, &st) == 0 || lstat(p.part, &st) == 0)
+        return (uint64_t)st.st_blocks * 512;
+    return 0;
+}
+
+enum fetch_end fetch_room_check(const char *dir, const struct source_list *files,
+                                uint64_t keep_free_bytes, char *why)
+{
+    uint64_t there = 0, to_come, free_bytes;
+    struct statvfs fs;
+
+    for (size_t i = 0; i < files->n; i++)
+        there += there_already(dir, files->v[i].name);
+    if (files->n < 2 || files->bytes <= there || statvfs(dir, &fs) < 0)
+        return FETCH_DONE;
+    to_come = files->bytes - there;
+    free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (free_bytes >= keep_free_bytes && free_bytes - keep_free_bytes >= to_come)
+        return FETCH_DONE;
+    snprintf(why, WHY,
+             "%.200s: no room for all %zu files: %" PRIu64 " bytes are to come, %" PRIu64
+             " are free there and %" PRIu64 " must stay free; nothing was fetched",
+             files->v[0].name, files->n, to_come, free_bytes, keep_free_bytes);
+    return FETCH_NO_ROOM;
+}
+
 /* A file system that cannot reserve (EOPNOTSUPP) gets a file with holes. */
 static int reserve(int fd, uint64_t bytes)
 {
@@ -154,7 +189,7 @@ int fetch_part_sha256(int fd, const volatile sig_atomic_t *stop,
         } else if (n < 0 && errno != EINTR) {
             r = sys_err();
         }
-        if (++turn % TELL_EVERY == 0)
+        if (++turn % TELL_EVERY == 0 && on_progress != NULL)
             on_progress(arg, at);
         if (stop != NULL && *stop != 0)
             r = UV_ECANCELED;

@@ -18,6 +18,11 @@ struct fetch_paths {
 enum fetch_end fetch_paths_make(const char *dir, const char *name, struct fetch_paths *out,
                                 char *why);
 
+/* Is there room for all files of a model, whose bytes are `total`, beside what there is of them?
+ * n of 1, or total 0 (unknown): fetch_part_open looks in time. */
+enum fetch_end fetch_room_check(const char *dir, const struct source_list *files,
+                                uint64_t keep_free_bytes, char *why);
+
 /* FETCH_THERE_ALREADY, or FETCH_WRONG when something else has that name. */
 enum fetch_end fetch_is_there(const struct fetch_paths *p, uint64_t bytes, char *why);
 
@@ -27,7 +32,8 @@ enum fetch_end fetch_is_there(const struct fetch_paths *p, uint64_t bytes, char 
 enum fetch_end fetch_part_open(const struct fetch_paths *p, uint64_t bytes,
                                uint64_t keep_free_bytes, bool *fresh, int *fd, char *why);
 
-/* SHA-256 of all of it, in hex. Returns 0, UV_ECANCELED (*stop became 1) or another libuv code. */
+/* SHA-256 of all of it, in hex. on_progress may be NULL. Returns 0, UV_ECANCELED (*stop became 1)
+ * or another libuv code. */
 int fetch_part_sha256(int fd, const volatile sig_atomic_t *stop,
                       void (*on_progress)(void *arg, uint64_t there), void *arg, char out[65]);
 

@@ -5,17 +5,21 @@
  * terminal, else one JSON object a line with --json. */
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/file.h"
 #include "proto/base/json_write.h"
 #include "worker/pull/fetch.h"
+#include "worker/pull/fetch_file.h"
 
 static const char help[] =
     "usage: rolemesh-pull [options] SOURCE\n"
@@ -23,12 +27,17 @@ static const char help[] =
     "Fetches a model file, or all parts of a split one, into the models directory. What was begun "
     "is gone on with.\n"
     "\n"
-    "SOURCE is hf:ORG/REPO:QUANT (for example hf:org/some-model-GGUF:Q8_0) or the URL of a .gguf "
-    "file.\n"
+    "SOURCE is hf:ORG/REPO:QUANT (for example hf:org/some-model-GGUF:Q8_0), the URL of a .gguf "
+    "file, or\n"
+    "node:NAME/FILE with --from: a model of another node's worker.\n"
     "\n"
     "  -d, --dir DIR          the models directory; default: this one\n"
     "  -j, --connections N    parallel ranges, 1..16; default 4\n"
     "      --sha256 HEX       what a URL's file must have; a hub says it by itself\n"
+    "      --from ADDRESS     of a node: its worker, HOST:PORT or unix:/PATH\n"
+    "      --source-file FILE has the SOURCE, which other users then do not see among the "
+    "processes\n"
+    "      --sum              no fetch: SOURCE is a file of the directory, tell its SHA-256\n"
     "      --keep-free BYTES  room that must stay free on the disk; default 1073741824\n"
     "      --rate BYTES       bytes a second at most\n"
     "      --json             progress and end as JSON, one object a line\n"
@@ -48,10 +57,15 @@ enum { TELL_MS = 250 };
 static volatile sig_atomic_t stop;
 
 struct options {
-    const char *source, *sha256;
+    const char *source, *sha256, *from, *source_file;
+    char source_text[SOURCE_URL_MAX]; /* of the file */
+    char shown[512];                  /* the source without what may be secret */
     struct fetch_conf fetch;
-    bool json, dry_run, terminal;
+    bool json, dry_run, sum, terminal;
     uint64_t told_ms;
+    /* of all files */
+    size_t files, files_done;
+    uint64_t bytes_done, bytes;
 };
 
 static void on_signal(int number)
@@ -62,8 +76,8 @@ static void on_signal(int number)
 
 /* ---- telling ---- */
 
-static void json_line(const char *state, const char *name, const struct fetch_progress *p,
-                      const char *text)
+static void json_line(const struct options *o, const char *state, const char *name,
+                      const struct fetch_progress *p, const char *sha256, const char *text)
 {
     struct rm_buf b;
     struct rm_jw w;
@@ -78,7 +92,14 @@ static void json_line(const char *state, const char *name, const struct fetch_pr
         rm_jw_u64(&w, "total", p->total);
         rm_jw_u64(&w, "fetched", p->fetched);
         rm_jw_dbl(&w, "rate", p->rate);
+        rm_jw_u64(&w, "files", o->files);
+        rm_jw_u64(&w, "files_done", o->files_done);
+        rm_jw_u64(&w, "all_there",
+                  o->bytes_done + (p->phase == FETCH_READING ? p->there : p->total));
+        rm_jw_u64(&w, "all_total", o->files == 1 ? p->total : o->bytes);
     }
+    if (sha256 != NULL && sha256[0] != '\0')
+        rm_jw_str(&w, "sha256", sha256);
     if (text != NULL)
         rm_jw_str(&w, "text", text);
     rm_jw_end(&w);
@@ -114,13 +135,14 @@ static void on_progress(void *arg, const struct fetch_progress *p)
         return;
     o->told_ms = now;
     if (o->json)
-        json_line(p->phase == FETCH_CHECKING ? "checking" : "fetching", p->name, p, NULL);
+        json_line(o, p->phase == FETCH_CHECKING ? "checking" : "fetching", p->name, p, NULL, NULL);
     else if (o->terminal)
         bar(p);
 }
 
 static enum exit_code told_end(const struct options *o, const struct source_file *f,
-                               enum fetch_end how, const char *why, uint64_t fetched)
+                               enum fetch_end how, const char *why,
+                               const struct fetch_result *result)
 {
     static const struct {
         const char *state;
@@ -130,17 +152,17 @@ static enum exit_code told_end(const struct options *o, const struct source_file
         [FETCH_STOPPED] = {"stopped", EXIT_AGAIN}, [FETCH_FAILED] = {"failed", EXIT_AGAIN},
         [FETCH_WRONG] = {"wrong", EXIT_WRONG},     [FETCH_NO_ROOM] = {"no_room", EXIT_ROOM},
     };
-    const struct fetch_progress p = {.name = f->name, .fetched = fetched};
+    const struct fetch_progress p = {.name = f->name, .fetched = result->fetched};
 
     if (o->json) {
-        json_line(ends[how].state, f->name, &p, why[0] != '\0' ? why : NULL);
+        json_line(o, ends[how].state, f->name, &p, result->sha256, why[0] != '\0' ? why : NULL);
         return ends[how].code;
     }
     if (o->terminal)
         fputs("\r\033[K", stdout);
     if (how == FETCH_DONE)
-        printf("%s: %" PRIu64 " bytes fetched%s\n", f->name, fetched,
-               f->sha256[0] != '\0' ? ", SHA-256 checked" : "");
+        printf("%s: %" PRIu64 " bytes fetched%s\n", f->name, result->fetched,
+               result->sha256[0] != '\0' ? ", SHA-256 checked" : "");
     else
         fprintf(ends[how].code == EXIT_THERE ? stdout : stderr, "%s%s\n",
                 ends[how].code == EXIT_THERE ? "" : "rolemesh-pull: ", why);
@@ -167,10 +189,26 @@ static int list_hub(const struct options *o, const struct source *s, struct sour
 static enum exit_code complain(const struct options *o, enum exit_code code, const char *why)
 {
     if (o->json)
-        json_line(code == EXIT_AGAIN ? "failed" : "wrong", o->source, NULL, why);
+        json_line(o,
+                  code == EXIT_AGAIN  ? "failed"
+                  : code == EXIT_ROOM ? "no_room"
+                                      : "wrong",
+                  o->shown, NULL, NULL, why);
     else
         fprintf(stderr, "rolemesh-pull: %s\n", why);
     return code;
+}
+
+/* After a file: what the next one's progress counts on. */
+static void count_file(struct options *o, const char *name)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    o->files_done++;
+    if (snprintf(path, sizeof path, "%s/%s", o->fetch.dir, name) < (int)sizeof path &&
+        stat(path, &st) == 0)
+        o->bytes_done += (uint64_t)st.st_size;
 }
 
 static enum exit_code pull_files(struct options *o, const struct source_list *files)
@@ -178,9 +216,14 @@ static enum exit_code pull_files(struct options *o, const struct source_list *fi
     char why[SOURCE_WHY_MAX];
     enum exit_code code = EXIT_THERE;
 
+    o->files = files->n;
+    o->bytes = files->bytes;
+    if (!o->dry_run &&
+        fetch_room_check(o->fetch.dir, files, o->fetch.keep_free_bytes, why) != FETCH_DONE)
+        return complain(o, EXIT_ROOM, why);
     for (size_t i = 0; code == EXIT_THERE && i < files->n; i++) {
         const struct source_file *f = &files->v[i];
-        uint64_t fetched = 0;
+        struct fetch_result result;
         enum fetch_end how;
 
         if (o->dry_run) {
@@ -188,8 +231,9 @@ static enum exit_code pull_files(struct options *o, const struct source_list *fi
             continue;
         }
         why[0] = '\0';
-        how = fetch_file(&o->fetch, f, why, &fetched);
-        code = told_end(o, f, how, why, fetched);
+        how = fetch_file(&o->fetch, f, why, &result);
+        code = told_end(o, f, how, why, &result);
+        count_file(o, f->name);
     }
     return code;
 }
@@ -205,10 +249,12 @@ static enum exit_code pull(struct options *o)
 
     if (endpoint == NULL || endpoint[0] == '\0')
         endpoint = "https://huggingface.co";
-    r = source_parse(o->source, endpoint, &s, &files, why);
+    r = source_parse(o->source, endpoint, o->from, &s, &files, why);
     if (r == 0 && s.hub)
         o->fetch.token = getenv("HF_TOKEN");
-    if (r == 0 && s.hub)
+    o->fetch.node = s.node;
+    o->fetch.unix_path = s.unix_path;
+    if (r == 0 && (s.hub || s.node))
         r = list_hub(o, &s, &files, why);
     if (r == 0 && o->sha256 != NULL && files.n == 1)
         snprintf(files.v[0].sha256, sizeof files.v[0].sha256, "%s", o->sha256);
@@ -219,6 +265,27 @@ static enum exit_code pull(struct options *o)
         code = pull_files(o, &files);
     source_list_clear(&files);
     return code;
+}
+
+/* The sum of a file that is there. Only beneath the directory, as the worker has looked it up. */
+static enum exit_code sum(struct options *o)
+{
+    char name[PATH_MAX], hex[65];
+    int fd, r;
+
+    snprintf(name, sizeof name, "%s/%s", o->fetch.dir, o->source);
+    if (!node_file_ok(o->source) ||
+        (fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)) < 0)
+        return complain(o, EXIT_WRONG, "no such file");
+    r = fetch_part_sha256(fd, &stop, NULL, NULL, hex);
+    close(fd);
+    if (r < 0)
+        return complain(o, EXIT_AGAIN, rm_strerror(r));
+    if (o->json)
+        json_line(o, "sum", o->source, NULL, hex, NULL);
+    else
+        printf("%s  %s\n", hex, o->source);
+    return EXIT_THERE;
 }
 
 /* ---- arguments ---- */
@@ -243,10 +310,26 @@ static bool is_sha256(const char *text)
     return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
 }
 
+/* One line. Returns -1 to go on, else the exit code. */
+static int read_source(struct options *o)
+{
+    struct rm_buf text;
+    int r;
+
+    rm_buf_init(&text, sizeof o->source_text - 1);
+    r = rm_file_read(o->source_file, &text);
+    if (r == 0)
+        rm_text_copy(o->source_text, sizeof o->source_text, text.data != NULL ? text.data : "");
+    rm_buf_clear(&text);
+    o->source_text[strcspn(o->source_text, "\n")] = '\0';
+    o->source = o->source_text;
+    return r == 0 ? -1 : misuse("--source-file: cannot be read");
+}
+
 /* Returns -1 to go on, else the exit code. */
 static int read_options(int argc, char **argv, struct options *o)
 {
-    enum { OPT_SHA = 256, OPT_KEEP, OPT_RATE, OPT_JSON, OPT_DRY };
+    enum { OPT_SHA = 256, OPT_KEEP, OPT_RATE, OPT_JSON, OPT_DRY, OPT_FROM, OPT_FILE, OPT_SUM };
     static const struct option table[] = {{"dir", required_argument, NULL, 'd'},
                                           {"connections", required_argument, NULL, 'j'},
                                           {"sha256", required_argument, NULL, OPT_SHA},
@@ -254,6 +337,9 @@ static int read_options(int argc, char **argv, struct options *o)
                                           {"rate", required_argument, NULL, OPT_RATE},
                                           {"json", no_argument, NULL, OPT_JSON},
                                           {"dry-run", no_argument, NULL, OPT_DRY},
+                                          {"from", required_argument, NULL, OPT_FROM},
+                                          {"source-file", required_argument, NULL, OPT_FILE},
+                                          {"sum", no_argument, NULL, OPT_SUM},
                                           {"version", no_argument, NULL, 'V'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
@@ -289,6 +375,15 @@ static int read_options(int argc, char **argv, struct options *o)
         case OPT_DRY:
             o->dry_run = true;
             break;
+        case OPT_FROM:
+            o->from = optarg;
+            break;
+        case OPT_FILE:
+            o->source_file = optarg;
+            break;
+        case OPT_SUM:
+            o->sum = true;
+            break;
         case 'V':
             printf("rolemesh-pull %s\n", RM_VERSION);
             return EXIT_THERE;
@@ -299,6 +394,8 @@ static int read_options(int argc, char **argv, struct options *o)
             return misuse("wrong option");
         }
     }
+    if (o->source_file != NULL)
+        return optind == argc ? read_source(o) : misuse("either SOURCE or --source-file");
     if (optind + 1 != argc)
         return misuse(optind == argc ? "SOURCE is missing" : "one SOURCE at a time");
     o->source = argv[optind];
@@ -318,13 +415,14 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     o.fetch.arg = &o;
+    node_source_shown(o.source, o.shown, sizeof o.shown);
     o.terminal = !o.json && isatty(STDOUT_FILENO);
     if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return EXIT_AGAIN;
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
     signal(SIGPIPE, SIG_IGN);
-    code = pull(&o);
+    code = o.sum ? (int)sum(&o) : (int)pull(&o);
     curl_global_cleanup();
     return code;
 }

@@ -16,6 +16,11 @@
     "\",\"size\":1000}}"
 
 /* names: of the files, blank between; "!" and a part of the reason when it is refused. */
+#define AT "127.0.0.1:7070"
+#define THERE(path, files)                                                                         \
+    "{\"dir\":\"/srv/models\",\"truncated\":false,\"models\":[{\"path\":\"" path                   \
+    "\",\"bytes\":1000,\"files\":" files "}]}"
+
 static const struct row {
     const char *name, *text, *list, *names;
 } rows[] = {
@@ -56,6 +61,38 @@ static const struct row {
      "!no .gguf file has F16"},
     {"no list", "hf:org/repo:F16", "{\"error\":\"x\"}", "!no list of files"},
     {"no JSON", "hf:org/repo:F16", "<html>", "!no list of files"},
+    {"secrets in a URL stay there", "https://u:secret@h.test/m.bin?secret", NULL,
+     "https://h.test/m.bin: the URL must end in the name of a .gguf file"},
+    {"secrets in another text too", "ftp://u:secret@h.test/m.gguf", NULL,
+     "ftp://h.test/m.gguf: expected hf:ORG/REPO:QUANT or a URL"},
+    {"a node's file", "node:speed/org/m.gguf", THERE("org/m.gguf", "1"), "org/m.gguf"},
+    {"by its absolute path", "node:speed//srv/models/org/m.gguf", THERE("org/m.gguf", "1"),
+     "org/m.gguf"},
+    {"beneath another directory", "node:speed//srv/modelsx/m.gguf", THERE("x/m.gguf", "1"),
+     "!has no model /srv/modelsx/m.gguf; it has: x/m.gguf"},
+    {"by its hub's name", "node:speed/hf:org/repo:Q8_0", THERE("org/repo/m-Q8_0.gguf", "1"),
+     "org/repo/m-Q8_0.gguf"},
+    {"of another repository", "node:speed/hf:org/rep:Q8_0", THERE("org/repo/m-Q8_0.gguf", "1"),
+     "!has no model"},
+    {"with blanks", "node:speed/my m.gguf", THERE("my m.gguf", "1"), "my m.gguf"},
+    {"all parts there", "node:speed/m-00001-of-00002.gguf", THERE("m-00001-of-00002.gguf", "2"),
+     "m-00001-of-00002.gguf m-00002-of-00002.gguf"},
+    {"a part is missing", "node:speed/m-00001-of-00003.gguf", THERE("m-00001-of-00003.gguf", "2"),
+     "!only 2 of the 3 parts"},
+    {"the first part is missing", "node:speed/m-00002-of-00002.gguf",
+     THERE("m-00002-of-00002.gguf", "1"), "!only 1 of the 2 parts"},
+    {"by a socket", "unix:/run/w.sock node:speed/m.gguf", THERE("m.gguf", "1"), "m.gguf"},
+    {"by IPv6", "[fd7a::1]:7070 node:speed/m.gguf", THERE("m.gguf", "1"), "m.gguf"},
+    {"nowhere", " node:speed/m.gguf", "{}", "!needs --from"},
+    {"an address with more", "u@h:7070 node:speed/m.gguf", "{}", "!needs --from"},
+    {"an address with a path", "h:7070/x node:speed/m.gguf", "{}", "!needs --from"},
+    {"an address without port", "host node:speed/m.gguf", "{}", "!needs --from"},
+    {"a node's file that climbs", "node:speed/../m.gguf", "{}", "!expected node:NAME/FILE"},
+    {"a node without file", "node:speed", "{}", "!expected node:NAME/FILE"},
+    {"a hostile list", "node:speed/m.gguf",
+     "{\"dir\":\"/srv\",\"models\":[1,{},{\"path\":\"../x.gguf\"},{\"path\":7}]}",
+     "!has no model m.gguf; it has:"},
+    {"no list of a node", "node:speed/m.gguf", "[]", "!does not answer with its models"},
     {"odd entries", "hf:org/repo:F16",
      "[1,null,{},{\"type\":\"file\"},{\"type\":\"file\",\"path\":7}," FILE_OF("m-F16.gguf") "]",
      "org/repo/m-F16.gguf"},
@@ -67,9 +104,17 @@ static void run_row(void **state)
     struct source_list files = {0};
     char why[SOURCE_WHY_MAX] = "", said[2048] = "";
     struct source s;
-    int r = source_parse(row->text, HUB "/", &s, &files, why);
+    const char *text = strstr(row->text, " node:"); /* behind the address of the node */
+    char from[64] = AT;
+    int r;
 
-    if (r == 0 && s.hub)
+    if (text != NULL)
+        snprintf(from, sizeof from, "%.*s", (int)(text++ - row->text), row->text);
+    else
+        text = row->text;
+    r = source_parse(text, HUB "/", from, &s, &files, why);
+
+    if (r == 0 && (s.hub || s.node))
         r = source_take_list(&s, rm_slice_of(row->list), &files, why);
     for (size_t i = 0; r == 0 && i < files.n; i++)
         snprintf(said + strlen(said), sizeof said - strlen(said), "%s%s", i > 0 ? " " : "",
@@ -88,7 +133,7 @@ static void a_hubs_file_has_size_sum_and_url(void **state)
     struct source s;
 
     (void)state;
-    assert_int_equal(source_parse("hf:org/repo:F16", HUB, &s, &files, why), 0);
+    assert_int_equal(source_parse("hf:org/repo:F16", HUB, NULL, &s, &files, why), 0);
     assert_string_equal(s.list_url, HUB "/api/models/org/repo/tree/main?recursive=true");
     assert_int_equal(source_take_list(&s, RM_LIT("[" FILE_OF("a b/m#-F16.gguf") "]"), &files, why),
                      0);
