@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/file.h"
 #include "proto/base/log.h"
 #include "worker/host/kvfiles.h"
 #include "worker/host/supervise.h"
@@ -140,26 +141,14 @@ static void worker_on_tick(uv_timer_t *t)
 
 /* ---- small files of the state directory ---- */
 
-/* Replaced as a whole: a reader finds the old text or the new one. Not flushed to the disk, which
- * may take long: after a power cut it may be the old one. */
+/* Not flushed to the disk: after a power cut it may be the old one. */
 static int write_state_file(const struct worker *w, const char *name, const char *text)
 {
-    char path[1300], temp[1310];
-    FILE *f;
-    bool wrote;
+    char path[1300], line[HTTP_ADDRESS_TEXT + 2];
+    int n = snprintf(line, sizeof(line), "%s\n", text);
 
     snprintf(path, sizeof(path), "%s/%s", w->opt.state_dir, name);
-    snprintf(temp, sizeof(temp), "%s.new", path);
-    if ((f = fopen(temp, "we")) == NULL)
-        return uv_translate_sys_error(errno);
-    wrote = fprintf(f, "%s\n", text) > 0;
-    if (fclose(f) != 0 || !wrote || rename(temp, path) < 0) {
-        int r = uv_translate_sys_error(errno);
-
-        unlink(temp);
-        return r;
-    }
-    return 0;
+    return rm_file_put(path, (struct rm_slice){line, (size_t)n}, 0600);
 }
 
 /* The highest epoch of a gateway, kept over restarts: one that is not in charge any more must not

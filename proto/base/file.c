@@ -37,7 +37,7 @@ int rm_file_read(const char *path, struct rm_buf *out)
     return r;
 }
 
-static int write_all(int fd, struct rm_slice bytes)
+static int write_all(int fd, struct rm_slice bytes, bool sync)
 {
     while (bytes.n > 0) {
         ssize_t n = write(fd, bytes.p, bytes.n);
@@ -49,7 +49,7 @@ static int write_all(int fd, struct rm_slice bytes)
             bytes.n -= (size_t)n;
         }
     }
-    return fsync(fd) < 0 ? uv_translate_sys_error(errno) : 0;
+    return sync && fsync(fd) < 0 ? uv_translate_sys_error(errno) : 0;
 }
 
 /* The renamed entry is only safe once the directory is. */
@@ -71,7 +71,7 @@ static int sync_dir_of(const char *path)
     return r;
 }
 
-int rm_file_replace(const char *path, struct rm_slice bytes, mode_t mode)
+static int replace(const char *path, struct rm_slice bytes, mode_t mode, bool sync)
 {
     char temp[PATH_MAX];
     struct stat old;
@@ -86,7 +86,7 @@ int rm_file_replace(const char *path, struct rm_slice bytes, mode_t mode)
         if (fchown(fd, old.st_uid, old.st_gid) < 0)
             mode &= 0777; /* it is ours now: no set-id bits for another's */
     }
-    r = fchmod(fd, mode) < 0 ? uv_translate_sys_error(errno) : write_all(fd, bytes);
+    r = fchmod(fd, mode) < 0 ? uv_translate_sys_error(errno) : write_all(fd, bytes, sync);
     if (close(fd) < 0 && r == 0)
         r = uv_translate_sys_error(errno);
     if (r == 0 && rename(temp, path) < 0)
@@ -95,5 +95,15 @@ int rm_file_replace(const char *path, struct rm_slice bytes, mode_t mode)
         unlink(temp);
         return r;
     }
-    return sync_dir_of(path);
+    return sync ? sync_dir_of(path) : 0;
+}
+
+int rm_file_replace(const char *path, struct rm_slice bytes, mode_t mode)
+{
+    return replace(path, bytes, mode, true);
+}
+
+int rm_file_put(const char *path, struct rm_slice bytes, mode_t mode)
+{
+    return replace(path, bytes, mode, false);
 }

@@ -18,4 +18,8 @@ RM_MUST_USE int rm_file_read(const char *path, struct rm_buf *out);
  * Returns 0 or a libuv code; then path is as it was and nothing is left beside it. */
 RM_MUST_USE int rm_file_replace(const char *path, struct rm_slice bytes, mode_t mode);
 
+/* The same, but not synced, so that it does not wait for a disk: small files that a loop may write.
+ * After a power cut the old content may be there, or none. */
+RM_MUST_USE int rm_file_put(const char *path, struct rm_slice bytes, mode_t mode);
+
 #endif

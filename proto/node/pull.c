@@ -51,6 +51,22 @@ int node_pulls_encode(const struct node_pull *pulls, uint32_t n, struct rm_buf *
     return rm_jw_done(&w);
 }
 
+int node_pulls_decode(struct rm_slice json, struct node_pull *out, uint32_t max, uint32_t *n,
+                      char *why)
+{
+    json_t *root;
+    int r;
+
+    *n = 0;
+    memset(out, 0, max * sizeof(*out));
+    why[0] = '\0';
+    if ((r = node_json_load(json, &root, why)) < 0)
+        return r;
+    r = node_rows_get(root, "pulls", node_pull_fields, out, sizeof(*out), max, n, why);
+    json_decref(root);
+    return r;
+}
+
 int node_pull_wish_encode(const struct node_pull_wish *wish, struct rm_buf *out)
 {
     struct rm_jw w = rm_jw_to(out);

@@ -53,6 +53,10 @@ struct node_pull {
 /* Appends {"pulls":[...]}. Returns as rm_buf_put. */
 int node_pulls_encode(const struct node_pull *pulls, uint32_t n, struct rm_buf *out);
 
+/* Reads such a text: at most max of them. Returns as node_state_decode. */
+RM_MUST_USE int node_pulls_decode(struct rm_slice json, struct node_pull *out, uint32_t max,
+                                  uint32_t *n, char *why);
+
 /* Body of POST /node/v1/pulls. */
 struct node_pull_wish {
     char

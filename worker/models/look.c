@@ -69,6 +69,13 @@ static int open_beneath(int dir_fd, const char *dir, const char *rel)
     return fd >= 0 ? (int)fd : -errno;
 }
 
+int models_open_file(int dir_fd, const char *dir, const char *rel)
+{
+    int fd = open_beneath(dir_fd, dir, rel);
+
+    return fd >= 0 ? fd : uv_translate_sys_error(-fd);
+}
+
 /* The path relative to dir, or NULL with the reason in why. */
 static const char *relative_to(const char *dir, const char *source, char *why)
 {

@@ -32,6 +32,11 @@ struct model_file {
 /* Opens the models directory. Returns a descriptor or a libuv code. */
 RM_MUST_USE int models_open_dir(const char *dir);
 
+/* Opens a file to read, beneath the directory whatever links lie on the way.
+ * rel: relative to it, as node_file_ok. Returns a descriptor or a libuv code; whether it is a
+ * regular file is for the caller. */
+RM_MUST_USE int models_open_file(int dir_fd, const char *dir, const char *rel);
+
 /* Looks a model up and checks what can be checked without reading it all: the headers of all its
  * files, and that all bytes they speak of are there.
  * dir_fd, dir   the models directory, open, and its absolute path

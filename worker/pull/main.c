@@ -5,7 +5,6 @@
  * terminal, else one JSON object a line with --json. */
 #include <curl/curl.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -18,6 +17,8 @@
 #include "proto/base/clock.h"
 #include "proto/base/file.h"
 #include "proto/base/json_write.h"
+#include "worker/models/models.h"
+#include "worker/models/sums.h"
 #include "worker/pull/fetch.h"
 #include "worker/pull/fetch_file.h"
 
@@ -37,7 +38,9 @@ static const char help[] =
     "      --from ADDRESS     of a node: its worker, HOST:PORT or unix:/PATH\n"
     "      --source-file FILE has the SOURCE, which other users then do not see among the "
     "processes\n"
-    "      --sum              no fetch: SOURCE is a file of the directory, tell its SHA-256\n"
+    "      --sum              no fetch: SOURCE is a file of the directory, tell its SHA-256 "
+    "(--json: a\n"
+    "                         line of the worker's file of sums)\n"
     "      --keep-free BYTES  room that must stay free on the disk; default 1073741824\n"
     "      --rate BYTES       bytes a second at most\n"
     "      --json             progress and end as JSON, one object a line\n"
@@ -267,22 +270,52 @@ static enum exit_code pull(struct options *o)
     return code;
 }
 
-/* The sum of a file that is there. Only beneath the directory, as the worker has looked it up. */
-static enum exit_code sum(struct options *o)
+/* What makes it the same file, before and after it was read. */
+static int stamp_of(int fd, struct file_stamp *out)
 {
-    char name[PATH_MAX], hex[65];
-    int fd, r;
+    struct stat st;
 
-    snprintf(name, sizeof name, "%s/%s", o->fetch.dir, o->source);
-    if (!node_file_ok(o->source) ||
-        (fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)) < 0)
-        return complain(o, EXIT_WRONG, "no such file");
-    r = fetch_part_sha256(fd, &stop, NULL, NULL, hex);
-    close(fd);
-    if (r < 0)
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return RM_ERR_MODEL_FILE;
+    *out = (struct file_stamp){(uint64_t)st.st_size,
+                               (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
+                               (uint64_t)st.st_ino};
+    return 0;
+}
+
+static int sum_of(const struct options *o, struct file_stamp *stamp, char hex[65])
+{
+    struct file_stamp after;
+    int dir = models_open_dir(o->fetch.dir), fd = -1, r = dir;
+
+    if (dir >= 0)
+        r = fd = models_open_file(dir, o->fetch.dir, o->source);
+    if (fd >= 0 && (r = stamp_of(fd, stamp)) == 0 &&
+        (r = fetch_part_sha256(fd, &stop, NULL, NULL, hex)) == 0 &&
+        (r = stamp_of(fd, &after)) == 0 && memcmp(&after, stamp, sizeof after) != 0)
+        r = RM_ERR_MODEL_FILE; /* it changed meanwhile */
+    if (fd >= 0)
+        close(fd);
+    if (dir >= 0)
+        close(dir);
+    return r;
+}
+
+/* The sum of a file of the directory, for the worker (sums.h); others come first. */
+static enum exit_code sum(const struct options *o)
+{
+    struct file_stamp stamp;
+    char hex[65];
+    int r;
+
+    (void)!nice(10);
+    if (!node_file_ok(o->source))
+        return complain(o, EXIT_WRONG, "no name of a .gguf file");
+    if ((r = sum_of(o, &stamp, hex)) < 0)
         return complain(o, EXIT_AGAIN, rm_strerror(r));
     if (o->json)
-        json_line(o, "sum", o->source, NULL, hex, NULL);
+        printf("%s %" PRIu64 " %" PRId64 " %" PRIu64 " %s\n", hex, stamp.bytes, stamp.mtime_ns,
+               stamp.inode, o->source);
     else
         printf("%s  %s\n", hex, o->source);
     return EXIT_THERE;
