@@ -8,6 +8,7 @@
 
 #include "proto/base/json_write.h"
 #include "proto/base/log.h"
+#include "worker/files.h"
 #include "worker/memory/forecast.h"
 #include "worker/memory/ledger.h"
 #include "worker/metrics.h"
@@ -483,7 +484,7 @@ static void drop_on_done(struct http_req *q)
 
 static const struct http_req_ops drop_ops = {.on_done = drop_on_done};
 
-static void refuse(struct http_req *q, int err, const char *allow)
+void api_refuse(struct http_req *q, int err, const char *allow)
 {
     struct http_out_field field = {"Allow", rm_slice_of(allow)};
     struct rm_buf body;
@@ -502,7 +503,7 @@ static void ask_start(struct worker *w, struct http_req *q, enum route route, st
     struct ask *a = calloc(1, sizeof(*a));
 
     if (a == NULL) {
-        refuse(q, UV_ENOMEM, NULL);
+        api_refuse(q, UV_ENOMEM, NULL);
         return;
     }
     a->w = w;
@@ -559,10 +560,10 @@ static void route_fixed(struct worker *w, struct http_req *q, const struct http_
             (routes[i].method == HTTP_GET && head->method == HTTP_HEAD))
             ask_start(w, q, routes[i].route, RM_LIT(""));
         else
-            refuse(q, RM_ERR_METHOD, routes[i].allow);
+            api_refuse(q, RM_ERR_METHOD, routes[i].allow);
         return;
     }
-    refuse(q, RM_ERR_NOT_FOUND, NULL);
+    api_refuse(q, RM_ERR_NOT_FOUND, NULL);
 }
 
 void api_on_request(void *arg, struct http_req *q)
@@ -575,17 +576,24 @@ void api_on_request(void *arg, struct http_req *q)
         if (head->method == HTTP_GET)
             watch_add(w->watch, q);
         else
-            refuse(q, RM_ERR_METHOD, "GET");
+            api_refuse(q, RM_ERR_METHOD, "GET");
     } else if (eat(&path, "/node/v1/run/")) {
         if (eat_role(&path, &role) && path.n > 1)
             run_on_request(w, q, role, path);
         else
-            refuse(q, RM_ERR_NOT_FOUND, NULL);
+            api_refuse(q, RM_ERR_NOT_FOUND, NULL);
+    } else if (eat(&path, "/node/v1/files/")) {
+        if (head->method == HTTP_GET || head->method == HTTP_HEAD)
+            files_on_request(w->files, q, path);
+        else
+            api_refuse(q, RM_ERR_METHOD, "GET, HEAD");
+    } else if (rm_slice_eq(path, "/node/v1/pulls") || eat(&path, "/node/v1/pulls/")) {
+        pulls_on_request(w, q, path.p == head->path.p ? RM_LIT("") : path);
     } else if (eat(&path, "/node/v1/hosts/")) {
         if (!eat_role(&path, &role) || path.n > 0)
-            refuse(q, RM_ERR_NOT_FOUND, NULL);
+            api_refuse(q, RM_ERR_NOT_FOUND, NULL);
         else if (head->method != HTTP_PUT && head->method != HTTP_DELETE)
-            refuse(q, RM_ERR_METHOD, "PUT, DELETE");
+            api_refuse(q, RM_ERR_METHOD, "PUT, DELETE");
         else
             ask_start(w, q, R_HOST, role);
     } else {

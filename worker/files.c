@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*   head ──► opened (pool) ──► 304, 404, 416, HEAD: answered
- *                 └──► read (pool) ──► written ──► read ...   paused while the reader's queue is full
+ *                 └──► read (pool) ──► written ──► read ...   paused while the reader's queue is
+ * full
  */
 #include "worker/files.h"
 

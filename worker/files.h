@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/files.h - GET and HEAD /node/v1/files/{name}: a model file for another node, and what it
- * sums up to. A file is opened, looked at and read in the thread pool, in pieces of FILES_PIECE bytes at
- * the reader's pace, so that neither a slow disk nor a slow reader holds up the loop. A sum is made by a
- * rolemesh-pull, one at a time, and kept (models/sums.h). Loop thread only. */
+ * sums up to. A file is opened, looked at and read in the thread pool, in pieces of FILES_PIECE
+ * bytes at the reader's pace, so that neither a slow disk nor a slow reader holds up the loop. A
+ * sum is made by a rolemesh-pull, one at a time, and kept (models/sums.h). Loop thread only. */
 #ifndef RM_WORKER_FILES_H
 #define RM_WORKER_FILES_H
 

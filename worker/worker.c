@@ -24,8 +24,10 @@
 #include "worker/memory/measure_host.h"
 #include "worker/memory/process.h"
 #include "worker/memory/sysread.h"
+#include "worker/files.h"
 #include "worker/metrics.h"
 #include "worker/models/models.h"
+#include "worker/pulls/pulls.h"
 
 enum {
     SOCKET_NAME_ROOM = 12,
@@ -38,7 +40,8 @@ enum {
     OOM_SCORE = -500 /* engines have +800 (host/supervise.h): the kernel takes one of them */
 };
 
-#define EPOCH_MAX ((1ULL << 53) - 1) /* of an integer in a message */
+#define KEEP_FREE_BYTES (1ULL << 30)       /* on the models directory's disk, by pulls */
+#define EPOCH_MAX       ((1ULL << 53) - 1) /* of an integer in a message */
 
 /* ---- state ---- */
 
@@ -65,6 +68,7 @@ static int worker_fill_state(struct worker *w, struct node_state *s)
         host_fill(w->hosts[i], &s->hosts[i]);
         s->memory.committed += host_forecast_bytes(w->hosts[i]);
     }
+    s->n_pulls = pulls_list(w->pulls, s->pulls, NODE_PULLS_SHOWN);
     return 0;
 }
 
@@ -113,6 +117,23 @@ static void worker_on_change(void *arg)
     worker_changed(arg);
 }
 
+static void worker_on_pull_change(void *arg)
+{
+    struct worker *w = arg;
+
+    if (!w->closing)
+        worker_changed(w);
+}
+
+/* A model was fetched: what waits for a file looks at once. */
+static void worker_on_pull_there(void *arg)
+{
+    struct worker *w = arg;
+
+    for (uint32_t i = 0; i < w->n_hosts; i++)
+        host_files_changed(w->hosts[i]);
+}
+
 static bool worker_refuse_start(void *arg, uint64_t bytes, char *why, size_t size)
 {
     return room_refuses(arg, bytes, why, size);
@@ -135,6 +156,7 @@ static void worker_on_tick(uv_timer_t *t)
     room_tick(w);
     if (++w->ticks % TIDY_S == 0)
         kvfiles_tidy(w->kvfiles);
+    pulls_tick(w->pulls);
     for (uint32_t i = 0; i < w->n_hosts; i++)
         host_tick(w->hosts[i]);
 }
@@ -148,7 +170,7 @@ static int write_state_file(const struct worker *w, const char *name, const char
     int n = snprintf(line, sizeof(line), "%s\n", text);
 
     snprintf(path, sizeof(path), "%s/%s", w->opt.state_dir, name);
-    return rm_file_put(path, (struct rm_slice){line, (size_t)n}, 0600);
+    return rm_file_put(path, (struct rm_slice){line, (size_t)n}, 0644);
 }
 
 /* The highest epoch of a gateway, kept over restarts: one that is not in charge any more must not
@@ -295,6 +317,10 @@ static void worker_on_server_closed(void *arg)
     room_close(w);
     forecaster_close(w->forecaster);
     supervisor_close(w->supervisor);
+    pulls_close(w->pulls);
+    files_close(w->files);
+    w->pulls = NULL;
+    w->files = NULL;
     meters_close(w->meters);
     ledger_close(w->ledger);
     w->meters = NULL;
@@ -336,6 +362,7 @@ static void worker_on_signal(uv_signal_t *s, int sig)
     rm_info("worker", again ? "stopping at once" : "draining", RM_I("signal", sig),
             RM_U("hosts", w->n_hosts));
     w->draining = true;
+    pulls_drain(w->pulls);
     worker_changed(w);
     for (uint32_t i = w->n_hosts; i > 0; i--) { /* one that goes at once leaves the array */
         if (i > w->n_hosts)
@@ -428,21 +455,25 @@ static int open_state_dir(struct worker *w, char *why)
     return 0;
 }
 
-static int find_core(struct worker_options *o, char *why)
+/* A program beside this one. False: the path is too long, or not known. */
+static bool find_beside(const char *name, char out[1024])
 {
     char self[1024];
     size_t n = sizeof(self);
     char *slash;
 
-    if (o->core[0] != '\0')
+    return uv_exepath(self, &n) == 0 && (slash = strrchr(self, '/')) != NULL &&
+           snprintf(out, 1024, "%.*s/%s", (int)(slash - self), self, name) < 1024;
+}
+
+static int find_programs(struct worker *w, char *why)
+{
+    if (!find_beside("rolemesh-pull", w->pull_program))
+        w->pull_program[0] = '\0'; /* a pull will say that it cannot be run */
+    if (w->opt.core[0] != '\0' || find_beside("rolemesh-core", w->opt.core))
         return 0;
-    if (uv_exepath(self, &n) < 0 || (slash = strrchr(self, '/')) == NULL ||
-        snprintf(o->core, sizeof(o->core), "%.*s/rolemesh-core", (int)(slash - self), self) >=
-            (int)sizeof(o->core)) {
-        snprintf(why, OPTIONS_WHY_MAX, "rolemesh-core: name it with --core");
-        return RM_ERR_CONF;
-    }
-    return 0;
+    snprintf(why, OPTIONS_WHY_MAX, "rolemesh-core: name it with --core");
+    return RM_ERR_CONF;
 }
 
 static int make_boot_id(char out[37])
@@ -514,6 +545,24 @@ static void open_kvfiles(struct worker *w)
     w->kvfiles = NULL;
 }
 
+static int open_pulls(struct worker *w)
+{
+    struct pulls_conf pc = {.supervisor = w->supervisor,
+                            .program = w->pull_program,
+                            .models_dir = w->opt.models_dir,
+                            .state_dir = w->opt.state_dir,
+                            .run_dir = w->run_dir,
+                            .keep_free_bytes = KEEP_FREE_BYTES,
+                            .on_change = worker_on_pull_change,
+                            .on_there = worker_on_pull_there,
+                            .arg = w};
+    struct files_conf fc = {w->loop,      w->supervisor,     w->pull_program,
+                            w->models_fd, w->opt.models_dir, w->opt.state_dir};
+    int r = pulls_open(&pc, &w->pulls);
+
+    return r == 0 ? files_open(&fc, &w->files) : r;
+}
+
 static int start_parts(struct worker *w, char *why)
 {
     struct forecaster_conf fc;
@@ -529,7 +578,8 @@ static int start_parts(struct worker *w, char *why)
                                      .supervisor = w->supervisor,
                                      .core_path = w->opt.core,
                                      .run_dir = w->run_dir};
-    if ((r = forecaster_new(&fc, &w->forecaster)) < 0 || (r = watch_new(w, &w->watch)) < 0)
+    if ((r = forecaster_new(&fc, &w->forecaster)) < 0 || (r = open_pulls(w)) < 0 ||
+        (r = watch_new(w, &w->watch)) < 0)
         return start_wrong(why, "start", "", r);
     open_kvfiles(w);
     w->host_env = (struct host_env){.loop = w->loop,
@@ -599,7 +649,7 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
         start_wrong(why, "models directory", w->opt.models_dir, r);
         goto out;
     }
-    if ((r = find_core(&w->opt, why)) < 0 || (r = default_state_dir(&w->opt, why)) < 0 ||
+    if ((r = find_programs(w, why)) < 0 || (r = default_state_dir(&w->opt, why)) < 0 ||
         (r = open_state_dir(w, why)) < 0)
         goto out;
     load_epoch(w);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/worker.h - the node's steward: start, drain and stop in order, and what its parts share.
- * api.c answers the node protocol, run.c relays requests to engines, watch.c feeds the watchers,
- * room.c watches the memory, host/ keeps the engines. One worker per process; loop thread only. */
+ * api.c answers the node protocol, files.c gives models to other nodes, pulls/ fetches them, run.c
+ * relays requests to engines, watch.c feeds the watchers, room.c watches the memory, host/ keeps
+ * the engines. One worker per process; loop thread only. */
 #ifndef RM_WORKER_H
 #define RM_WORKER_H
 
@@ -19,11 +20,13 @@
 enum { WORKER_STATE_MAX = 2 * 1024 * 1024, WORKER_BODY_MAX = 64 * 1024, WORKER_TICK_MS = 1000 };
 
 struct devices_question;
+struct files;
 struct forecaster;
 struct kvfiles;
 struct ledger;
 struct meters;
 struct nvml;
+struct pulls;
 struct supervisor;
 struct watch;
 
@@ -50,6 +53,8 @@ struct worker {
     struct ledger *ledger;
     struct meters *meters;
     struct kvfiles *kvfiles; /* NULL: no KV state is kept */
+    struct pulls *pulls;     /* models that are fetched */
+    struct files *files;     /* models that other nodes read */
     unsigned ticks;
     struct engine_env engines;
     struct host_env host_env;
@@ -70,6 +75,7 @@ struct worker {
     bool draining, closing;
     int lock_fd, models_fd;
     char run_dir[1100];
+    char pull_program[1024];
 };
 
 /* Starts everything; afterwards the loop runs until the worker has stopped. why: OPTIONS_WHY_MAX
@@ -113,6 +119,12 @@ void api_error_body(void *arg, int err, const struct http_head *head, struct rm_
 /* Answers with an error of the table, another status (0: the table's), Retry-After (0: none). */
 void api_reply_error(struct http_req *q, int err, int status, uint32_t retry_s,
                      const char *message);
+/* Takes a request and answers it with an error of the table. allow: for RM_ERR_METHOD; else NULL.
+ */
+void api_refuse(struct http_req *q, int err, const char *allow);
+
+/* api_pulls.c: takes a request for /node/v1/pulls, or for /node/v1/pulls/{id}. */
+void pulls_on_request(struct worker *w, struct http_req *q, struct rm_slice id);
 
 /* run.c: takes a request for /node/v1/run/{role}/rest. */
 void run_on_request(struct worker *w, struct http_req *q, struct rm_slice role,

@@ -1,103 +1,26 @@
 # SPDX-License-Identifier: MIT
 """rolemesh-pull against a web server of the test's own: ranges, kills, changes, wrong sums, no room, a hub."""
-import contextlib
 import hashlib
 import http.server
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import threading
-import time
 
 import pytest
 
+from pull_rig import PIECE, Handler, RangeServer, content, noted
 from rig import SLOW, program, wait_for
-
-PIECE = 8 * 1024 * 1024
-HEAD = struct.Struct("=8s32sQII")  # of NAME.part.map; then one u32 per piece
-
-
-class Served:
-    """Files by path, and what was asked of them. Slowed down to `rate` bytes a second per connection."""
-
-    def __init__(self):
-        self.files, self.etags = {}, {}
-        self.ranges, self.tokens, self.asked = True, [], []
-        self.rate, self.fail_next, self.status = None, 0, None
-        self.sent, self.lock = 0, threading.Lock()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def plain(self, status, body=b""):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_GET(self):
-        s = self.server.served
-        s.tokens.append(self.headers.get("Authorization"))
-        with s.lock:
-            failing = s.fail_next > 0
-            s.fail_next -= failing
-        if failing:
-            return self.plain(503)
-        if s.status:
-            return self.plain(s.status)
-        path = self.path.partition("?")[0]
-        data = s.files.get(path)
-        if data is None:
-            return self.plain(404)
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        first, last = (int(wanted[1]), min(int(wanted[2]), len(data) - 1)) if wanted and s.ranges else (0, len(data) - 1)
-        with s.lock:
-            s.asked.append((path, first, last))
-        self.send_response(206 if wanted and s.ranges else 200)
-        if wanted and s.ranges:
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
-        self.send_header("ETag", f'"{s.etags.get(path, "1")}"')
-        self.send_header("Content-Length", str(last - first + 1))
-        self.end_headers()
-        with contextlib.suppress(OSError):
-            for at in range(first, last + 1, 64 * 1024):
-                part = data[at : min(at + 64 * 1024, last + 1)]
-                self.wfile.write(part)
-                with s.lock:
-                    s.sent += len(part)
-                if s.rate:
-                    time.sleep(len(part) / s.rate)
 
 
 @pytest.fixture
 def server():
-    class Server(http.server.ThreadingHTTPServer):
-        daemon_threads = True
-
-        def server_bind(self):
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
-            super().server_bind()
-
-        def handle_error(self, request, client_address):
-            pass
-
-    with Server(("127.0.0.1", 0), Handler) as s:
-        s.served = Served()
-        s.url = f"http://127.0.0.1:{s.server_port}"
-        thread = threading.Thread(target=s.serve_forever, daemon=True)
-        thread.start()
+    with RangeServer() as s:
         yield s
-        s.shutdown()
 
 
 def start(server, source, directory, *options, env=None):
@@ -111,22 +34,6 @@ def pull(server, source, directory, *options, env=None):
     p = start(server, source, directory, *options, env=env)
     out, err = p.communicate(timeout=60 * SLOW)
     return p.returncode, out, err
-
-
-def noted(path):
-    """Bytes that the map says are there, by piece; none while there is no map."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    if len(raw) < HEAD.size or raw[:8] != b"rmparts1":
-        return []
-    n = HEAD.unpack_from(raw)[4]
-    return list(struct.unpack_from(f"={n}I", raw, HEAD.size))
-
-
-def content(n, seed=1):
-    return random.Random(seed).randbytes(n)
 
 
 def test_killed_at_ten_random_points_and_gone_on_with(server, tmp_path):

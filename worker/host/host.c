@@ -768,6 +768,11 @@ void host_fill(const struct host *h, struct node_host *out)
     memcpy(out->notice, h->notice, sizeof(out->notice));
 }
 
+void host_files_changed(struct host *h)
+{
+    h->ticks = 0;
+}
+
 void host_tick(struct host *h)
 {
     if (h->ready_ticks < SEEN_TICKS)

@@ -71,6 +71,9 @@ void host_add_use(const struct host *h, struct account_use *sum); /* what its en
 /* Every second: measures. */
 void host_tick(struct host *h);
 
+/* Model files came: a host that failed for want of its own looks again with the next tick. */
+void host_files_changed(struct host *h);
+
 /* ---- one relayed request ---- */
 
 struct host_run {

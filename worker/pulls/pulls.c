@@ -43,8 +43,7 @@ static void save(struct pulls *p)
     if (r == 0)
         r = rm_file_put(path, (struct rm_slice){text.data, text.len}, 0600);
     if (r < 0 && !p->told_unsaved)
-        rm_warn("pull", "pulls will not go on after a restart", RM_S("file", path),
-                RM_E("why", r));
+        rm_warn("pull", "pulls will not go on after a restart", RM_S("file", path), RM_E("why", r));
     p->told_unsaved = r < 0;
     rm_buf_clear(&text);
 }
@@ -165,8 +164,8 @@ static void pull_on_end(void *arg, const struct child_end *end)
     char path[PATH_BYTES];
 
     if (how.code == NOT_RUN)
-        snprintf(u->task.shown.text, sizeof u->task.shown.text, "rolemesh-pull cannot be run: %.300s",
-                 end->log);
+        snprintf(u->task.shown.text, sizeof u->task.shown.text,
+                 "rolemesh-pull cannot be run: %.300s", end->log);
     u->child = NULL;
     p->running--;
     rm_buf_clear(&u->line);
@@ -211,8 +210,8 @@ static int pull_start(struct pull *u)
     struct pulls *p = u->owner;
     const struct node_pull_wish *w = &u->task.wish;
     char keep[24], rate[24], path[PATH_BYTES];
-    const char *argv[20] = {p->conf.program, "--json",  "--dir",         p->conf.models_dir,
-                            "--keep-free",   keep,      "--source-file", path};
+    const char *argv[20] = {p->conf.program, "--json", "--dir",         p->conf.models_dir,
+                            "--keep-free",   keep,     "--source-file", path};
     struct child_spec spec = {argv, "pull", true};
     size_t n = 8;
     int r;

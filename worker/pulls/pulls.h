@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/pulls/pulls.h - what this folder answers for: model files that are fetched onto this node.
- * Each pull (task.h) is a rolemesh-pull of the worker, two at a time; a bounded number is kept, those
- * that are over make room. Nothing of a source that may be secret is in a command line, a log or a
- * message: it lies in files of the state directory that only the worker's user may read, as long as
- * it is needed. Loop thread only; callbacks come from the loop. */
+ * Each pull (task.h) is a rolemesh-pull of the worker, two at a time; a bounded number is kept,
+ * those that are over make room. Nothing of a source that may be secret is in a command line, a log
+ * or a message: it lies in files of the state directory that only the worker's user may read, as
+ * long as it is needed. Loop thread only; callbacks come from the loop. */
 #ifndef RM_PULLS_PULLS_H
 #define RM_PULLS_PULLS_H
 

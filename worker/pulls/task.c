@@ -6,6 +6,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <uv.h>
 
 #include "worker/pull/source.h"
 

@@ -3,9 +3,8 @@
  * end means, and the text that outlives the worker. pulls.c runs the processes.
  *
  *   queued ──start──► running ⇄ verifying ──exit 0──► done
- *     ▲                  │ exit 1, a signal: again after 1, 2, 4 .. 16 s; TASK_TRIES in a row without
- *     └──────────────────┤ a byte: failed
- *                        └ exit 2 or 3 (cannot work, no room): failed
+ *     ▲                  │ exit 1, a signal: again after 1, 2, 4 .. 16 s; TASK_TRIES in a row
+ * without └──────────────────┤ a byte: failed └ exit 2 or 3 (cannot work, no room): failed
  *   cancelled: from every state that is not over. What was fetched always stays.
  *
  * Pure: time is an argument. */
@@ -41,8 +40,8 @@ void task_started(struct task *t);
 bool task_take_line(struct task *t, struct rm_slice line);
 
 struct task_end {
-    bool told;  /* to end, by us: the worker stops */
-    int code;   /* exit status; -1: by the signal */
+    bool told; /* to end, by us: the worker stops */
+    int code;  /* exit status; -1: by the signal */
     int signal;
 };
 void task_ended(struct task *t, const struct task_end *end, uint64_t now_ms, uint64_t now_s);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* worker/pulls/task_test.c - task.c: wishes by row, lines and ends by row, the text over a restart. */
+/* worker/pulls/task_test.c - task.c: wishes by row, lines and ends by row, the text over a restart.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +34,8 @@ static void wishes(void **state)
         {"hf:Org/Repo:Q8_0", "", "", "hf:Org/Repo:Q8_0", "hf:org/repo:q8_0"},
         {"node:speed/a/m.gguf", "h:1", "", "node:speed/a/m.gguf", "a/m.gguf"},
         {"node:speed/hf:o/r:Q8", "h:1", "", "node:speed/hf:o/r:Q8", "node:speed/hf:o/r:Q8"},
-        {"https://u:secret@h.test/m.bin?secret", "", "", "https://h.test/m.bin: the URL must", NULL},
+        {"https://u:secret@h.test/m.bin?secret", "", "", "https://h.test/m.bin: the URL must",
+         NULL},
         {"/etc/passwd", "", "", "expected hf:ORG/REPO:QUANT", NULL},
         {"file:///m.gguf", "", "", "expected hf:ORG/REPO:QUANT", NULL},
         {"--dir=/", "", "", "expected hf:ORG/REPO:QUANT", NULL},
@@ -122,7 +124,10 @@ static void ends(void **state)
         {"no room", {.code = 3}, "{\"state\":\"no_room\",\"text\":\"full\"}", PULL_FAILED, "full"},
         {"without a word", {.code = 2}, "", PULL_FAILED, "ended with code 2"},
         {"the worker stops", {.told = true, .code = 1}, "", PULL_QUEUED, ""},
-        {"odd bytes", {.code = 2}, "{\"state\":\"wrong\",\"text\":\"a\\n\\u001b[31m\"}", PULL_FAILED,
+        {"odd bytes",
+         {.code = 2},
+         "{\"state\":\"wrong\",\"text\":\"a\\n\\u001b[31m\"}",
+         PULL_FAILED,
          "a??[31m"},
     };
 
@@ -229,12 +234,9 @@ static void over_a_restart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wishes),
-        cmocka_unit_test(lines_of_two_files),
-        cmocka_unit_test(ends),
-        cmocka_unit_test(tries_that_bring_nothing),
-        cmocka_unit_test(cancelled_once),
-        cmocka_unit_test(over_a_restart),
+        cmocka_unit_test(wishes),         cmocka_unit_test(lines_of_two_files),
+        cmocka_unit_test(ends),           cmocka_unit_test(tries_that_bring_nothing),
+        cmocka_unit_test(cancelled_once), cmocka_unit_test(over_a_restart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
