@@ -184,7 +184,7 @@ def test_an_epoch_that_cannot_be_stored(tmp_path, tiny):
     """It is told once, and the worker goes on."""
     with Worker(tmp_path) as worker:
         worker.add_model("code", tiny)
-        (worker.state_dir / "epoch.new").mkdir()
+        (worker.state_dir / "epoch").mkdir()  # a file cannot take its place
         for epoch in (3, 4, 5):
             assert worker.put("code", epoch=epoch).status == 200
         worker.wait_state("code", "ready")
