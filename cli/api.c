@@ -3,6 +3,7 @@
 #include "cli/api.h"
 
 #include <string.h>
+#include <time.h>
 
 int api_open(const struct cli_args *args, struct api *out)
 {
@@ -18,7 +19,7 @@ int api_open(const struct cli_args *args, struct api *out)
 /* ---- asking ---- */
 
 /* An answer that is no 2xx, or no object. */
-static int refused(const struct api *api, const char *target, int status, const json_t *answer)
+int api_refused(const struct api *api, const char *target, int status, const json_t *answer)
 {
     const char *detail = json_string_value(json_object_get(answer, "detail"));
 
@@ -36,8 +37,8 @@ static int refused(const struct api *api, const char *target, int status, const 
     return status == 400 ? CLI_BAD : CLI_FAILED;
 }
 
-int api_ask(const struct api *api, const char *method, const char *target, struct rm_slice body,
-            json_t **out)
+int api_call(const struct api *api, const char *method, const char *target, struct rm_slice body,
+             int *status, json_t **out)
 {
     const struct http_out_field type = {"Content-Type", RM_LIT("application/json")};
     struct ask ask = {.address = &api->address,
@@ -49,22 +50,32 @@ int api_ask(const struct api *api, const char *method, const char *target, struc
                       .deadline_ms = api->deadline_ms,
                       .to_gateway = true};
     struct rm_buf got;
-    int status, r;
+    int r;
 
     *out = NULL;
-    r = ask_run(&ask, &status, &got);
+    r = ask_run(&ask, status, &got);
     if (r == 0)
         *out = json_loadb(got.data != NULL ? got.data : "", got.len, 0, NULL);
     rm_buf_clear(&got);
-    if (r < 0 && api->quiet)
-        return CLI_FAILED;
-    if (r < 0)
-        return cli_failed(api->command,
-                          "%s: %s; start rolemesh-gateway, or name another with --gateway URL",
-                          api->url, rm_strerror(r));
+    if (r == 0)
+        return CLI_OK;
+    if (!api->quiet)
+        cli_failed(api->command,
+                   "%s: %s; start rolemesh-gateway, or name another with --gateway URL", api->url,
+                   rm_strerror(r));
+    return CLI_FAILED;
+}
+
+int api_ask(const struct api *api, const char *method, const char *target, struct rm_slice body,
+            json_t **out)
+{
+    int status, r = api_call(api, method, target, body, &status, out);
+
+    if (r != CLI_OK)
+        return r;
     if (status >= 200 && status < 300 && json_is_object(*out))
         return CLI_OK;
-    r = refused(api, target, status, *out);
+    r = api_refused(api, target, status, *out);
     json_decref(*out);
     *out = NULL;
     return r;
@@ -144,6 +155,27 @@ void api_query(char target[API_TARGET_MAX], const char *name, const char *value)
     if (n + strlen(name) + strlen(text) + 3 < API_TARGET_MAX)
         snprintf(target + n, API_TARGET_MAX - n, "%c%s=%s", strchr(target, '?') != NULL ? '&' : '?',
                  name, text);
+}
+
+void api_query_said(char target[API_TARGET_MAX], const struct cli_args *args,
+                    const char *const *names)
+{
+    for (; *names != NULL; names++) {
+        uint64_t ms = cli_number(args, *names, 0);
+        time_t at = (time_t)(ms / 1000);
+        char text[64], whole[80];
+        struct tm tm;
+
+        if (!cli_has(args, *names))
+            continue;
+        if (cli_option_named(args->command, *names, strlen(*names))->kind != CLI_TIME) {
+            api_query(target, *names, cli_text(args, *names));
+        } else if (gmtime_r(&at, &tm) != NULL &&
+                   strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm) > 0) {
+            snprintf(whole, sizeof whole, "%s.%03uZ", text, (unsigned)(ms % 1000));
+            api_query(target, *names, whole);
+        }
+    }
 }
 
 /* ---- answers ---- */

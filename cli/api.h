@@ -24,12 +24,20 @@ struct api {
  * CLI_BAD. */
 RM_MUST_USE int api_open(const struct cli_args *args, struct api *out);
 
-/* One question; body: JSON to send, p NULL: none. *out: the object of a 2xx, to be json_decref'ed;
- * else NULL after saying why. Returns CLI_OK; CLI_BAD for 400 (what was asked for cannot be);
- * CLI_FAILED. */
+/* One question and its answer, whatever its status. *out: its JSON, NULL when it is none. Returns
+ * CLI_OK, or CLI_FAILED after saying why there is no answer. */
+RM_MUST_USE int api_call(const struct api *api, const char *method, const char *target,
+                         struct rm_slice body, int *status, json_t **out);
+
+/* The same where only a 2xx with an object is well; body: JSON to send, p NULL: none. *out: that
+ * object, to be json_decref'ed; else NULL after saying why. Returns CLI_OK; CLI_BAD for 400 (what
+ * was asked for cannot be); CLI_FAILED. */
 RM_MUST_USE int api_ask(const struct api *api, const char *method, const char *target,
                         struct rm_slice body, json_t **out);
 RM_MUST_USE int api_get(const struct api *api, const char *target, json_t **out);
+
+/* Tells an answer that is no 2xx, or no object. Returns the exit code. */
+int api_refused(const struct api *api, const char *target, int status, const json_t *answer);
 
 /* All pages of a list as one: {NAME: [...], "next": null} and what the first page has beside them.
  * target has no limit and no cursor; most: rows that are enough (0: all), then next may be a
@@ -41,6 +49,11 @@ RM_MUST_USE int api_list(const struct api *api, const char *target, const char *
  * is NULL), with what may not stand there escaped. What does not fit is left out whole. */
 void api_segment(char target[API_TARGET_MAX], const char *text);
 void api_query(char target[API_TARGET_MAX], const char *name, const char *value);
+
+/* The options of the command whose names are parameters: those in `names` that were said, a
+ * CLI_TIME as the API wants it. names: NULL-terminated. */
+void api_query_said(char target[API_TARGET_MAX], const struct cli_args *args,
+                    const char *const *names);
 
 /* As the API said it, indented; compact: in one line. */
 void api_print(const json_t *json, FILE *to, bool compact);

@@ -3,6 +3,7 @@
  * Asks the gateway twice (POST /api/v1/map, proto/openapi.yaml): first what the map would change,
  * then, when that was agreed to, to do it if its file is still the one that was compared with. The
  * gateway checks the map; what it finds is printed as `rolemesh check` would. One thread. */
+#include "cli/apply.h"
 #include "cli/ask.h"
 #include "cli/cli.h"
 
@@ -165,18 +166,25 @@ static bool same_text(const json_t *answer, const char *a, const char *b)
     return x != NULL && y != NULL && strcmp(x, y) == 0;
 }
 
-static void print_difference(const struct apply *a, const json_t *answer)
+void apply_print_changes(const json_t *answer)
 {
     const json_t *changes = json_object_get(answer, "changes"), *item;
-    char path[ASK_TEXT_MAX];
     size_t i;
 
-    printf("%s -> %s of %s\n", a->file, text_of(answer, "path", path), a->gateway);
     json_array_foreach(changes, i, item) print_change(item);
     if (json_array_size(changes) == 0)
         puts(same_text(answer, "offered_revision", "file_revision")
                  ? "  no change"
                  : "  other text, the same meaning");
+}
+
+static void print_difference(const struct apply *a, const json_t *answer)
+{
+    char path[ASK_TEXT_MAX], file[ASK_TEXT_MAX], gateway[ASK_TEXT_MAX];
+
+    printf("%s -> %s of %s\n", ask_shown(a->file, file), text_of(answer, "path", path),
+           ask_shown(a->gateway, gateway));
+    apply_print_changes(answer);
 }
 
 /* --- agreeing ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { SAY_MAX = 4096 };
 
@@ -29,16 +30,18 @@ void cli_complain_to(FILE *to)
 static void say(const char *name, const char *fmt, va_list list, bool help)
 {
     FILE *to = complaints != NULL ? complaints : stderr;
-    bool none = name == NULL || name[0] == '\0';
+    bool none = name == NULL || name[0] == '\0', asks;
     struct rm_buf text;
 
     rm_buf_init(&text, SAY_MAX);
     if (rm_buf_vprintf(&text, fmt, list) < 0)
         rm_buf_puts(&text, "the arguments are too long to repeat");
+    asks = text.len > 0 && text.data[text.len - 1] == '?';
     fprintf(to, "rolemesh%s%s: ", none ? "" : " ", none ? "" : name);
     ask_print_line(text.data, to);
     if (help)
-        fprintf(to, "; see 'rolemesh %s%s--help'", none ? "" : name, none ? "" : " ");
+        fprintf(to, "%s see 'rolemesh %s%s--help'", asks ? "" : ";", none ? "" : name,
+                none ? "" : " ");
     fputc('\n', to);
     rm_buf_clear(&text);
 }
@@ -94,6 +97,35 @@ static bool read_time(const char *text, bool bare, uint64_t *out)
     return true;
 }
 
+/* "2026-01-02", "2026-01-02T03:04[:05]", with Z behind: UTC, else local time. */
+static bool read_date(const char *text, uint64_t *out)
+{
+    struct tm tm = {.tm_isdst = -1};
+    const char *p = strptime(text, "%Y-%m-%d", &tm);
+    time_t at;
+
+    if (p != NULL && (*p == 'T' || *p == ' ')) {
+        const char *full = strptime(p + 1, "%H:%M:%S", &tm);
+
+        p = full != NULL ? full : strptime(p + 1, "%H:%M", &tm);
+    }
+    if (p == NULL || (*p != '\0' && strcmp(p, "Z") != 0))
+        return false;
+    at = *p == 'Z' ? timegm(&tm) : mktime(&tm);
+    *out = (uint64_t)at * 1000;
+    return at >= 0;
+}
+
+static bool read_moment(const char *text, uint64_t *out)
+{
+    uint64_t ago, now = (uint64_t)time(NULL) * 1000;
+
+    if (!read_time(text, false, &ago))
+        return read_date(text, out);
+    *out = now > ago ? now - ago : 0;
+    return true;
+}
+
 static bool read_number(const char *text, uint64_t *out)
 {
     char *end;
@@ -141,6 +173,11 @@ static int bad_value(const struct cli_command *c, const struct cli_option *o, co
             snprintf(range, sizeof range, " up to %" PRIu64 "d", o->max / 86400000);
         return cli_usage(c->name, "--%s takes a time such as 30d, 12h or 15m%s, not '%s'", o->name,
                          range, text);
+    case CLI_TIME:
+        return cli_usage(c->name,
+                         "--%s takes a time: 30m or 2d ago, 2026-01-02 or 2026-01-02T03:04:05Z, "
+                         "not '%s'",
+                         o->name, text);
     case CLI_WORD:
         return cli_usage(c->name, "--%s takes %s, not '%s'", o->name,
                          words_joined(o->words, words, sizeof words), text);
@@ -157,6 +194,8 @@ static bool read_value(const struct cli_option *o, const char *text, uint64_t *n
     case CLI_SECONDS:
     case CLI_DURATION:
         return read_time(text, o->kind == CLI_SECONDS, number) && is_within(o, *number);
+    case CLI_TIME:
+        return read_moment(text, number);
     case CLI_WORD:
         for (*number = 0; o->words[*number] != NULL; ++*number)
             if (strcmp(o->words[*number], text) == 0)

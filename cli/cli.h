@@ -33,7 +33,9 @@ enum cli_kind {
     CLI_NUMBER,   /* decimal, min..max */
     CLI_SECONDS,  /* "2", "0.5", "500ms", "5m": kept as milliseconds, min..max of those */
     CLI_DURATION, /* "90s", "15m", "12h", "30d", "2w": a whole number and a unit; the same */
-    CLI_WORD,     /* one of words */
+    CLI_TIME, /* "30m": so long ago; "2026-01-02", "2026-01-02T03:04:05" (local), with Z (UTC): kept
+               * as milliseconds since 1970 */
+    CLI_WORD, /* one of words */
 };
 
 /* What a shell completes there. The words of a CLI_WORD come from the table. */
@@ -186,8 +188,12 @@ void man_write(const struct cli_command *command, FILE *to);
 #define CLI_COMMANDS(X) \
     X(complete_words) \
     X(apply) \
+    X(cancel) \
     X(check) \
     X(completion) \
+    X(drain) \
+    X(events) \
+    X(evict) \
     X(forecast) \
     X(help) \
     X(keys) \
@@ -196,14 +202,21 @@ void man_write(const struct cli_command *command, FILE *to);
     X(keys_revoke) \
     X(keys_rotate) \
     X(ledger) \
+    X(load) \
     X(models) \
     X(nodes) \
     X(plan) \
+    X(ps) \
     X(pull) \
+    X(reload) \
     X(roles) \
     X(status) \
     X(top) \
-    X(version)
+    X(undrain) \
+    X(unload) \
+    X(usage_sums) \
+    X(version) \
+    X(why)
 /* clang-format on */
 
 #define CLI_COMMAND_ROW(name) extern const struct cli_command cli_##name;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/follow.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -160,6 +161,11 @@ int follow_open(uv_loop_t *loop, const struct http_address *address, const char 
     uv_timer_start(&f->again, follow_on_again, 0, 0);
     *out = f;
     return 0;
+}
+
+void follow_after(struct follow *f, uint64_t id)
+{
+    snprintf(f->last_id, sizeof f->last_id, "%" PRIu64, id);
 }
 
 static void follow_on_closed(uv_handle_t *h)

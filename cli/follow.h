@@ -30,6 +30,9 @@ struct follow_ops {
 RM_MUST_USE int follow_open(uv_loop_t *loop, const struct http_address *address, const char *target,
                             const struct follow_ops *ops, void *arg, struct follow **out);
 
+/* What comes after the event of this id, which was heard of otherwise; before the loop runs. */
+void follow_after(struct follow *f, uint64_t id);
+
 /* No callback follows; frees from the loop. NULL is fine. */
 void follow_close(struct follow *f);
 

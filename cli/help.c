@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { HELP_WIDTH = 78, NAME_COLUMN = 16 };
+enum { HELP_WIDTH = 96, NAME_COLUMN = 16 };
 
 /* Words of text, wrapped; the first line begins where the cursor is (column at), the others at
  * indent. */

@@ -42,7 +42,7 @@ const char *show_ms(const json_t *object, const char *key, char out[HUMAN_MAX])
 
     if (api_null(object, key))
         return "-";
-    if (ms > 0 && ms < 10)
+    if (json_is_real(json_object_get(object, key)) && ms > 0 && ms < 10)
         snprintf(out, HUMAN_MAX, "%.1fms", ms);
     else
         human_ms(api_u64(object, key), out);

@@ -117,6 +117,14 @@ static void on_stop(int number)
     _exit(CLI_OK);
 }
 
+void term_end_on_signals(void)
+{
+    struct sigaction act = {.sa_handler = on_stop};
+
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+}
+
 /* The frame over the last one, no longer than the screen. */
 static void show_frame(const struct term *t, const char *frame)
 {
@@ -173,7 +181,6 @@ static void wait_ms(uint64_t ms)
 int term_watch(const struct cli_args *args,
                int (*draw)(const struct cli_args *args, const struct term *t, void *arg), void *arg)
 {
-    struct sigaction act = {.sa_handler = on_stop};
     uint64_t every_ms = cli_number(args, "watch", WATCH_MS);
     struct term t;
     int r;
@@ -181,8 +188,7 @@ int term_watch(const struct cli_args *args,
     term_look(args, &t);
     if (!cli_has(args, "watch"))
         return draw(args, &t, arg);
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
+    term_end_on_signals();
     if (t.height > 0) {
         hides_cursor = 1;
         fputs("\033[?25l\033[2J", stdout);

@@ -31,6 +31,9 @@ unsigned term_char_cells(uint32_t code);
 unsigned term_cells(const char *text);
 unsigned term_put(const struct term *t, const char *text, unsigned cells);
 
+/* Ctrl-C and SIGTERM end the program at once, well (CLI_OK). */
+void term_end_on_signals(void);
+
 /* Draws once; with --watch every so many seconds until Ctrl-C (exit code 0): on a terminal over
  * what is there, cut to its height, else one after the other. `draw` prints to t->to and returns an
  * exit code; when watching, CLI_FAILED is told and tried again. The row must have CLI_WATCH. */
