@@ -172,10 +172,15 @@ void metrics_put_role(const struct front_metrics *m, const char *role, struct rm
             r = &m->role[i];
     for (int o = 0; o < METRICS_OUTCOME_COUNT; o++)
         requests += r->outcome[o];
-    rm_jw_u64(w, "requests", requests);
-    rm_jw_u64(w, "errors",
-              r->outcome[OUTCOME_REFUSED] + r->outcome[OUTCOME_FAILED] +
-                  r->outcome[OUTCOME_BROKEN]);
+    if (r == &none && m->n == METRICS_ROLES_MAX) { /* it shares a row: nobody knows its part */
+        rm_jw_null(w, "requests");
+        rm_jw_null(w, "errors");
+    } else {
+        rm_jw_u64(w, "requests", requests);
+        rm_jw_u64(w, "errors",
+                  r->outcome[OUTCOME_REFUSED] + r->outcome[OUTCOME_FAILED] +
+                      r->outcome[OUTCOME_BROKEN]);
+    }
     put_spread(w, "ttft_ms", &r->ttft_ms);
     put_spread(w, "decode_tps", &r->decode_tps);
     if (r->prompt_tokens > 0)

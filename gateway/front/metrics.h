@@ -105,7 +105,8 @@ void metrics_clear(struct front_metrics *m);
 struct metrics_role *metrics_of(struct front_metrics *m, const char *role);
 
 /* Puts the members `requests` to `cached_share` of a role (proto/openapi.yaml: Role) into the
- * object that is open in w. A role without a row of its own has had no request that is over. */
+ * object that is open in w. A role without a row has had no request that is over; one that shares a
+ * row is told as null. */
 struct rm_jw;
 void metrics_put_role(const struct front_metrics *m, const char *role, struct rm_jw *w);
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "gateway/front/metrics.h"
+#include "proto/base/json_write.h"
 
 static int compare(const void *a, const void *b)
 {
@@ -158,6 +159,61 @@ static void test_classes_of_errors(void **state)
         "context_length_exceeded");
 }
 
+static void put_is(const struct front_metrics *m, const char *role, const char *json)
+{
+    struct rm_buf out;
+    struct rm_jw w;
+
+    rm_buf_init(&out, 4096);
+    w = rm_jw_to(&out);
+    rm_jw_obj(&w, NULL);
+    metrics_put_role(m, role, &w);
+    rm_jw_end(&w);
+    assert_int_equal(rm_jw_done(&w), 0);
+    assert_string_equal(out.data, json);
+    rm_buf_clear(&out);
+}
+
+/* What the API says of a role's requests. */
+static void test_figures_of_a_role(void **state)
+{
+    static const char nothing[] =
+        "{\"requests\":0,\"errors\":0,\"ttft_ms\":null,\"decode_tps\":null,"
+        "\"cached_share\":null}";
+    struct front_metrics m = {0};
+    struct metrics_role *r;
+    char name[32];
+
+    (void)state;
+    put_is(&m, "ask", nothing);
+    r = metrics_of(&m, "ask");
+    put_is(&m, "ask", nothing);
+    r->outcome[OUTCOME_OK] = 7;
+    r->outcome[OUTCOME_REFUSED] = 1, r->outcome[OUTCOME_FAILED] = 2;
+    r->outcome[OUTCOME_BROKEN] = 3, r->outcome[OUTCOME_GONE] = 4; /* who leaves is no error */
+    r->prompt_tokens = 1000, r->cached_tokens = 250;
+    put_is(&m, "ask",
+           "{\"requests\":17,\"errors\":6,\"ttft_ms\":null,\"decode_tps\":null,"
+           "\"cached_share\":0.25}");
+    r->cached_tokens = 1001; /* an engine that counts oddly */
+    metrics_note_decode(r, METRICS_DECODE_TOKENS - 1, 1000, 1);
+    metrics_note_decode(r, 1000, METRICS_DECODE_MS - 1, 1);
+    put_is(&m, "ask",
+           "{\"requests\":17,\"errors\":6,\"ttft_ms\":null,\"decode_tps\":null,"
+           "\"cached_share\":1}");
+    metrics_note_decode(r, 101, 1000, 1); /* the first token began it: 100 a second */
+    assert_int_equal(r->decode_tps.n[0], 1);
+    put_is(&m, "code", nothing);
+    for (int i = 0; i < METRICS_ROLES_MAX; i++) {
+        snprintf(name, sizeof(name), "role%d", i);
+        metrics_of(&m, name)->outcome[OUTCOME_OK]++;
+    }
+    put_is(&m, "role64",
+           "{\"requests\":null,\"errors\":null,\"ttft_ms\":null,\"decode_tps\":null,"
+           "\"cached_share\":null}");
+    metrics_clear(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +221,7 @@ int main(void)
         cmocka_unit_test(test_a_histogram_adds_up),
         cmocka_unit_test(test_a_request_is_counted_everywhere),
         cmocka_unit_test(test_classes_of_errors),
+        cmocka_unit_test(test_figures_of_a_role),
     };
 
     return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);

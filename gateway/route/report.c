@@ -129,6 +129,7 @@ static void write_node(struct rm_jw *w, const struct route *r, const struct clus
     const struct cluster_role *role;
     const struct cluster_host *h;
     uint64_t now = rm_now_ms();
+    bool lives = n->has_state && n->health.state != HEALTH_DOWN;
     double in_per_s, out_per_s;
 
     rm_jw_obj(w, NULL);
@@ -146,8 +147,8 @@ static void write_node(struct rm_jw *w, const struct route *r, const struct clus
     rm_jw_str(w, "version", n->state.version);
     rm_jw_u64(w, "uptime_ms", n->state.uptime_ms);
     rm_jw_bool(w, "draining", n->state.draining);
-    put_known(w, "cpu_percent", n->has_state ? n->state.cpu_percent : -1);
-    put_known(w, "gpu_percent", n->has_state ? n->state.gpu_percent : -1);
+    put_known(w, "cpu_percent", lives ? n->state.cpu_percent : -1);
+    put_known(w, "gpu_percent", lives ? n->state.gpu_percent : -1);
     rate_read(&n->rate, now, &in_per_s, &out_per_s);
     rm_jw_dbl(w, "tokens_in_per_s", in_per_s);
     rm_jw_dbl(w, "tokens_out_per_s", out_per_s);

@@ -3,6 +3,8 @@
 models made on the spot, slow enough to be watched."""
 import json
 import os
+import pathlib
+import signal
 import threading
 import time
 
@@ -12,12 +14,14 @@ import yaml
 
 from cluster_rig import call, cluster
 from rig import SLOW, TOP, have_programs, text_of, wait_for
+from worker_rig import Engine, Watch, Worker
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing to measure")
 
 SPEC = yaml.safe_load((TOP / "proto" / "openapi.yaml").read_text())
 MODELS = {"talk": {"script": "round and round it goes", "loop": 1, "layers": 1, "heads": 2, "ctx": 32768}}
 ROLES = {"talk": "modes: [talk, chatter], model: talk, context: 8Ki, slots: 3, nodes: [speed]"}
+MIB = 1 << 20
 PARTS = ("weights_bytes", "kv_bytes", "compute_bytes", "other_bytes")
 
 
@@ -66,15 +70,80 @@ def test_parts_are_those_of_the_forecast(one):
     assert host["compute_bytes"] + host["other_bytes"] == host["forecast_bytes"] - forecast["weights"] - forecast["kv"]
 
 
-def test_what_others_use_does_not_hold_what_is_ours(one):
-    """A hundred MiB more in this process are others'; the engine's own pages are not."""
-    memory = one.node("speed")["memory"]
-    assert memory["others"] <= memory["total"]
-    before = memory["others"]
-    held = bytearray(os.urandom(1 << 20)) * 300
-    more = wait_for("others take 300 MiB more", lambda: (n := one.node("speed")["memory"]["others"]) > before + (200 << 20) and n)
-    assert more < before + (2 << 30)
-    del held
+# ---- one worker ----
+
+
+@pytest.fixture(name="worker")
+def worker_fixture(tmp_path):
+    with Worker(tmp_path) as w:
+        yield w
+
+
+def resident(pid):
+    """Bytes by kind, of /proc/PID/status."""
+    lines = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {name: int(lines[name].split()[0]) * 1024 for name in ("RssAnon", "RssShmem", "RssFile")}
+
+
+def test_what_others_use_holds_nothing_of_ours(worker, make_model):
+    """In one reading of the memory: what is in use, less what others have, is what the engine's process holds and the kernel cannot
+    drop. Its weights, which are mapped, are in neither: they are part of what is available."""
+    host = worker.host_ready("code", make_model("middling", embd=640, layers=4, script="Hello.", ctx=65536), context=16384)
+    worker.chat("code", "word " * 2000, max_tokens=3)
+    wait_for("its weights are mapped", lambda: resident(host["pid"])["RssFile"] > 50 * MIB)
+
+    def ours():
+        pages = resident(host["pid"])
+        memory = worker.state()["memory"]
+        used = memory["total"] - memory["vram_counted"] - memory["available"]
+        return abs(used - memory["others"] - pages["RssAnon"] - pages["RssShmem"]) < 2 * MIB and pages
+    pages = wait_for("the reading knows the engine's pages", ours)
+    memory, host = worker.state()["memory"], worker.host("code")
+    assert pages["RssAnon"] > host["kv_used_bytes"] > 0
+    assert host["weights_bytes"] > 50 * MIB and sum(host[p] for p in PARTS) == memory["committed"]
+    assert memory["committed"] + memory["others"] <= memory["total"]
+
+
+def test_parts_are_nothing_without_an_engine(worker, make_model):
+    worker.host_ready("code", make_model("tiny", embd=128, script="Hello."))
+    wait_for("its forecast has come", lambda: worker.host("code")["weights_bytes"] > 0)
+    (worker.models / "code.gguf").write_bytes(b"GGUF")
+    os.kill(worker.host("code")["pid"], signal.SIGKILL)
+    host = worker.wait_state("code", "failed")
+    assert [host[p] for p in (*PARTS, "kv_used_bytes", "measured_bytes", "eta_ms")] == [0] * 7 and host["slots"] == []
+    assert worker.state()["memory"]["committed"] == 0
+
+
+def test_a_load_tells_when_it_will_be_over(worker, make_model):
+    """The first one of a model cannot; the next one goes by the ledger from its begin."""
+    model = make_model("tiny", embd=128, script="Hello.")
+    with Watch(worker) as watch:
+        worker.host_ready("code", model)
+        wait_for("it is measured", lambda: worker.host("code")["measured_bytes"] > 0)
+        first = len(watch.seen)
+        os.kill(worker.host("code")["pid"], signal.SIGKILL)
+        wait_for("another engine is ready", lambda: (h := worker.host("code"))["state"] == "ready" and h["restarts"] == 1)
+        row = worker.call("GET", "/node/v1/ledger").json()["rows"][0]
+        loads = [h for _, s in watch.seen[first:] for h in s["hosts"] if h["pid"] > 0 and h["state"] in ("loading", "warming")]
+        assert loads and 0 < loads[0]["eta_ms"] <= max(row["warm_ms"], row["cold_ms"])
+    assert worker.host("code")["eta_ms"] == 0
+
+
+def test_slots_and_tokens_of_an_attached_engine(worker):
+    with Engine() as engine:
+        worker.host_ready("code", url=engine.url, slots=2)
+        wait_for("idle", lambda: worker.host("code")["slots"] == ["idle"] * 2)
+        with worker.streaming("code", text="for ever") as response:
+            response.read1(1)
+            before = wait_for("it answers", lambda: (h := worker.host("code"))["slots"] == ["decode", "idle"] and h)
+            wait_for("tokens are counted as they pass", lambda: worker.host("code")["generated_tokens"] > before["generated_tokens"] + 50)
+        after = wait_for("idle again", lambda: (h := worker.host("code"))["slots"] == ["idle"] * 2 and h)
+        assert after["generated_tokens"] > before["generated_tokens"] + 50  # nothing is taken back at the end
+        assert worker.chat("code").status == 200
+        wait_for("what was read", lambda: worker.host("code")["read_tokens"] == 7)
+
+
+# ---- a gateway with it ----
 
 
 def test_slots_show_what_they_do(one):
@@ -161,3 +230,13 @@ def test_role_figures_are_what_a_client_measured(tmp_path):
         assert abs(role["cached_share"] - cached / prompts) < 1e-6
         idle = check("Role", c.role("idle"))
         assert idle["requests"] == 0 and idle["cached_share"] is None
+
+
+def test_a_dead_node_tells_no_stale_figures(tmp_path):
+    with cluster(tmp_path, ["speed"], MODELS, ROLES) as c:
+        wait_for("it is measured", lambda: (n := c.node("speed"))["rtt_ms"] is not None and n["cpu_percent"] is not None)
+        c.workers["speed"].signal(signal.SIGKILL)
+        down = wait_for("it is down", lambda: (n := c.node("speed"))["health"] == "down" and n, 30)
+        assert (down["rtt_ms"], down["cpu_percent"], down["path"]) == (None, None, "loopback")
+        wait_for("no tokens pass", lambda: (n := c.node("speed"))["tokens_in_per_s"] == 0 == n["tokens_out_per_s"], 10)
+        check("Node", c.node("speed"))

@@ -368,6 +368,45 @@ static void wait_idle(struct decoder *d)
     }
 }
 
+static bool is_reading(void *arg)
+{
+    struct decoder_stats s;
+
+    decoder_stats(arg, &s);
+    assert_int_equal(s.slots_prefill, s.slot[0] == DECODER_PREFILL);
+    return s.slot[0] == DECODER_PREFILL && s.read_tokens > 0;
+}
+
+static bool is_writing(void *arg)
+{
+    struct decoder_stats s;
+
+    decoder_stats(arg, &s);
+    return s.slot[0] == DECODER_DECODE || s.slot[1] == DECODER_DECODE;
+}
+
+/* A slot that answers, and one that has nothing to do. */
+static void slots_say_what_they_do(void **state)
+{
+    struct decoder *d = open_small(looping, 2, 2048);
+    static int32_t tokens[100];
+    struct job_spec spec = test_greedy(tokens, 100, 1900);
+    struct decoder_stats s;
+
+    (void)state;
+    long_prompt(d, tokens, 100, 3);
+    assert_int_equal(test_submit(d, &spec, &story[0]), 0);
+    test_until(d, is_writing, d, 60);
+    decoder_stats(d, &s);
+    assert_int_equal(s.slot[0] + s.slot[1], DECODER_DECODE + DECODER_IDLE);
+    assert_int_equal(s.read_tokens, 100);
+    decoder_cancel(d, story[0].id);
+    wait_idle(d);
+    decoder_stats(d, &s);
+    assert_int_equal(s.slot[0] + s.slot[1], 2 * DECODER_IDLE);
+    test_close(d);
+}
+
 static void cancel_frees_the_slot(void **state)
 {
     struct decoder *d = open_small(slow, 1, 8192);
@@ -381,12 +420,14 @@ static void cancel_frees_the_slot(void **state)
     assert_int_equal(test_submit(d, &spec, &story[0]), 0);
     assert_int_equal(test_submit(d, &spec, &story[1]), 0); /* waits behind it */
     test_until(d, has_started, &story[0], 60);
+    test_until(d, is_reading, d, 60);
     decoder_cancel(d, story[1].id);
     decoder_cancel(d, story[0].id);
     decoder_cancel(d, 999999);
     seen = story[0].processed;
     wait_idle(d);
     decoder_stats(d, &s);
+    assert_true(s.read_tokens > 0 && s.read_tokens < s.prompt_tokens); /* as far as it came */
     assert_int_equal(s.jobs_done, 0);
     assert_int_equal(s.jobs_failed, 0);
     assert_true(s.kv_tokens_used < 8000); /* it was not read to its end */
@@ -476,6 +517,8 @@ static void counts(void **state)
     assert_int_equal(s.jobs_done, 2);
     assert_int_equal(s.prompt_tokens, 2 * prompt);
     assert_int_equal(s.cached_tokens, prompt - 1);
+    assert_int_equal(s.read_tokens, prompt + 1); /* the last one is always read */
+    assert_int_equal(s.slot[0] + s.slot[1], 2 * DECODER_IDLE);
     assert_int_equal(s.kv_tokens_total, 1024);
     assert_true(s.kv_tokens_used >= prompt && s.decode_tps > 0.0 && s.ticks > 0);
     test_close(d);
@@ -568,6 +611,7 @@ int main(void)
         cmocka_unit_test(seeds_repeat),
         cmocka_unit_test(bias_and_penalties),
         cmocka_unit_test(streams_keep_pace),
+        cmocka_unit_test(slots_say_what_they_do),
         cmocka_unit_test(cancel_frees_the_slot),
         cmocka_unit_test(full_memory_preempts),
         cmocka_unit_test(full_memory_drops_caches_first),

@@ -84,6 +84,7 @@ static void core_state(void **state)
     assert_int_equal(m.kv_used, 7);
     assert_int_equal(m.kv_total, 9);
     assert_int_equal(m.generated_tokens, 3);
+    assert_true(m.read_tokens == 0 && m.slot[0] == SLOT_NONE); /* a core that does not tell */
     assert_int_equal(engine_measure_decode(RM_LIT("{\"slots\":\"4\"}"), &m), RM_ERR_FIELD);
     assert_int_equal(engine_measure_decode(RM_LIT("[]"), &m), RM_ERR_FIELD);
     assert_int_equal(engine_measure_decode(RM_LIT("{\"slots\":4"), &m), RM_ERR_JSON);
@@ -91,6 +92,33 @@ static void core_state(void **state)
     assert_int_equal(m.slots_total, 4); /* untouched by the failures */
     assert_int_equal(engine_measure_decode(RM_LIT("{\"slots\":99999999999}"), &m), 0);
     assert_true(m.slots_total == UINT32_MAX);
+}
+
+static void core_slots(void **state)
+{
+    struct engine_measure m;
+    struct rm_buf b;
+
+    (void)state;
+    assert_int_equal(
+        engine_measure_decode(RM_LIT("{\"slots\":4,\"read_tokens\":77,\"slot_states\":["
+                                     "\"decode\",\"idle\",\"prefill\",7,\"odd\"]}"),
+                              &m),
+        0);
+    assert_int_equal(m.read_tokens, 77);
+    assert_memory_equal(
+        m.slot,
+        ((uint8_t[]){SLOT_DECODE, SLOT_IDLE, SLOT_PREFILL, SLOT_IDLE, SLOT_IDLE, SLOT_NONE}), 6);
+    assert_int_equal(engine_measure_decode(RM_LIT("{\"slots\":1,\"slot_states\":{}}"), &m), 0);
+    assert_int_equal(m.slot[0], SLOT_NONE);
+    rm_buf_init(&b, 65536);
+    rm_buf_puts(&b, "{\"slots\":99,\"slot_states\":[\"decode\"");
+    for (int i = 1; i < 99; i++)
+        rm_buf_puts(&b, ",\"decode\"");
+    rm_buf_puts(&b, "]}");
+    assert_int_equal(engine_measure_decode((struct rm_slice){b.data, b.len}, &m), 0);
+    assert_int_equal(m.slot[NODE_SLOTS_MAX - 1], SLOT_DECODE);
+    rm_buf_clear(&b);
 }
 
 /* What the ledger keeps: speeds by depth, the longest sequence, the build. */
@@ -194,9 +222,9 @@ static void ready_lines(void **state)
 int main(void)
 {
     static const struct CMUnitTest fixed[] = {
-        cmocka_unit_test(long_urls), cmocka_unit_test(core_state),
-        cmocka_unit_test(core_state_for_the_ledger), cmocka_unit_test(saved),
-        cmocka_unit_test(ready_lines)};
+        cmocka_unit_test(long_urls),  cmocka_unit_test(core_state),
+        cmocka_unit_test(core_slots), cmocka_unit_test(core_state_for_the_ledger),
+        cmocka_unit_test(saved),      cmocka_unit_test(ready_lines)};
     struct CMUnitTest tests[RM_COUNT(fixed) + RM_COUNT(urls)];
 
     memcpy(tests, fixed, sizeof(fixed));

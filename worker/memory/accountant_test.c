@@ -145,6 +145,76 @@ static void carve_outs_agree(void **state)
     }
 }
 
+/* How busy the processors of a tree are, as far as it tells. */
+static void busy_trees(void **state)
+{
+    static const struct {
+        const char *name;
+        bool cpu;
+        uint64_t busy, total;
+        double gpu;
+    } rows[] = {
+        {"unified-96-32", true, 1843 + 12 + 905 + 55, 1843 + 12 + 905 + 74211 + 310 + 55, 37},
+        {"partitions", false, 0, 0, 80},   /* two cards that are one device: once */
+        {"discrete-24", false, 0, 0, -1},  /* another line; more than all of it */
+        {"unified-64-64", false, 0, 0, -1} /* neither file */
+    };
+    struct memory_facts f;
+
+    (void)state;
+    for (size_t i = 0; i < RM_COUNT(rows); i++) {
+        read_tree(rows[i].name, &f);
+        assert_int_equal(f.has_cpu, rows[i].cpu);
+        assert_int_equal(f.cpu.busy, rows[i].busy);
+        assert_int_equal(f.cpu.total, rows[i].total);
+        assert_true(facts_gpu_percent(&f) == rows[i].gpu);
+    }
+}
+
+/* ---- what others use ---- */
+
+#define G(n) ((n)*GIB)
+
+/* What is counted of a machine with system memory of 100 GiB and VRAM of vram_counted. */
+static const struct others_row {
+    const char *name;
+    uint64_t available, vram_counted, vram_used, gtt_used; /* GiB, as the rest */
+    struct account_use ours;
+    uint64_t others;
+} others_rows[] = {
+    {"nothing is ours", 70, 0, 0, 0, {0, 0, 0, 0}, 30},
+    {"KV and buffers of an engine are not others'", 50, 0, 0, 0, {G(20), 0, 0, 0}, 30},
+    /* 60 GiB of weights are mapped: the kernel has them in `available`, and so they are in neither
+     */
+    {"mapped weights count nowhere", 68, 0, 0, 0, {G(2), 0, 0, 0}, 30},
+    {"a reading that is a second old", 75, 0, 0, 0, {G(30), 0, 0, 0}, 0},
+    {"more available than there is", 101, 0, 0, 0, {0, 0, 0, 0}, 0},
+    {"VRAM of a game", 70, 24, 10, 0, {0, 0, 0, 0}, 40},
+    {"VRAM of an engine", 70, 24, 10, 0, {0, G(9), 0, 0}, 31},
+    {"VRAM of an engine, measured when it had more", 70, 24, 10, 0, {0, G(12), 0, 0}, 30},
+    {"VRAM that does not count", 70, 0, 10, 0, {0, G(9), 0, 0}, 30},
+    {"VRAM that counts in part", 70, 8, 10, 0, {0, 0, 0, 0}, 38},
+    {"GTT is system memory", 50, 0, 0, 20, {0, 0, G(18), 0}, 32},
+    {"GTT that is not mapped any more", 50, 0, 0, 5, {0, 0, G(18), 0}, 45},
+    {"not measured yet: VRAM first", 70, 24, 20, 0, {0, 0, 0, G(18)}, 32},
+    {"not measured yet: then GTT", 50, 24, 10, 20, {0, 0, 0, G(28)}, 32},
+    {"not measured yet, beside one that is", 70, 24, 20, 0, {0, G(8), 0, G(10)}, 32},
+    {"not measured yet, nor taken", 70, 24, 0, 0, {0, 0, 0, G(18)}, 30},
+};
+
+static void run_others(void **state)
+{
+    const struct others_row *r = *state;
+    const struct node_memory m = {.total = G(100 + r->vram_counted),
+                                  .available = G(r->available),
+                                  .vram_total = G(24),
+                                  .vram_counted = G(r->vram_counted),
+                                  .vram_used = G(r->vram_used),
+                                  .gtt_used = G(r->gtt_used)};
+
+    assert_int_equal(account_others(&m, &r->ours), G(r->others));
+}
+
 /* ---- devices ---- */
 
 #define ID_A "0000:01:00.0"
@@ -402,6 +472,8 @@ static void check_random(const struct machine *mm, uint64_t reserve)
     struct account_rules rules = {reserve, mm->knows_engine ? &mm->d : NULL};
     struct node_memory m, more;
     struct memory_facts g = *f;
+    struct account_use ours, none = {0};
+    uint64_t all;
     uint64_t kernel = f->total > f->hugepages ? f->total - f->hugepages : 0;
     uint64_t vram = mm->knows_engine && !f->unified ? mm->vram : 0;
 
@@ -413,6 +485,12 @@ static void check_random(const struct machine *mm, uint64_t reserve)
     assert_true(m.available <= f->available && m.available <= kernel);
     assert_true(m.gtt_total <= kernel);
     assert_true(m.total == account_system(f) + account_vram(f, rules.devices));
+    /* Whatever is ours, others have no more than what is in use, and nothing is negative. */
+    ours = (struct account_use){m.available / 2, m.vram_used / 2, m.gtt_used / 2, m.vram_used / 4};
+    all = account_others(&m, &none);
+    assert_true(all <= m.total && account_others(&m, &ours) <= all);
+    ours = (struct account_use){UINT64_MAX / 4, UINT64_MAX / 4, UINT64_MAX / 4, UINT64_MAX / 4};
+    assert_int_equal(account_others(&m, &ours), 0);
     /* GTT, swap and zram are other names of memory that is counted already: more adds nothing. */
     for (uint32_t i = 0; i < g.n_devices; i++)
         g.devices[i].gtt_total += GIB;
@@ -543,8 +621,11 @@ int main(void)
     static const struct CMUnitTest fixed[] = {
         cmocka_unit_test(carve_outs_agree), cmocka_unit_test(missing_tree),
         cmocka_unit_test(this_machine),     cmocka_unit_test(default_reserve),
-        cmocka_unit_test(random_trees),     cmocka_unit_test(written_trees)};
-    struct CMUnitTest tests[RM_COUNT(fixed) + RM_COUNT(trees) + RM_COUNT(listings)];
+        cmocka_unit_test(random_trees),     cmocka_unit_test(written_trees),
+        cmocka_unit_test(busy_trees)};
+    struct CMUnitTest
+        tests[RM_COUNT(fixed) + RM_COUNT(trees) + RM_COUNT(listings) + RM_COUNT(others_rows)];
+    size_t n = RM_COUNT(fixed) + RM_COUNT(trees) + RM_COUNT(listings);
 
     memcpy(tests, fixed, sizeof(fixed));
     for (size_t i = 0; i < RM_COUNT(trees); i++)
@@ -553,5 +634,8 @@ int main(void)
     for (size_t i = 0; i < RM_COUNT(listings); i++)
         tests[RM_COUNT(fixed) + RM_COUNT(trees) + i] =
             (struct CMUnitTest){listings[i].name, run_listing, NULL, NULL, (void *)&listings[i]};
+    for (size_t i = 0; i < RM_COUNT(others_rows); i++)
+        tests[n + i] = (struct CMUnitTest){others_rows[i].name, run_others, NULL, NULL,
+                                           (void *)&others_rows[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -168,6 +168,63 @@ static void cold_and_warm(void **state)
     assert_int_equal(row_of(r)->loads, 4);
 }
 
+/* By kind; by flags where there is such a row, else by the newest of the model. */
+static void how_long_a_load_took(void **state)
+{
+    struct rig *r = *state;
+    struct meter *x = begin(r, 1);
+
+    assert_int_equal(meter_load_ms(NULL), 0);
+    assert_int_equal(meter_load_ms(x), 0); /* never */
+    assert_int_equal(ledger_bytes_sum(&(struct ledger_bytes){0}), 0);
+    meter_end(x);
+    one_load(r, 1, 100);
+    x = begin(r, 0);
+    assert_int_equal(meter_load_ms(x), 100); /* no cold one is known */
+    meter_end(x);
+    one_load(r, 0, 4000);
+    x = begin(r, 0);
+    assert_int_equal(meter_load_ms(x), 4000);
+    meter_end(x);
+    x = begin(r, 1);
+    assert_int_equal(meter_load_ms(x), 100);
+    meter_end(x);
+    r->d.slots = 3; /* other flags: what is known of the model will do */
+    x = begin(r, 0);
+    assert_int_equal(meter_load_ms(x), 4000);
+    meter_end(x);
+    one_load(r, 0, 7000);
+    x = begin(r, 0);
+    assert_int_equal(meter_load_ms(x), 7000);
+    meter_end(x);
+    r->d.slots = 2;
+    x = begin(r, 0);
+    assert_int_equal(meter_load_ms(x), 4000); /* its own flags, though the other is newer */
+    meter_end(x);
+    assert_int_equal(meter_begin(r->meters, &r->d, "bb", 0, &x), 0); /* another model */
+    assert_int_equal(meter_load_ms(x), 0);
+    meter_end(x);
+}
+
+static void the_most_that_was_measured(void **state)
+{
+    struct rig *r = *state;
+    struct engine_measure m = told(1, 1);
+    struct meter *x = begin(r, 1);
+    struct ledger_bytes peak = meter_peak(NULL);
+
+    assert_int_equal(ledger_bytes_sum(&peak), 0);
+    meter_ready(x, getpid(), 100);
+    peak = meter_peak(x);
+    assert_int_equal(ledger_bytes_sum(&peak), 0); /* not yet */
+    meter_note(x, &m, 1, START_MS);
+    settle(r);
+    peak = meter_peak(x);
+    assert_true(peak.system > 100 * 1024);
+    assert_int_equal(ledger_bytes_sum(&peak), ledger_bytes_sum(&row_of(r)->peak));
+    meter_end(x);
+}
+
 static void without_the_kernels_word_the_first_load_is_cold(void **state)
 {
     struct rig *r = *state;
@@ -295,6 +352,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_RIG(a_whole_life),
         IN_RIG(cold_and_warm),
+        IN_RIG(how_long_a_load_took),
+        IN_RIG(the_most_that_was_measured),
         IN_RIG(without_the_kernels_word_the_first_load_is_cold),
         IN_RIG(speeds_add_up_over_lives),
         IN_RIG(an_engine_that_ends_while_it_is_measured),

@@ -41,17 +41,20 @@ static void reads_what_it_is_told(void **state)
     assert_string_equal(f.devices[2].id, "0001:41:00.0");
     assert_int_equal(f.devices[2].vram_total, 81920 * MIB);
     assert_int_equal(f.total, 64ULL << 30);
+    assert_int_equal(f.n_busy, 2); /* also of the one without memory of its own */
+    assert_true(facts_gpu_percent(&f) == 40);
     nvml_close(n);
 }
 
 static void a_device_that_is_there_is_not_taken_twice(void **state)
 {
     struct nvml *n = open_fake();
-    struct memory_facts f = {.n_devices = 1, .devices = {{.id = "0000:c1:00.0", .vram_total = 7}}};
+    struct memory_facts f = {.n_devices = 1, .devices = {{.id = "0000:01:00.0", .vram_total = 7}}};
 
     (void)state;
     nvml_read(n, &f);
     assert_int_equal(f.n_devices, 3);
+    assert_int_equal(f.n_busy, 1); /* nor is it busy twice */
     assert_int_equal(f.devices[0].vram_total, 7);
     assert_string_equal(f.devices[2].id, "0001:41:00.0");
     nvml_read(n, &f); /* again: nothing new */
