@@ -120,10 +120,10 @@ def test_a_load_tells_when_it_will_be_over(worker, make_model):
     with Watch(worker) as watch:
         worker.host_ready("code", model)
         wait_for("it is measured", lambda: worker.host("code")["measured_bytes"] > 0)
+        row = worker.call("GET", "/node/v1/ledger").json()["rows"][0]
         first = len(watch.seen)
         os.kill(worker.host("code")["pid"], signal.SIGKILL)
         wait_for("another engine is ready", lambda: (h := worker.host("code"))["state"] == "ready" and h["restarts"] == 1)
-        row = worker.call("GET", "/node/v1/ledger").json()["rows"][0]
         loads = [h for _, s in watch.seen[first:] for h in s["hosts"] if h["pid"] > 0 and h["state"] in ("loading", "warming")]
         assert loads and 0 < loads[0]["eta_ms"] <= max(row["warm_ms"], row["cold_ms"])
     assert worker.host("code")["eta_ms"] == 0
