@@ -189,6 +189,7 @@ void man_write(const struct cli_command *command, FILE *to);
     X(complete_words) \
     X(apply) \
     X(cancel) \
+    X(chat) \
     X(check) \
     X(completion) \
     X(drain) \
