@@ -190,7 +190,7 @@ def test_an_epoch_that_cannot_be_stored(tmp_path, tiny):
         worker.wait_state("code", "ready")
         assert worker.put("code", epoch=4).status == 409
         assert worker.process.log().count("cannot be kept over a restart") == 1
-        (worker.state_dir / "epoch.new").rmdir()
+        (worker.state_dir / "epoch").rmdir()
         worker.put("code", epoch=6)
         assert (worker.state_dir / "epoch").read_text() == "6\n"
 
