@@ -200,10 +200,14 @@ static void gateway_on_over(void *arg, const struct record *r)
                          .ttft_ms = r->ttft_ms,
                          .duration_ms = r->ended_ms - r->began_ms,
                          .bytes_in = r->bytes_in,
-                         .bytes_out = r->bytes_out};
+                         .bytes_out = r->bytes_out,
+                         .seq = r->seq,
+                         .known = (r->leased ? OPS_LEASED : 0) | (r->answered ? OPS_ANSWERED : 0),
+                         .rewrites = front_rewrites(r)};
 
     rm_text_copy(d.id, sizeof d.id, r->id);
     rm_text_copy(d.key, sizeof d.key, r->key_id);
+    rm_text_copy(d.key_name, sizeof d.key_name, r->key_name);
     rm_text_copy(d.role, sizeof d.role, r->role);
     rm_text_copy(d.served, sizeof d.served, r->served);
     rm_text_copy(d.mode, sizeof d.mode, r->mode);

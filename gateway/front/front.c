@@ -41,19 +41,22 @@ static const struct dialect *front_dialect(enum path_endpoint e)
 void front_new_id(struct front *f, char out[FRONT_ID_BYTES + 1])
 {
     static const char hex[] = "0123456789abcdef";
+    const uint64_t now = (uint64_t)rm_wall_ms();
     const unsigned char *p;
 
-    if (f->random_left < 16) {
+    if (f->random_left < FRONT_ID_RANDOM) {
         randombytes_buf_deterministic(f->random, sizeof(f->random), f->seed);
         memcpy(f->seed, f->random, sizeof(f->seed)); /* what was made before cannot be made again */
         f->random_left = sizeof(f->random) - sizeof(f->seed);
     }
     p = f->random + sizeof(f->random) - f->random_left;
-    f->random_left -= 16;
+    f->random_left -= FRONT_ID_RANDOM;
     memcpy(out, "req_", 4);
-    for (int i = 0; i < 16; i++) {
-        out[4 + 2 * i] = hex[p[i] >> 4];
-        out[5 + 2 * i] = hex[p[i] & 15];
+    for (int i = 0; i < FRONT_ID_TIME; i++)
+        out[4 + i] = hex[now >> (4 * (FRONT_ID_TIME - 1 - i)) & 15];
+    for (int i = 0; i < FRONT_ID_RANDOM; i++) {
+        out[4 + FRONT_ID_TIME + 2 * i] = hex[p[i] >> 4];
+        out[5 + FRONT_ID_TIME + 2 * i] = hex[p[i] & 15];
     }
     out[FRONT_ID_BYTES] = '\0';
 }
@@ -231,6 +234,11 @@ void *front_copy_decisions(const struct front *f, const struct record *r)
 int front_decisions_write(const void *copy, struct rm_buf *out)
 {
     return why_copy_write(copy, out);
+}
+
+const char *front_rewrites(const struct record *r)
+{
+    return why_rewrites(r);
 }
 
 int front_cancel(struct front *f, const char *id)

@@ -88,6 +88,9 @@ int front_cancel(struct front *f, const char *id);
 struct rm_jw;
 void front_put_role(const struct front *f, const char *role, struct rm_jw *w);
 
+/* What was changed of it for the engine, as a JSON array. Static. */
+const char *front_rewrites(const struct record *r);
+
 /* What runs now; and metric families. */
 uint32_t front_active(const struct front *f);
 struct rm_om;

@@ -14,6 +14,8 @@
 
 enum {
     FRONT_ID_BYTES = 36,
+    FRONT_ID_TIME = 12,   /* digits of the time in an id */
+    FRONT_ID_RANDOM = 10, /* bytes behind it */
     FRONT_FIELDS_MAX = 24,
     FRONT_RANDOM_BYTES = 2048,
     FRONT_SEED_BYTES = 32
@@ -64,7 +66,8 @@ struct reply_fields {
     char wait_s[16], wait_ms[16];
 };
 
-/* A new request id, NUL-terminated: "req_" and 32 hex digits that nobody can guess. */
+/* A new request id, NUL-terminated: "req_" and 32 hex digits, of which the first 12 are the wall
+ * clock's milliseconds, so that the history finds it by time; the others nobody can guess. */
 void front_new_id(struct front *f, char out[FRONT_ID_BYTES + 1]);
 
 /* The fields that every answer has: ids and CORS. */

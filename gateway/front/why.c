@@ -70,11 +70,20 @@ int why_copy_write(const struct why_copy *c, struct rm_buf *out)
     return rm_jw_done(&j);
 }
 
+const char *why_rewrites(const struct record *r)
+{
+#define RENAMED "\"model: the engine's own name\""
+#define BOUNDED "\"a token bound was lowered to the context\""
+    static const char *const texts[] = {"[]", "[" RENAMED "]", "[" BOUNDED "]",
+                                        "[" RENAMED "," BOUNDED "]"};
+
+    return texts[(r->renamed ? 1 : 0) | (r->bounded ? 2 : 0)];
+}
+
 int why_write(const struct why *w, const struct record *r, uint64_t now_ms, struct rm_buf *out)
 {
     int err = rm_buf_puts(out, "{\"request\":");
     struct why_copy *copy;
-    struct rm_jw j;
 
     if (err == 0)
         err = record_write(r, now_ms, out);
@@ -86,14 +95,7 @@ int why_write(const struct why *w, const struct record *r, uint64_t now_ms, stru
     free(copy);
     if (err == 0)
         err = rm_buf_puts(out, ",\"rewrites\":");
-    j = rm_jw_to(out);
-    rm_jw_arr(&j, NULL);
-    if (r->renamed)
-        rm_jw_str(&j, NULL, "model: the engine's own name");
-    if (r->bounded)
-        rm_jw_str(&j, NULL, "a token bound was lowered to the context");
-    rm_jw_end(&j);
     if (err == 0)
-        err = rm_jw_done(&j);
+        err = rm_buf_puts(out, why_rewrites(r));
     return err == 0 ? rm_buf_puts(out, "}") : err;
 }

@@ -29,6 +29,9 @@ struct why_copy *why_copy(const struct why *w, const struct record *r);
 /* Appends it as a JSON array (NULL: an empty one). Any thread. Returns as rm_buf_put. */
 int why_copy_write(const struct why_copy *c, struct rm_buf *out);
 
+/* What was changed for the engine, as a JSON array. Static. */
+const char *why_rewrites(const struct record *r);
+
 /* Appends {"request":...,"decisions":[...],"rewrites":[...]}, oldest first. Returns as rm_buf_put.
  */
 int why_write(const struct why *w, const struct record *r, uint64_t now_ms, struct rm_buf *out);

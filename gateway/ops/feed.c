@@ -15,6 +15,8 @@ struct listener {
     struct feed *feed;
     struct http_req *q;
     bool live, ended;
+    bool asking;         /* the history is: nothing is sent before it has answered */
+    bool gone;           /* its request is over: only the answer is awaited */
     uint64_t seen;       /* id of the last event it was sent */
     uint64_t blocked_ms; /* since when its queue is full; 0: it is not */
     uint64_t written_ms;
@@ -115,14 +117,64 @@ static void put_event(struct listener *l, uint64_t id, uint64_t now_ms)
     l->seen = id;
 }
 
+static void catch_up(struct listener *l, uint64_t now_ms);
+
+/* The rest of what the ring does not hold is not to be had. */
+static void skip_older(struct listener *l, uint64_t now_ms)
+{
+    put(l, RM_LIT(": older events are not kept\n\n"), now_ms);
+    if (l->seen + 1 < l->feed->conf.events->first)
+        l->seen = l->feed->conf.events->first - 1;
+}
+
+static void listener_on_recall(void *arg, int err, const struct recall_events *e,
+                               struct rm_slice frames)
+{
+    struct listener *l = arg;
+    uint64_t now_ms = rm_now_ms();
+
+    l->asking = false;
+    if (l->gone) {
+        free(l);
+        return;
+    }
+    if (l->ended)
+        return;
+    if (err < 0) {
+        skip_older(l, now_ms);
+    } else {
+        if (e->cut)
+            put(l, RM_LIT(": older events are not kept\n\n"), now_ms);
+        put(l, frames, now_ms);
+        l->seen = e->more ? e->last : e->before - 1;
+    }
+    if (l->blocked_ms == 0)
+        catch_up(l, now_ms);
+}
+
+/* Asks the history for what lies between l->seen and the ring. False: it cannot be asked. */
+static bool ask_history(struct listener *l)
+{
+    const struct feed_conf *c = &l->feed->conf;
+
+    l->asking = true;
+    if (c->recall == NULL ||
+        c->recall(c->arg, l->seen, c->events->first, listener_on_recall, l) < 0)
+        l->asking = false;
+    return l->asking;
+}
+
 /* What it has not seen yet, as far as it takes it. */
 static void catch_up(struct listener *l, uint64_t now_ms)
 {
     const struct events *e = l->feed->conf.events;
 
+    if (l->asking)
+        return;
     if (l->seen + 1 < e->first) {
-        put(l, RM_LIT(": older events are not kept\n\n"), now_ms);
-        l->seen = e->first - 1;
+        if (ask_history(l))
+            return;
+        skip_older(l, now_ms);
     }
     while (l->blocked_ms == 0 && l->seen + 1 < e->next)
         put_event(l, l->seen + 1, now_ms);
@@ -186,7 +238,9 @@ static void listener_on_done(struct http_req *q)
     TAILQ_REMOVE(&l->feed->all, l, link);
     l->feed->n--;
     l->feed->n_live -= l->live;
-    free(l);
+    l->gone = l->ended = true;
+    if (!l->asking)
+        free(l);
 }
 
 int feed_add(struct feed *f, struct http_req *q, bool live, uint64_t last_id, uint64_t now_ms)

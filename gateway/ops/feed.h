@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/ops/feed.h - GET /api/v1/events as a stream: who listens, and what they are sent.
  *
- *   event: event     what happened, with its id: on reconnecting, Last-Event-ID replays what the
- *                    ring still holds; a comment says so when it does not reach back that far
+ *   event: event     what happened, with its id: on reconnecting, Last-Event-ID replays what came
+ *                    after it, from the history where the ring does not reach back that far; a
+ *                    comment says so when that has no more of it either
  *   event: snapshot  with ?live=1: {status,nodes,roles,requests}, the bodies of those GETs, on
  *                    connecting and at most once a second when they changed; without an id
  *   event: end       the gateway ends the stream, with the reason
@@ -13,6 +14,7 @@
 #define RM_OPS_FEED_H
 
 #include "gateway/ops/events.h"
+#include "gateway/ops/recall.h"
 #include "proto/http/server.h"
 
 enum { FEED_MAX = 256, FEED_SLOW_MS = 15000, FEED_ALIVE_MS = 15000, FEED_SNAPSHOT_MS = 1000 };
@@ -22,6 +24,9 @@ struct feed;
 struct feed_conf {
     const struct events *events;
     int (*snapshot)(void *arg, struct rm_buf *out); /* appends one JSON object on one line */
+    /* Asks for events that the ring does not hold; as recall_events. NULL: there is no history. */
+    int (*recall)(void *arg, uint64_t after, uint64_t before, recall_events_fn *on_answer,
+                  void *answer_arg);
     void *arg;
 };
 

@@ -11,8 +11,8 @@
 
 enum { SWEEP_EVERY = 64, FLUSH_MS = 500, WHY_BYTES = 64 * 1024, BATCH_MAX = 512, CLOSE_MS = 1000 };
 
-/* Rows only ever go to the ends of tables and indexes: ids are random, and an index of them would
- * cost more than all the rest. */
+/* Rows only ever go to the ends of tables and indexes. There is no index of requests' ids: an id
+ * says when it was made, and the index by time leads there. */
 const char *const history_migrations[HISTORY_MIGRATIONS] = {
     "CREATE TABLE request(id TEXT NOT NULL, at_ms INTEGER NOT NULL, key TEXT NOT NULL,"
     " role TEXT NOT NULL, served TEXT NOT NULL, mode TEXT NOT NULL, node TEXT NOT NULL,"
@@ -30,7 +30,12 @@ const char *const history_migrations[HISTORY_MIGRATIONS] = {
     "CREATE INDEX sample_at ON sample(at_ms);"
     "DROP INDEX request_at;"
     "CREATE INDEX request_past ON request(at_ms, role, node, outcome, prompt, cached, completion,"
-    " queue_ms, ttft_ms, duration_ms);"};
+    " queue_ms, ttft_ms, duration_ms);",
+    /* what the answers about a request tell besides: recall.c */
+    "ALTER TABLE request ADD COLUMN seq INTEGER NOT NULL DEFAULT 1;"
+    "ALTER TABLE request ADD COLUMN key_name TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE request ADD COLUMN known INTEGER NOT NULL DEFAULT 3;"
+    "ALTER TABLE request ADD COLUMN rewrites TEXT NOT NULL DEFAULT '[]';"};
 
 /* ---- rows, on the writer thread ---- */
 
@@ -100,6 +105,20 @@ static int insert_event(sqlite3_stmt *q, const struct row *r)
     return step(q, rc);
 }
 
+/* The columns of the third migration. */
+static int bind_rest(sqlite3_stmt *q, const struct ops_done *d)
+{
+    int rc = sqlite3_bind_int64(q, 22, (int64_t)d->seq);
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(q, 23, d->key_name, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int(q, 24, d->known);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(q, 25, d->rewrites != NULL ? d->rewrites : "[]", -1, SQLITE_STATIC);
+    return rc;
+}
+
 static int insert_request(sqlite3_stmt *q, const struct row *r, struct rm_buf *why)
 {
     const struct ops_done *d = &r->done;
@@ -135,6 +154,8 @@ static int insert_request(sqlite3_stmt *q, const struct row *r, struct rm_buf *w
     }
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_text(q, 21, why->data, (int)why->len, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = bind_rest(q, d);
     return step(q, rc);
 }
 
@@ -168,9 +189,7 @@ static int64_t number_of(sqlite3 *db, const char *sql)
     return n;
 }
 
-/* What is too old goes; and the oldest tenth when the file has grown to three quarters of its bound
- * (pages that are freed are used again). */
-static int sweep(sqlite3 *db, int64_t now_ms)
+int history_sweep(sqlite3 *db, int64_t now_ms, uint64_t bytes)
 {
     int64_t used = (number_of(db, "PRAGMA page_count") - number_of(db, "PRAGMA freelist_count")) *
                    number_of(db, "PRAGMA page_size");
@@ -183,12 +202,14 @@ static int sweep(sqlite3 *db, int64_t now_ms)
              "DELETE FROM sample WHERE at_ms < %lld",
              (long long)old, (long long)old, (long long)old);
     rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
-    if (rc == SQLITE_OK && used > (int64_t)(HISTORY_BYTES / 4 * 3))
+    if (rc == SQLITE_OK && used > (int64_t)(bytes / 4 * 3))
         rc = sqlite3_exec(db,
                           "DELETE FROM request WHERE at_ms <= (SELECT at_ms FROM request ORDER BY "
                           "at_ms LIMIT 1 OFFSET (SELECT count(*) / 10 FROM request)); "
                           "DELETE FROM sample WHERE at_ms <= (SELECT at_ms FROM sample ORDER BY "
-                          "at_ms LIMIT 1 OFFSET (SELECT count(*) / 10 FROM sample))",
+                          "at_ms LIMIT 1 OFFSET (SELECT count(*) / 10 FROM sample));"
+                          "DELETE FROM event WHERE id <= (SELECT id FROM event ORDER BY id LIMIT 1 "
+                          "OFFSET (SELECT count(*) / 10 FROM event))",
                           NULL, NULL, NULL);
     return rc;
 }
@@ -208,8 +229,8 @@ static int insert_row(sqlite3_stmt *const q[ROW_KINDS], const struct row *r, str
 static int batch_run(sqlite3 *db, void *arg)
 {
     static const char *const sql[ROW_KINDS] = {
-        [ROW_REQUEST] =
-            "INSERT OR REPLACE INTO request VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        [ROW_REQUEST] = "INSERT OR REPLACE INTO request "
+                        "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [ROW_EVENT] = "INSERT OR REPLACE INTO event VALUES(?,?,?)",
         [ROW_SAMPLES] = "INSERT INTO sample VALUES(?,?,?,?,?,?,?,?,?,?,?)"};
     struct history_batch *b = arg;
@@ -228,7 +249,7 @@ static int batch_run(sqlite3 *db, void *arg)
         sqlite3_finalize(q[i]);
     rm_buf_clear(&why);
     if (rc == SQLITE_OK && b->h->since_sweep++ % SWEEP_EVERY == 0)
-        rc = sweep(db, rm_wall_ms());
+        rc = history_sweep(db, rm_wall_ms(), HISTORY_BYTES);
     return rc;
 }
 

@@ -10,7 +10,7 @@
 #include "gateway/ops/history.h"
 #include "proto/store/store.h"
 
-enum { HISTORY_PATH_BYTES = 1024, HISTORY_MIGRATIONS = 2 };
+enum { HISTORY_PATH_BYTES = 1024, HISTORY_MIGRATIONS = 3 };
 extern const char *const history_migrations[HISTORY_MIGRATIONS];
 
 struct history_batch;
@@ -37,6 +37,12 @@ struct history {
 };
 
 void history_flush(struct history *h);
+
+/* What is too old goes; and the oldest tenth when the file has grown to three quarters of `bytes`
+ * (pages that are freed are used again). Returns SQLite's code. */
+struct sqlite3;
+int history_sweep(struct sqlite3 *db, int64_t now_ms, uint64_t bytes);
+
 void history_let_go(struct history *h);
 
 /* history_read.c */

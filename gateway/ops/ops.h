@@ -60,11 +60,17 @@ struct ops_sources {
     int (*plans)(void *arg, ops_text_fn on_text, void *text_arg);
 };
 
+/* Bits of ops_done.known. */
+enum { OPS_LEASED = 1, OPS_ANSWERED = 2 };
+
 /* A request that is over, for the history. Texts are bounded copies, "" where there is none. */
 struct ops_done {
     char id[40], key[40], role[64], served[64], mode[64], node[64], dialect[24], outcome[16];
-    char error[48];
-    int64_t at_ms; /* wall clock */
+    char error[48], key_name[64];
+    uint64_t seq;
+    int known;            /* OPS_LEASED: queue_ms is, OPS_ANSWERED: ttft_ms */
+    const char *rewrites; /* a JSON array; static */
+    int64_t at_ms;        /* wall clock */
     int status;
     uint32_t tries, prompt_tokens, cached_tokens, completion_tokens;
     uint64_t queue_ms, ttft_ms, duration_ms, bytes_in, bytes_out;

@@ -93,6 +93,8 @@ int ops_get_requests(struct ops_call *c, int *status); /* requests.c */
 int ops_get_queue(struct ops_call *c, int *status);
 int ops_get_request(struct ops_call *c, int *status);
 int ops_get_why(struct ops_call *c, int *status);
+bool ops_recall_request(struct ops_call *c);
+bool ops_recall_why(struct ops_call *c);
 int ops_cancel_request(struct ops_call *c, int *status);
 bool ops_post_map(struct ops_call *c); /* map.c */
 bool ops_post_plan(struct ops_call *c);

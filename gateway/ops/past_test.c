@@ -50,7 +50,7 @@ static void request(int ago, const char *role, const char *node, const char *out
 
     snprintf(sql, sizeof sql,
              "INSERT INTO request VALUES('id', %lld, '', '%s', '%s', '', '%s', 'chat', 200, '%s', "
-             "'', 1, %d, %d, %d, 100, 40, 7, 0, 0, '[]')",
+             "'', 1, %d, %d, %d, 100, 40, 7, 0, 0, '[]', 1, '', 3, '[]')",
              (long long)STEP_S(ago) * 1000 + 1, role, role, node, outcome, ttft_ms / 2, ttft_ms,
              ttft_ms * 2);
     run_sql(sql);
@@ -229,7 +229,7 @@ static void a_step_of_very_many_requests(void **state)
     snprintf(sql, sizeof sql,
              "INSERT INTO request WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
              "WHERE i < 300000) SELECT 'id', %lld, '', 'ask', 'ask', '', 'a', 'chat', 200, 'ok', "
-             "'', 1, 0, i, 0, 0, 0, 0, 0, 0, '[]' FROM n",
+             "'', 1, 0, i, 0, 0, 0, 0, 0, 0, '[]', 1, '', 3, '[]' FROM n",
              (long long)STEP_S(1) * 1000);
     run_sql(sql);
     {

@@ -120,6 +120,14 @@ static int watch_snapshot(void *arg, struct rm_buf *out)
     return r == 0 ? rm_buf_puts(out, "}") : r;
 }
 
+static int watch_recall(void *arg, uint64_t after, uint64_t before, recall_events_fn *on_answer,
+                        void *answer_arg)
+{
+    struct ops_watch *w = arg;
+
+    return recall_events(ops_history(w->ops), after, before, on_answer, answer_arg);
+}
+
 /* ---- life ---- */
 
 static void watch_free(struct ops_watch *w)
@@ -148,7 +156,10 @@ int ops_watch_new(uv_loop_t *loop, struct ops *o, const struct ops_sources *sour
     events_init(&w->events, rm_wall_ms());
     for (size_t i = 0; i < FACTS; i++)
         rm_buf_init(&w->fact[i], OPS_ANSWER_MAX);
-    feed = (struct feed_conf){.events = &w->events, .snapshot = watch_snapshot, .arg = w};
+    feed = (struct feed_conf){.events = &w->events,
+                              .snapshot = watch_snapshot,
+                              .recall = ops_history(o) != NULL ? watch_recall : NULL,
+                              .arg = w};
     if ((r = witness_new(watch_on_event, w, &w->witness)) < 0 ||
         (r = feed_new(&feed, &w->feed)) < 0 || (r = uv_timer_init(loop, &w->timer)) < 0) {
         watch_free(w);
