@@ -20,7 +20,7 @@
 #include "gateway/trial.h"
 #include "proto/base/clock.h"
 #include "proto/base/json_write.h"
-#include "proto/base/log.h"
+#include "proto/base/log_ring.h"
 #include "proto/base/state_dir.h"
 #include "proto/http/server.h"
 
@@ -548,6 +548,8 @@ int gateway_run(const struct gateway_options *options)
     signal(SIGPIPE, SIG_IGN);
     if (options->log_level >= 0)
         rm_log_set_level((enum rm_log_level)options->log_level);
+    if ((r = rm_log_ring_open()) < 0)
+        rm_warn("gateway", "log lines are not kept", RM_E("error", r));
     if ((r = uv_loop_init(&g.loop)) < 0) {
         fprintf(stderr, "rolemesh-gateway: %s\n", uv_strerror(r));
         return 2;

@@ -22,7 +22,7 @@ enum {
     LEDGER_PAGE_DEFAULT = 50
 };
 
-enum route { R_HEALTH, R_STATE, R_HOST, R_FORECAST, R_MODELS, R_LEDGER, R_METRICS };
+enum route { R_HEALTH, R_STATE, R_HOST, R_FORECAST, R_MODELS, R_LEDGER, R_METRICS, R_LOGS };
 
 /* One request that is answered here. */
 struct ask {
@@ -446,6 +446,9 @@ static void ask_on_end(struct http_req *q)
     case R_LEDGER:
         get_ledger(a);
         break;
+    case R_LOGS:
+        logs_answer(a->w, a->q);
+        break;
     case R_METRICS:
         get_metrics(a);
         break;
@@ -548,6 +551,7 @@ static const struct {
     {"/node/v1/models", HTTP_GET, R_MODELS, "GET, HEAD"},
     {"/metrics", HTTP_GET, R_METRICS, "GET, HEAD"},
     {"/node/v1/ledger", HTTP_GET, R_LEDGER, "GET, HEAD"},
+    {"/node/v1/logs", HTTP_GET, R_LOGS, "GET, HEAD"},
     {"/node/v1/forecast", HTTP_POST, R_FORECAST, "POST"},
 };
 

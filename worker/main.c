@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "proto/base/log.h"
+#include "proto/base/log_ring.h"
 #include "worker/worker.h"
 
 int main(int argc, char **argv)
@@ -28,6 +28,8 @@ int main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     rm_log_set_level((enum rm_log_level)opt.log_level);
+    if ((r = rm_log_ring_open()) < 0)
+        rm_warn("worker", "log lines are not kept", RM_E("why", r));
     if ((r = worker_start(&worker, loop, &opt, why)) < 0)
         fprintf(stderr, "rolemesh-worker: %s\n", why);
     uv_run(loop, UV_RUN_DEFAULT);

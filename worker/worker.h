@@ -126,6 +126,9 @@ void api_refuse(struct http_req *q, int err, const char *allow);
 /* api_pulls.c: takes a request for /node/v1/pulls, or for /node/v1/pulls/{id}. */
 void pulls_on_request(struct worker *w, struct http_req *q, struct rm_slice id);
 
+/* logs.c: answers an accepted request with a page of log lines. */
+void logs_answer(const struct worker *w, struct http_req *q);
+
 /* run.c: takes a request for /node/v1/run/{role}/rest. */
 void run_on_request(struct worker *w, struct http_req *q, struct rm_slice role,
                     struct rm_slice rest);

@@ -18,6 +18,7 @@ static _Atomic int log_level = RM_LOG_INFO;
 static _Atomic uint64_t log_lost;
 static void (*log_sink)(void *arg, const char *line);
 static void *log_sink_arg;
+static void (*_Atomic log_tap)(enum rm_log_level level, const char *area, const char *text);
 
 struct line {
     char text[LOG_LINE];
@@ -133,18 +134,23 @@ int rm_log_on(enum rm_log_level level)
 
 void rm_log(enum rm_log_level level, const char *area, const char *msg, const struct rm_kv *pairs)
 {
+    void (*tap)(enum rm_log_level l, const char *a, const char *t) = atomic_load(&log_tap);
     struct line l = {.n = 0};
+    size_t text_at;
 
     line_put_time(&l);
     line_puts(&l, log_names[level]);
     line_puts(&l, " ");
     line_puts(&l, area);
     line_puts(&l, " ");
+    text_at = l.n;
     line_put_text(&l, msg);
     for (; pairs->key != NULL; pairs++)
         line_put_pair(&l, pairs);
     l.text[l.n++] = '\n';
     l.text[l.n] = '\0';
+    if (tap != NULL)
+        tap(level, area, l.text + text_at);
     if (log_sink != NULL)
         log_sink(log_sink_arg, l.text);
     else
@@ -168,6 +174,16 @@ void rm_log_set_sink(void (*sink)(void *arg, const char *line), void *arg)
 {
     log_sink = sink;
     log_sink_arg = arg;
+}
+
+void rm_log_set_tap(void (*tap)(enum rm_log_level level, const char *area, const char *text))
+{
+    atomic_store(&log_tap, tap);
+}
+
+const char *rm_log_level_name(enum rm_log_level level)
+{
+    return log_names[level];
 }
 
 uint64_t rm_log_dropped(void)

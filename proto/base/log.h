@@ -55,6 +55,12 @@ void rm_log_set_level(enum rm_log_level level);
  * NUL-terminated. */
 void rm_log_set_sink(void (*sink)(void *arg, const char *line), void *arg);
 
+/* Sees every line that is written, from the thread that writes it: text is the message with its
+ * pairs and newline. For log_ring.c; set it before threads log. NULL: nobody. */
+void rm_log_set_tap(void (*tap)(enum rm_log_level level, const char *area, const char *text));
+
+const char *rm_log_level_name(enum rm_log_level level); /* "error", ... */
+
 uint64_t rm_log_dropped(void); /* lines lost because stderr was full */
 
 #endif

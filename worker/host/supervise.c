@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "proto/base/log.h"
+#include "proto/base/log_ring.h"
 #include "worker/host/cause.h"
 #include "worker/memory/process.h"
 
@@ -54,12 +54,41 @@ struct supervisor {
 
 /* ---- the last lines ---- */
 
+/* The next word of a line, NUL-terminated in place; what follows it. */
+static char *next_word(char **rest)
+{
+    char *word = *rest, *end = strchr(word, ' ');
+
+    if (end == NULL)
+        return NULL;
+    *end = '\0';
+    *rest = end + 1;
+    return word;
+}
+
+/* For operators who ask: a line of our own form (proto/base/log.h) keeps its level and area. */
+static void ring_keep_line(const char *name, const char *line)
+{
+    char copy[CHILD_LINE_MAX + 1], *rest = copy, *time, *word, *area;
+    int level;
+
+    rm_text_copy(copy, sizeof(copy), line);
+    time = next_word(&rest);
+    if (time != NULL && strlen(time) == 24 && time[4] == '-' && time[23] == 'Z' &&
+        (word = next_word(&rest)) != NULL && (level = rm_log_level_from(word)) >= 0 &&
+        (area = next_word(&rest)) != NULL)
+        rm_log_ring_add((enum rm_log_level)level, name, area, rest);
+    else
+        rm_log_ring_add(RM_LOG_INFO, name, "output", line);
+}
+
 static void ring_end_line(struct log_ring *g, const char *name)
 {
     if (g->part_n == 0)
         return;
     cause_copy_text(g->line[g->next], sizeof(g->line[0]), (struct rm_slice){g->part, g->part_n},
                     false);
+    ring_keep_line(name, g->line[g->next]);
     rm_debug("engine", "says", RM_S("engine", name), RM_S("line", g->line[g->next]));
     g->next = (g->next + 1) % CHILD_LINES;
     if (g->n < CHILD_LINES)
