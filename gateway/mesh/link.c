@@ -10,7 +10,7 @@
 #include "proto/base/log.h"
 #include "proto/http/sse.h"
 
-enum { CALL_MS = 60000, CONNECT_MS = 2000, PROBE_SOON_MS = 50 };
+enum { CALL_MS = 60000, CONNECT_MS = 2000 };
 
 static const double RTT_WEIGHT = 0.125;
 
@@ -35,7 +35,7 @@ struct link {
     uv_timer_t retry, probe_timer;
     struct http_call *probe; /* NULL: none is under way */
     uint64_t probe_us;       /* when it was sent */
-    bool probe_counts;       /* the last one was measured */
+    uint64_t n_probes;       /* since the stream came up */
     double rtt_ms;           /* < 0: not measured */
     int watch_err;           /* why the watch ended; 0 while it runs */
     int holds; /* the timers, the watch, the probe and each request; the last one frees */
@@ -57,50 +57,44 @@ static void link_release(struct link *l)
 
 static void link_on_probe_timer(uv_timer_t *timer);
 
+/* The opening of a connection is no round trip of a question. */
 static void probe_on_head(struct http_call *k, const struct http_head *head)
 {
     struct link *l = http_call_arg(k);
     double ms = (double)(rm_now_us() - l->probe_us) / 1000;
 
     (void)head;
-    if (!l->up ||
-        !http_call_was_kept(k)) /* a connection's opening is no round trip of a question */
-        return;
-    l->rtt_ms = l->rtt_ms < 0 ? ms : l->rtt_ms + RTT_WEIGHT * (ms - l->rtt_ms);
-    l->probe_counts = true;
+    if (l->up && http_call_was_kept(k))
+        l->rtt_ms = l->rtt_ms < 0 ? ms : l->rtt_ms + RTT_WEIGHT * (ms - l->rtt_ms);
 }
 
+/* The first one opens a connection: another follows at once, over that. */
 static void probe_on_done(struct http_call *k)
 {
     struct link *l = http_call_arg(k);
 
     l->probe = NULL;
     if (!l->closing && l->up)
-        uv_timer_start(&l->probe_timer, link_on_probe_timer,
-                       l->probe_counts || l->rtt_ms >= 0 ? LINK_PROBE_MS : PROBE_SOON_MS, 0);
+        uv_timer_start(&l->probe_timer, link_on_probe_timer, l->n_probes == 1 ? 0 : LINK_PROBE_MS,
+                       0);
     link_release(l);
 }
 
-/* The first one after a while opens a connection: another follows at once. */
-static void link_probe(struct link *l)
+static void link_on_probe_timer(uv_timer_t *timer)
 {
     static const struct http_call_ops ops = {.on_head = probe_on_head, .on_done = probe_on_done};
     const struct http_call_spec spec = {
         .method = "GET", .target = RM_LIT("/healthz"), .head_ms = LINK_SILENCE_MS};
+    struct link *l = timer->data;
 
     if (l->probe != NULL || !l->up)
-        return;
-    l->probe_counts = false;
+        return; /* the stream broke and came back meanwhile: the old one ends first */
+    l->n_probes++;
     l->probe_us = rm_now_us();
     if (http_call_start(l->control, &spec, &ops, l, &l->probe) == 0)
         l->holds++;
     else
         l->probe = NULL;
-}
-
-static void link_on_probe_timer(uv_timer_t *timer)
-{
-    link_probe(timer->data);
 }
 
 /* ---- the watch stream ---- */
@@ -127,8 +121,10 @@ static int link_on_event(void *arg, const struct sse_event *e)
                 RM_S("worker", state.node));
         l->told_bad = true;
     }
-    if (!l->up)
+    if (!l->up) {
+        l->n_probes = 0;
         uv_timer_start(&l->probe_timer, link_on_probe_timer, 0, 0);
+    }
     l->up = true;
     l->ops->on_state(l, &state);
     node_state_clear(&state);

@@ -131,6 +131,43 @@ static void test_request_bytes(void **state)
     }
 }
 
+static void note_kept(struct probe *p, enum probe_at at)
+{
+    if (at == AT_HEAD)
+        *(bool *)p->arg = http_call_was_kept(p->call);
+}
+
+static void test_peer_and_kept_connections(void **state)
+{
+    (void)state;
+    for (int is_unix = 0; is_unix < 2; is_unix++) {
+        struct peer *peer = peer_open(is_unix, serve_head_seen, NULL);
+        struct http_client *c;
+        uv_loop_t loop;
+
+        uv_loop_init(&loop);
+        c = probe_client(&loop, peer_address(peer), NULL);
+        assert_null(http_client_peer(c));
+        for (int i = 0; i < 3; i++) {
+            bool kept = i == 0;
+            struct probe p = {.hook = note_kept, .arg = &kept};
+
+            assert_int_equal(probe_get(&p, c), 0);
+            assert_true(probe_finish(&p, &loop));
+            assert_int_equal(kept, i > 0);
+            assert_int_equal(http_client_peer(c)->sa_family, is_unix ? AF_UNIX : AF_INET);
+        }
+        if (!is_unix) {
+            const struct sockaddr_in *four = (const void *)http_client_peer(c);
+
+            assert_int_equal(ntohl(four->sin_addr.s_addr), INADDR_LOOPBACK);
+        }
+        http_client_close(c);
+        loop_done(&loop);
+        peer_close(peer);
+    }
+}
+
 static void test_no_length_without_body(void **state)
 {
     struct http_client_conf conf = http_client_conf_default;
@@ -782,6 +819,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_request_bytes),
+        cmocka_unit_test(test_peer_and_kept_connections),
         cmocka_unit_test(test_no_length_without_body),
         cmocka_unit_test(test_refused_specs),
         cmocka_unit_test(test_framings),

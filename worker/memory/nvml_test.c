@@ -106,6 +106,8 @@ static void this_machine(void **state)
         assert_true(f.devices[i].vram_total > 0);
         assert_int_equal(strlen(f.devices[i].id), strlen("0000:00:00.0"));
     }
+    print_message("%u devices tell how busy they are: %.1f %%\n", f.n_busy, facts_gpu_percent(&f));
+    assert_true(f.n_busy == 0 || (facts_gpu_percent(&f) >= 0 && facts_gpu_percent(&f) <= 100));
     nvml_close(n);
 }
 
