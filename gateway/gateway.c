@@ -127,6 +127,27 @@ static int source_shortfalls(void *arg, struct rm_buf *out)
     return drive_write_shortfalls(((struct gateway *)arg)->drive, out);
 }
 
+static int source_pulls(void *arg, struct rm_buf *out)
+{
+    return drive_write_pulls(((struct gateway *)arg)->drive, out);
+}
+
+static int source_pull(void *arg, const char *node, const struct node_pull_wish *wish,
+                       ops_pull_fn *on_answer, void *answer_arg, char *why)
+{
+    struct gateway *g = arg;
+
+    if (g->draining)
+        return RM_ERR_DRAINING;
+    return drive_pull(g->drive, node, wish, on_answer, answer_arg, why);
+}
+
+static int source_cancel_pull(void *arg, const char *node, const char *id, ops_pull_fn *on_answer,
+                              void *answer_arg, char *why)
+{
+    return drive_cancel_pull(((struct gateway *)arg)->drive, node, id, on_answer, answer_arg, why);
+}
+
 static int source_map(void *arg, struct rm_buf *out)
 {
     return map_keeper_write(((struct gateway *)arg)->keeper, out);
@@ -505,6 +526,9 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
                                    .why = source_why,
                                    .status = source_status,
                                    .shortfalls = source_shortfalls,
+                                   .pulls = source_pulls,
+                                   .pull = source_pull,
+                                   .cancel_pull = source_cancel_pull,
                                    .metrics = source_metrics,
                                    .map = source_map,
                                    .offer = source_offer,

@@ -13,7 +13,8 @@
  *         POST forecast       └── replan ──► thread pool                    Loop thread only.
  *
  * Files: drive.c life, maps and their tables; nodes.c links and what they hear; ask.c questions to
- * workers; facts.c facts for the machine; run.c rounds and actions; plan.c plans for people. */
+ * workers; facts.c facts for the machine; run.c rounds and actions; plan.c plans for people;
+ * pulls.c models that come onto nodes. */
 #ifndef RM_GATEWAY_DRIVE_H
 #define RM_GATEWAY_DRIVE_H
 
@@ -52,6 +53,28 @@ void drive_status(const struct drive *d, struct drive_status *out);
 /* Appends the shortfalls as a JSON array: {"role","reason","missing_bytes"}. Returns as rm_buf_put.
  */
 int drive_write_shortfalls(const struct drive *d, struct rm_buf *out);
+
+struct node_pull_wish;
+
+enum { DRIVE_PULL_WHY_MAX = 1024 };
+
+/* Pulls of all nodes as they told them last, as a JSON array (proto/openapi.yaml: Pull). Returns as
+ * rm_buf_put. */
+int drive_write_pulls(const struct drive *d, struct rm_buf *out);
+
+/* The worker's answer to a wish or a cancel: err 0 and the pull as JSON, valid for the call; fresh:
+ * it was begun by this; or an error, with a text for people or "". */
+typedef void drive_pull_fn(void *arg, int err, const char *why, bool fresh, struct rm_slice json);
+
+/* Asks a node's worker for a pull, or to cancel one. wish: its source may be the name of a model of
+ * the role map whose source is a hub, or node:NAME/WHAT with a model of the map as WHAT; `from` is
+ * filled in here. why: DRIVE_PULL_WHY_MAX bytes. on_answer comes once from the loop. Return 0;
+ * RM_ERR_FIELD, RM_ERR_NOT_FOUND (no such node), RM_ERR_UPSTREAM (its worker does not answer now),
+ * UV_ENOMEM: then it never comes. */
+RM_MUST_USE int drive_pull(struct drive *d, const char *node, const struct node_pull_wish *wish,
+                           drive_pull_fn *on_answer, void *arg, char *why);
+RM_MUST_USE int drive_cancel_pull(struct drive *d, const char *node, const char *id,
+                                  drive_pull_fn *on_answer, void *arg, char *why);
 
 /* Plans as JSON; solved in the thread pool. on_plan comes once from the loop, with 0 and the text
  * (valid for the call), or RM_ERR_DRAINING or another error. They return 0, RM_ERR_OVERLOAD (too

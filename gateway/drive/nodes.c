@@ -94,6 +94,28 @@ static void tell_line(const struct drive_node *n)
                     link_rtt_ms(n->link));
 }
 
+static bool was_done(const struct node_state *s, const char *id)
+{
+    for (uint32_t i = 0; i < s->n_pulls; i++)
+        if (strcmp(s->pulls[i].id, id) == 0)
+            return s->pulls[i].state == PULL_DONE;
+    return false;
+}
+
+/* A model has come onto the node: what it could not host it may host now. */
+static void mind_pulls(struct drive_node *n, const struct node_state *now)
+{
+    struct drive *d = n->drive;
+    size_t node = node_index(n);
+    bool came = false;
+
+    for (uint32_t i = 0; i < now->n_pulls; i++)
+        came |= now->pulls[i].state == PULL_DONE && !was_done(&n->state, now->pulls[i].id);
+    for (size_t r = 0; came && node < d->n_nodes && r < d->n_roles; r++)
+        if (drive_pair(d, r, node)->known == PLAN_BAD)
+            drive_pair(d, r, node)->ask_again_ms = 0;
+}
+
 static void on_state(struct link *l, const struct node_state *state)
 {
     struct drive_node *n = link_arg(l);
@@ -107,6 +129,7 @@ static void on_state(struct link *l, const struct node_state *state)
             return;
         memcpy(hosts, state->hosts, state->n_hosts * sizeof *hosts);
     }
+    mind_pulls(n, state);
     node_state_clear(&n->state);
     n->state = *state;
     n->state.hosts = hosts;

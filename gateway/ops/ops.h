@@ -31,6 +31,12 @@ typedef void (*ops_text_fn)(void *arg, int err, struct rm_slice json);
 struct keys;
 struct rm_om;
 
+/* What a worker says to a wish or a cancel: err 0 and the pull, fresh when it was begun by it; or
+ * an error, with a text for people or "". */
+typedef void ops_pull_fn(void *arg, int err, const char *why, bool fresh, struct rm_slice json);
+
+struct node_pull_wish;
+
 /* Where the figures come from; each writer appends and returns as rm_buf_put. */
 struct ops_sources {
     void *arg;
@@ -46,7 +52,13 @@ struct ops_sources {
     int (*queue)(void *arg, struct rm_buf *out);      /* the same of those that wait */
     int (*request)(void *arg, const char *id, struct rm_buf *out); /* or RM_ERR_NOT_FOUND */
     int (*why)(void *arg, const char *id, struct rm_buf *out);     /* the same */
-    int (*cancel)(void *arg, const char *id);  /* 0, RM_ERR_NOT_FOUND, RM_ERR_STATE */
+    int (*cancel)(void *arg, const char *id);    /* 0, RM_ERR_NOT_FOUND, RM_ERR_STATE */
+    int (*pulls)(void *arg, struct rm_buf *out); /* JSON array, members `node` and `id` */
+    /* Ask a worker; as drive_pull. `why` has 1024 bytes. */
+    int (*pull)(void *arg, const char *node, const struct node_pull_wish *wish,
+                ops_pull_fn *on_answer, void *answer_arg, char *why);
+    int (*cancel_pull)(void *arg, const char *node, const char *id, ops_pull_fn *on_answer,
+                       void *answer_arg, char *why);
     const char *(*not_ready)(void *arg);       /* why not; NULL: ready */
     int (*map)(void *arg, struct rm_buf *out); /* JSON object */
     /* Takes an offer. Returns 0, and on_answer comes once from the loop; or an error, and it never

@@ -101,6 +101,9 @@ bool ops_post_plan(struct ops_call *c);
 bool ops_take_plan(struct ops_call *c);              /* plan.c */
 int ops_get_events(struct ops_call *c, int *status); /* watch.c */
 bool ops_follow_events(struct ops_call *c);
+int ops_get_pulls(struct ops_call *c, int *status); /* pulls.c */
+bool ops_post_pull(struct ops_call *c);
+bool ops_cancel_pull(struct ops_call *c);
 int ops_get_keys(struct ops_call *c, int *status); /* keys.c */
 bool ops_post_key(struct ops_call *c);
 bool ops_revoke_key(struct ops_call *c);

@@ -16,7 +16,7 @@
 #include "proto/base/om.h"
 #include "proto/base/log.h"
 
-enum { WATCH_MS = 250, FACTS = 4 };
+enum { WATCH_MS = 250, FACTS = 5 };
 
 struct ops_watch {
     struct ops *ops;
@@ -51,7 +51,7 @@ static void watch_look(struct ops_watch *w)
 {
     const struct ops_sources *s = w->sources;
     int (*const source[FACTS])(void *arg, struct rm_buf *out) = {s->nodes, s->shortfalls, s->status,
-                                                                 s->map};
+                                                                 s->map, s->pulls};
     struct rm_slice text[FACTS];
 
     for (size_t i = 0; i < FACTS; i++) {
@@ -65,7 +65,7 @@ static void watch_look(struct ops_watch *w)
         text[i] = (struct rm_slice){w->fact[i].data, w->fact[i].len};
     }
     w->failed = false;
-    witness_look(w->witness, &(struct witness_facts){text[0], text[1], text[2], text[3]},
+    witness_look(w->witness, &(struct witness_facts){text[0], text[1], text[2], text[3], text[4]},
                  rm_now_ms(), rm_wall_ms());
 }
 

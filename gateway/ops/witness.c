@@ -20,7 +20,8 @@ struct seen {
     char boot[40];         /* of a node */
     uint64_t restarts, since_ms;
     char notice[VALUE_MAX];
-    bool here; /* in this look */
+    bool here;  /* in this look */
+    bool spoke; /* a node: it has told its pulls before */
 };
 
 struct alarm {
@@ -39,7 +40,7 @@ struct seen_table {
 struct witness {
     void (*on_event)(void *arg, const struct event *event);
     void *arg;
-    struct seen_table nodes, hosts;
+    struct seen_table nodes, hosts, pulls;
     struct alarm *alarm; /* WITNESS_ALARMS_MAX of them */
     size_t n_alarms;
     char reload_at[RM_TIME_TEXT + 8], revision[40];
@@ -69,6 +70,7 @@ void witness_free(struct witness *w)
         return;
     free(w->nodes.v);
     free(w->hosts.v);
+    free(w->pulls.v);
     free(w->alarm);
     free(w);
 }
@@ -444,6 +446,80 @@ static void look_at_map(struct witness *w, struct rm_slice map)
     rm_text_copy(w->revision, sizeof w->revision, rev);
 }
 
+/* ---- pulls ---- */
+
+static void pull_changed(struct witness *w, struct rm_slice pull, const char *state, bool is_new)
+{
+    char node[64], source[VALUE_MAX], why[VALUE_MAX], text[EVENT_TEXT_MAX];
+
+    text_of(pull, "node", node, sizeof node);
+    text_of(pull, "source", source, sizeof source);
+    text_of(pull, "text", why, sizeof why);
+    if (is_new) {
+        snprintf(text, sizeof text, "node %s fetches %s", node, source);
+        say(w, EVENT_INFO, "pull.begun", node, text, NULL);
+    }
+    if (strcmp(state, "done") == 0) {
+        snprintf(text, sizeof text, "node %s has fetched %s (%.1f MB)", node, source,
+                 (double)number_of(pull, "bytes") / 1e6);
+        say(w, EVENT_INFO, "pull.done", node, text, NULL);
+    } else if (strcmp(state, "failed") == 0) {
+        snprintf(text, sizeof text, "node %s could not fetch %.250s: %.250s", node, source, why);
+        say(w, EVENT_ERROR, "pull.failed", node, text,
+            "mend what it says and pull it again: it goes on where it was");
+    } else if (strcmp(state, "cancelled") == 0) {
+        snprintf(text, sizeof text, "node %s does not fetch %s any more: cancelled", node, source);
+        say(w, EVENT_INFO, "pull.cancelled", node, text, NULL);
+    }
+}
+
+static struct seen *node_seen(struct witness *w, const char *name)
+{
+    for (size_t i = 0; i < w->nodes.n; i++)
+        if (strcmp(w->nodes.v[i].name, name) == 0)
+            return &w->nodes.v[i];
+    return NULL;
+}
+
+static void look_at_pull(struct witness *w, struct rm_slice pull)
+{
+    char id[32], node[64], name[WITNESS_NAME_MAX], state[STATE_MAX];
+    const struct seen *n;
+    struct seen *s;
+    bool is_new;
+
+    snprintf(name, sizeof name, "%s@%s", text_of(pull, "id", id, sizeof id),
+             text_of(pull, "node", node, sizeof node));
+    text_of(pull, "state", state, sizeof state);
+    n = node_seen(w, node);
+    if (n == NULL || (s = seen_of(&w->pulls, name, &is_new)) == NULL)
+        return;
+    s->here = true;
+    if (strcmp(s->state, state) == 0)
+        return;
+    rm_text_copy(s->state, sizeof s->state, state);
+    if (n->spoke || !is_new)
+        pull_changed(w, pull, state, is_new);
+}
+
+/* What a node has when it speaks first is no news; a pull that leaves the list is none either. */
+static void look_at_pulls(struct witness *w, struct rm_slice array)
+{
+    struct rm_slice pull;
+    size_t kept = 0;
+
+    while (list_next(&array, &pull))
+        look_at_pull(w, pull);
+    for (size_t i = 0; i < w->pulls.n; i++)
+        if (w->pulls.v[i].here) {
+            w->pulls.v[kept] = w->pulls.v[i];
+            w->pulls.v[kept++].here = false;
+        }
+    w->pulls.n = kept;
+    for (size_t i = 0; i < w->nodes.n; i++)
+        w->nodes.v[i].spoke |= strcmp(w->nodes.v[i].state, "up") == 0;
+}
+
 void witness_look(struct witness *w, const struct witness_facts *facts, uint64_t now_ms,
                   int64_t wall_ms)
 {
@@ -463,6 +539,7 @@ void witness_look(struct witness *w, const struct witness_facts *facts, uint64_t
     sweep(w, &w->nodes, "node.gone", "left the role map");
     look_at_shortfalls(w, facts->shortfalls);
     look_at_map(w, facts->map);
+    look_at_pulls(w, facts->pulls);
     if (list_member_is(facts->status, "fenced", "true"))
         alarm_raise(w, EVENT_ERROR, "gateway.fenced", "gateway",
                     "a newer gateway is in charge of placing; this one only routes",

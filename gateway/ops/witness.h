@@ -21,6 +21,7 @@ struct witness_facts {          /* JSON texts of this process */
     struct rm_slice shortfalls; /* array: Shortfall */
     struct rm_slice status;     /* object: fenced, draining */
     struct rm_slice map;        /* object: MapState */
+    struct rm_slice pulls;      /* array: Pull */
 };
 
 /* Looks. now_ms: rm_now_ms; wall_ms: for `since` of alarms. */

@@ -102,7 +102,8 @@ static void run_story(void **state)
     for (size_t i = 0; i < RM_COUNT(story->look) && story->look[i].nodes != NULL; i++) {
         const struct look *l = &story->look[i];
         const struct witness_facts facts = {rm_slice_of(l->nodes), rm_slice_of(l->shortfalls),
-                                            rm_slice_of(l->status), rm_slice_of(l->map)};
+                                            rm_slice_of(l->status), rm_slice_of(l->map),
+                                            RM_LIT("[]")};
 
         said[0] = '\0';
         witness_look(w, &facts, l->now_ms, 0);
@@ -120,10 +121,46 @@ static void run_story(void **state)
     witness_free(w);
 }
 
+#define PULL(id, state)                                                                            \
+    "{\"node\":\"speed\",\"id\":\"p-" id "\",\"source\":\"hf:o/r:Q8\",\"state\":\"" state          \
+    "\",\"bytes\":7,\"text\":\"why\"}"
+
+static void pulls(void **state)
+{
+    static const struct {
+        const char *nodes, *pulls, *says;
+    } looks[] = {
+        {"[]", "[]", ""},
+        {UP(""), "[" PULL("1", "done") "," PULL("2", "running") "]",
+         "node.up speed;"}, /* no news */
+        {UP(""), "[" PULL("2", "verifying") "," PULL("1", "done") "]", ""},
+        {UP(""), "[" PULL("3", "queued") "," PULL("2", "done") "]",
+         "pull.begun speed;pull.done speed;"},
+        {UP(""), "[" PULL("3", "failed") "," PULL("4", "done") "," PULL("5", "running") "]",
+         "pull.failed speed;pull.begun speed;pull.done speed;pull.begun speed;"},
+        {UP(""), "[" PULL("5", "cancelled") "]", "pull.cancelled speed;"},
+        {UP(""), "[]", ""},
+    };
+    struct witness *w;
+
+    (void)state;
+    assert_int_equal(witness_new(on_event, NULL, &w), 0);
+    for (size_t i = 0; i < RM_COUNT(looks); i++) {
+        const struct witness_facts facts = {rm_slice_of(looks[i].nodes), RM_LIT("[]"), RM_LIT("{}"),
+                                            rm_slice_of(SAME), rm_slice_of(looks[i].pulls)};
+
+        said[0] = '\0';
+        witness_look(w, &facts, 1000 * (i + 1), 0);
+        assert_string_equal(said, looks[i].says);
+    }
+    witness_free(w);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(stories)];
+    struct CMUnitTest tests[RM_COUNT(stories) + 1];
 
+    tests[RM_COUNT(stories)] = (struct CMUnitTest)cmocka_unit_test(pulls);
     for (size_t i = 0; i < RM_COUNT(stories); i++)
         tests[i] = (struct CMUnitTest){stories[i].name, run_story, NULL, NULL, (void *)&stories[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,19 +97,15 @@ static const char *unknown_member(const json_t *root)
 /* What no table can say. */
 static const char *wish_wrong(const struct node_pull_wish *w)
 {
-    bool node = strncmp(w->source, "node:", 5) == 0;
-
     if (w->source[0] == '\0')
         return "source: expected hf:ORG/REPO:QUANT, a URL or node:NAME/FILE";
-    if (node != (w->from[0] != '\0'))
-        return "from: expected the address of the node, with a source node:NAME/FILE only";
     if (w->sha256[0] != '\0' &&
         (strlen(w->sha256) != 64 || strspn(w->sha256, "0123456789abcdef") != 64))
         return "sha256: expected 64 hex digits in lower case";
     return NULL;
 }
 
-int node_pull_wish_decode(struct rm_slice json, struct node_pull_wish *out, char *why)
+int node_pull_wish_read(struct rm_slice json, struct node_pull_wish *out, char *why)
 {
     const char *what = NULL;
     json_t *root;
@@ -133,5 +129,18 @@ int node_pull_wish_decode(struct rm_slice json, struct node_pull_wish *out, char
     json_decref(root);
     if (r < 0)
         memset(out, 0, sizeof(*out));
+    return r;
+}
+
+int node_pull_wish_decode(struct rm_slice json, struct node_pull_wish *out, char *why)
+{
+    int r = node_pull_wish_read(json, out, why);
+
+    if (r == 0 && (strncmp(out->source, "node:", 5) == 0) != (out->from[0] != '\0')) {
+        snprintf(why, NODE_WHY_MAX,
+                 "from: expected the address of the node, with a source node:NAME/FILE only");
+        memset(out, 0, sizeof(*out));
+        r = RM_ERR_FIELD;
+    }
     return r;
 }

@@ -68,6 +68,9 @@ struct node_pull_wish {
 
 int node_pull_wish_encode(const struct node_pull_wish *w, struct rm_buf *out);
 
+/* The same without its last rule, that `from` goes with node: and with nothing else. */
+RM_MUST_USE int node_pull_wish_read(struct rm_slice json, struct node_pull_wish *out, char *why);
+
 /* source is required. Unknown members are mistakes here: a wish comes from people. Returns as
  * node_state_decode. */
 RM_MUST_USE int node_pull_wish_decode(struct rm_slice json, struct node_pull_wish *out, char *why);
