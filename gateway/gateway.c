@@ -178,6 +178,17 @@ static int source_try_map(void *arg, const struct ops_offer *o, ops_answer_fn on
     return trial_begin(g->keeper, g->drive, o, on_answer, answer_arg);
 }
 
+static struct role_map *source_role_map(void *arg)
+{
+    return ((struct gateway *)arg)->map;
+}
+
+static int source_ask_node(void *arg, const char *node, const char *target, ops_node_fn on_answer,
+                           void *answer_arg)
+{
+    return drive_get(((struct gateway *)arg)->drive, node, target, on_answer, answer_arg);
+}
+
 static int source_plans(void *arg, ops_text_fn on_text, void *text_arg)
 {
     return drive_ask_plans(((struct gateway *)arg)->drive, on_text, text_arg);
@@ -533,6 +544,8 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
                                    .map = source_map,
                                    .offer = source_offer,
                                    .plans = source_plans,
+                                   .role_map = source_role_map,
+                                   .ask_node = source_ask_node,
                                    .try_map = source_try_map,
                                    .not_ready = source_not_ready};
     if ((r = ops_new(&g->loop, &sources, &g->ops)) < 0) {

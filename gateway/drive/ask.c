@@ -291,3 +291,16 @@ void drive_delete(struct drive *d, size_t role, size_t node)
                  on_asked) < 0)
         ask_failed(d, role, node, HOSTING_UNLOAD);
 }
+
+/* ---- what people ask for ---- */
+
+int drive_get(struct drive *d, const char *node, const char *target, link_answer_cb on_answer,
+              void *arg)
+{
+    for (size_t i = 0; i < d->map->n_nodes; i++)
+        if (strcmp(d->nodes[i]->name, node) == 0)
+            return link_is_up(d->nodes[i]->link)
+                       ? link_call(d->nodes[i]->link, "GET", target, RM_LIT(""), on_answer, arg)
+                       : RM_ERR_UPSTREAM;
+    return RM_ERR_NOT_FOUND;
+}

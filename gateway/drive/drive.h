@@ -76,6 +76,13 @@ RM_MUST_USE int drive_pull(struct drive *d, const char *node, const struct node_
 RM_MUST_USE int drive_cancel_pull(struct drive *d, const char *node, const char *id,
                                   drive_pull_fn *on_answer, void *arg, char *why);
 
+/* Asks a node's worker (GET, of the node protocol). on_answer comes once from the loop as
+ * link_answer_cb, whatever becomes of the node. Returns 0; RM_ERR_NOT_FOUND: the map has no such
+ * node; RM_ERR_UPSTREAM: its worker does not answer now; UV_ENOMEM: then it never comes. */
+RM_MUST_USE int drive_get(struct drive *d, const char *node, const char *target,
+                          void (*on_answer)(void *arg, int err, int status, struct rm_slice body),
+                          void *arg);
+
 /* Plans as JSON; solved in the thread pool. on_plan comes once from the loop, with 0 and the text
  * (valid for the call), or RM_ERR_DRAINING or another error. They return 0, RM_ERR_OVERLOAD (too
  * many wait), RM_ERR_TOO_BIG or UV_ENOMEM: then it never comes. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "gateway/keys/keys.h"
+#include "gateway/ops/asking.h"
 #include "gateway/ops/history.h"
 #include "gateway/ops/ops_impl.h"
 #include "proto/base/log.h"
@@ -17,6 +18,10 @@ struct ops {
     struct ops_sources sources;
     struct ops_watch *watch;
     struct history *history; /* NULL: none */
+    uv_loop_t *loop;
+    struct asking_cache *cache;
+    uint32_t asking; /* workers, for answers of ours */
+    bool closed;     /* freed when nothing is asked any more */
 };
 
 static const char json_type[] = "application/json";
@@ -231,14 +236,58 @@ int ops_write_body(struct ops *o, const char *path, struct rm_buf *out)
 
 /* ---- life ---- */
 
+static void ops_free(struct ops *o)
+{
+    asking_cache_free(o->cache);
+    free(o);
+}
+
+static void ops_on_closed(void *arg)
+{
+    struct ops *o = arg;
+
+    o->closed = true;
+    if (o->asking == 0)
+        ops_free(o);
+}
+
 static void ops_on_watch_closed(void *arg)
 {
     struct ops *o = arg;
 
     if (o->history != NULL)
-        history_close(o->history, free, o);
+        history_close(o->history, ops_on_closed, o);
     else
-        free(o);
+        ops_on_closed(o);
+}
+
+bool ops_asking_begins(struct ops *o, uint32_t max)
+{
+    if (o->asking == max)
+        return false;
+    o->asking++;
+    return true;
+}
+
+void ops_asking_ends(struct ops *o)
+{
+    if (--o->asking == 0 && o->closed)
+        ops_free(o);
+}
+
+struct asking_cache **ops_asking_cache(struct ops *o)
+{
+    return &o->cache;
+}
+
+uv_loop_t *ops_loop(struct ops *o)
+{
+    return o->loop;
+}
+
+const struct ops_sources *ops_sources_of(const struct ops *o)
+{
+    return &o->sources;
 }
 
 int ops_new(uv_loop_t *loop, const struct ops_sources *sources, struct ops **out)
@@ -250,6 +299,7 @@ int ops_new(uv_loop_t *loop, const struct ops_sources *sources, struct ops **out
     if (o == NULL)
         return UV_ENOMEM;
     o->sources = *sources;
+    o->loop = loop;
     if (sources->state_dir == NULL || sources->state_dir[0] == '\0')
         rm_warn("ops", "no history is kept: there is no state directory");
     else if ((r = history_open(loop, sources->state_dir, &o->history)) < 0)

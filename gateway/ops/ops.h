@@ -28,7 +28,11 @@ typedef void (*ops_answer_fn)(void *arg, int status, struct rm_slice json);
 /* err 0: json is valid for the call. */
 typedef void (*ops_text_fn)(void *arg, int err, struct rm_slice json);
 
+/* err 0: HTTP status and body, valid for the call. */
+typedef void (*ops_node_fn)(void *arg, int err, int status, struct rm_slice body);
+
 struct keys;
+struct role_map;
 struct rm_om;
 
 /* What a worker says to a wish or a cancel: err 0 and the pull, fresh when it was begun by it; or
@@ -68,6 +72,11 @@ struct ops_sources {
     /* The same, but it is only told what the map would come to: proto/openapi.yaml, PlanTrial. */
     int (*try_map)(void *arg, const struct ops_offer *offer, ops_answer_fn on_answer,
                    void *answer_arg);
+    /* The role map that runs, borrowed. */
+    struct role_map *(*role_map)(void *arg);
+    /* Asks a node's worker: GET. Returns 0, or an error: then on_answer never comes. */
+    int (*ask_node)(void *arg, const char *node, const char *target, ops_node_fn on_answer,
+                    void *answer_arg);
     /* Plans of proto/openapi.yaml, later. Returns 0, or an error: then on_text never comes. */
     int (*plans)(void *arg, ops_text_fn on_text, void *text_arg);
 };

@@ -60,10 +60,22 @@ extern const struct http_out_field ops_no_store; /* Cache-Control */
 void ops_answer_error(struct http_req *q, int err, const char *text,
                       const struct http_out_field *field);
 
+uv_loop_t *ops_loop(struct ops *o);
+const struct ops_sources *ops_sources_of(const struct ops *o);
+
+/* Something that outlives its request asks workers, at most so many at a time: o lives until it
+ * ends. */
+bool ops_asking_begins(struct ops *o, uint32_t max);
+void ops_asking_ends(struct ops *o);
+struct asking_cache;
+struct asking_cache **ops_asking_cache(struct ops *o); /* asking.c makes it; freed with o */
+
 struct history;
 struct history *ops_history(struct ops *o); /* NULL: there is none */
 bool ops_take_usage(struct ops_call *c);    /* usage.c */
 bool ops_take_history(struct ops_call *c);  /* past_get.c */
+bool ops_take_models(struct ops_call *c);   /* models.c */
+bool ops_take_ledger(struct ops_call *c);   /* ledger.c */
 
 /* The body of a GET without a query, as it would be answered, without its newline. */
 int ops_write_body(struct ops *o, const char *path, struct rm_buf *out);

@@ -131,6 +131,27 @@ void node_ledger_clear(struct node_ledger *l)
     memset(l, 0, sizeof(*l));
 }
 
+void node_ledger_row_put(struct rm_jw *w, const char *key, const struct node_ledger_row *row)
+{
+    rm_jw_obj(w, key);
+    node_fields_put(w, row_fields, row);
+    rm_jw_arr(w, "speed");
+    for (size_t k = 0; k < LEDGER_DEPTHS; k++) {
+        rm_jw_obj(w, NULL);
+        node_fields_put(w, speed_fields, &row->speed[k]);
+        rm_jw_end(w);
+    }
+    rm_jw_end(w);
+    rm_jw_end(w);
+}
+
+void node_ledger_errors_put(struct rm_jw *w, const char *key, const struct node_ledger_errors *e)
+{
+    rm_jw_obj(w, key);
+    node_fields_put(w, errors_fields, e);
+    rm_jw_end(w);
+}
+
 int node_ledger_encode(const struct node_ledger *l, struct rm_buf *out)
 {
     struct rm_jw w = rm_jw_to(out);
@@ -138,18 +159,8 @@ int node_ledger_encode(const struct node_ledger *l, struct rm_buf *out)
     rm_jw_obj(&w, NULL);
     node_fields_put(&w, ledger_fields, l);
     rm_jw_arr(&w, "rows");
-    for (uint32_t i = 0; i < l->n; i++) {
-        rm_jw_obj(&w, NULL);
-        node_fields_put(&w, row_fields, &l->rows[i]);
-        rm_jw_arr(&w, "speed");
-        for (size_t k = 0; k < LEDGER_DEPTHS; k++) {
-            rm_jw_obj(&w, NULL);
-            node_fields_put(&w, speed_fields, &l->rows[i].speed[k]);
-            rm_jw_end(&w);
-        }
-        rm_jw_end(&w);
-        rm_jw_end(&w);
-    }
+    for (uint32_t i = 0; i < l->n; i++)
+        node_ledger_row_put(&w, NULL, &l->rows[i]);
     rm_jw_end(&w);
     rm_jw_end(&w);
     return rm_jw_done(&w);

@@ -84,6 +84,11 @@ bool node_ledger_ratio(const struct node_ledger_row *r, double *out);
 void node_ledger_errors_of(const struct node_ledger_row *rows, uint32_t n, double *scratch,
                            struct node_ledger_errors *out);
 
+/* Parts of the message as members of what is open in w. */
+struct rm_jw;
+void node_ledger_row_put(struct rm_jw *w, const char *key, const struct node_ledger_row *row);
+void node_ledger_errors_put(struct rm_jw *w, const char *key, const struct node_ledger_errors *e);
+
 void node_ledger_clear(struct node_ledger *l);                           /* frees rows, zeroes */
 int node_ledger_encode(const struct node_ledger *l, struct rm_buf *out); /* as node_state_encode */
 RM_MUST_USE int node_ledger_decode(struct rm_slice json, struct node_ledger *out,

@@ -4,6 +4,8 @@ its schema in proto/openapi.yaml."""
 import concurrent.futures
 import contextlib
 import json
+import os
+import signal
 import sqlite3
 import time
 import urllib.parse
@@ -263,5 +265,111 @@ def test_without_a_history_it_is_said(tmp_path):
         wait_for("it answers", lambda: c.get("/api/v1/status"))
         status, told = ask(c, "history?metric=requests")
         assert status == 503 and "no state directory" in told["detail"]
+    finally:
+        c.stop()
+
+
+# ---- models ----
+
+HOSTILE = ['"quoted".gguf', "a\nline.gguf", "\x1b[2Jscreen.gguf", "<img src=x onerror=alert(1)>.gguf", "‮txt.fugg‬.gguf", "\\back\\slash.gguf", "{\"json\":1}.gguf",
+           "'; DROP TABLE request; --.gguf", "x" * 250 + ".gguf", "tab\there.gguf", "%00%2e%2e.gguf", "$(reboot).gguf", "\x7f\x01.gguf"]
+
+
+def pages(c, path, name, schema, query=""):
+    """All elements, page by page."""
+    seen, cursor = [], None
+    while True:
+        told = ask(c, f"{path}?{query}" + (f"&cursor={urllib.parse.quote(cursor)}" if cursor else ""), schema)
+        seen += told[name]
+        cursor = told["next"]
+        if cursor is None:
+            return seen
+
+
+def test_models_of_the_map_and_other_files(tmp_path):
+    with cluster(tmp_path, ["speed", "reasoning"], {**MODELS, "spare": {"script": "x"}}, ROLES, wait=False) as c:
+        c.wait_ready("ask", "code")
+        models = c.models
+        for name in HOSTILE:
+            (models / name).write_bytes(b"GGUF")
+        (models / "sub").mkdir()
+        (models / "sub" / "deep.gguf").write_bytes(b"12345")
+        for part in (1, 2):
+            (models / f"split-0000{part}-of-00003.gguf").write_bytes(b"x" * part)
+        for part in (1, 2):
+            (models / f"whole-0000{part}-of-00002.gguf").write_bytes(b"x" * part)
+        with open(bytes(models) + b"/bad\xff\xfe.gguf", "wb") as f:
+            f.write(b"1")
+        told = wait_for("the files are seen", lambda: next((t for t in [ask(c, "models?limit=500", "MapModels")] if len(t["models"]) == 3 + len(HOSTILE) + 4), None))
+        assert told["silent"] == [] and told["next"] is None
+        by_source = {m["source"]: m for m in told["models"]}
+        assert [m["name"] for m in told["models"]][:3] == ["ask", "code", "spare"] and all(m["name"] is None for m in told["models"][3:])
+        ask_model = by_source[str(models / "ask.gguf")]
+        assert ask_model["roles"] == ["ask", "late"] and [n["node"] for n in ask_model["nodes"]] == ["speed", "reasoning"]
+        here = {n["node"]: n for n in ask_model["nodes"]}
+        assert here["speed"]["bytes"] == (models / "ask.gguf").stat().st_size and here["speed"]["complete"]
+        assert here["speed"]["model_hash"] == next(h for h in two_hosts(c) if h["role"] == "ask")["model_hash"] and here["reasoning"]["model_hash"] is None
+        assert by_source[str(models / "spare.gguf")]["roles"] == []
+        for name in HOSTILE:
+            assert by_source[str(models / name)]["roles"] == []
+        assert str(models / "bad\ufffd\ufffd.gguf") in by_source
+        assert by_source[str(models / "sub" / "deep.gguf")]["nodes"][0]["bytes"] == 5
+        split = by_source[str(models / "split-00001-of-00003.gguf")]["nodes"][0]
+        assert not split["complete"] and split["bytes"] == 3
+        assert by_source[str(models / "whole-00001-of-00002.gguf")]["nodes"][0]["complete"]
+        assert len({m["id"] for m in told["models"]}) == len(told["models"])
+        for limit in (1, 7):
+            assert pages(c, "models", "models", "MapModels", f"limit={limit}") == told["models"]
+        assert [m["name"] for m in ask(c, "models?role=late", "MapModels")["models"]] == ["ask"]
+        assert [m["name"] for m in ask(c, "models?name=code", "MapModels")["models"]] == ["code"]
+        assert ask(c, "models?node=nobody", "MapModels")["models"] == [] and ask(c, "models?node=speed&limit=500", "MapModels")["models"] == told["models"]
+        status, wrong = ask(c, "models?cursor=0123456789abcdef")
+        assert status == 400 and "begin again" in wrong["detail"]
+        raw = call(c.port, "GET", "/api/v1/models?limit=500")[2]
+        assert raw.count(b"\n") == 1 and b"\x1b" not in raw and b"\x7f\x01" not in raw
+        os.kill(c.workers["reasoning"].pid, signal.SIGSTOP)
+        try:
+            slow = wait_for("the other is told as silent", lambda: next((t for t in [ask(c, "models", "MapModels")] if t["silent"]), None), 30)
+            assert [s["node"] for s in slow["silent"]] == ["reasoning"] and [n["node"] for n in slow["models"][0]["nodes"]] == ["speed"]
+        finally:
+            os.kill(c.workers["reasoning"].pid, signal.SIGCONT)
+
+
+def two_hosts(c):
+    return c.get("/api/v1/hosts")["hosts"]
+
+
+# ---- ledger ----
+
+
+def test_the_ledger_of_all_nodes(two):
+    told = ask(two, "ledger", "LedgerRows")
+    assert {(r["node"], r["model"]) for r in told["ledger"]} >= {("speed", "ask"), ("reasoning", "code")}
+    assert [n["node"] for n in told["nodes"]] == ["speed", "reasoning"] and told["silent"] == [] and told["next"] is None
+    for node in ("speed", "reasoning"):
+        status, _, body = call(two.ports[node], "GET", "/node/v1/ledger")
+        own = json.loads(body)
+        assert status == 200 and own["rows"] == [r["row"] for r in told["ledger"] if r["node"] == node]
+        assert next(n for n in told["nodes"] if n["node"] == node)["errors"] == own["errors"]
+    assert pages(two, "ledger", "ledger", "LedgerRows", "limit=1") == told["ledger"]
+    assert ask(two, "ledger?node=speed", "LedgerRows")["ledger"] == [r for r in told["ledger"] if r["node"] == "speed"]
+    assert ask(two, "ledger?model=code", "LedgerRows")["ledger"] == [r for r in told["ledger"] if r["model"] == "code"]
+    assert ask(two, "ledger?node=nobody", "LedgerRows") == {"ledger": [], "next": None, "nodes": [], "silent": []}
+
+
+@pytest.mark.parametrize("cursor", ["", "speed", "speed:", "speed:x", "nobody:1", "speed:-1", ":1", "speed:99999999999999999999"])
+def test_cursors_of_the_ledger_that_are_none(two, cursor):
+    status, told = ask(two, f"ledger?cursor={cursor}")
+    assert status == 400 and "begin again" in told["detail"]
+
+
+def test_a_worker_that_is_not_there_is_told(tmp_path):
+    c = Cluster(tmp_path, ["speed", "reasoning"], MODELS, ROLES)
+    try:
+        c.start_worker("speed")
+        c.start_gateway()
+        c.wait_ready("ask")
+        for path, schema in (("ledger", "LedgerRows"), ("models", "MapModels")):
+            assert ask(c, path, schema)["silent"] == [{"node": "reasoning", "why": "its worker does not answer"}]
     finally:
         c.stop()
