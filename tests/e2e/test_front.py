@@ -65,7 +65,7 @@ class Gateway:
         return data
 
     def get(self, path):
-        return self.talk(f"GET {path} HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n")
+        return self.talk(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 
     def post_text(self, body, path="/ask/v1/chat/completions", fields=""):
         data = body if isinstance(body, str) else json.dumps(body)
