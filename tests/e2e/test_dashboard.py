@@ -1,38 +1,24 @@
 # SPDX-License-Identifier: MIT
 """The page at /dashboard/: how it is served, and in a real browser what it shows of a real cluster, how it takes deaths
-and restarts, what a hostile name does to it, and that everybody can use it."""
-import contextlib
+and restarts, what a hostile name does to it, and that everybody can use it. What an operator does with it is in
+test_dashboard_acts.py."""
 import gzip
 import json
 import re
-import socket
-import threading
 
 import pytest
 
 from browser_rig import browser, page_of, violations
-from cluster_rig import call, cluster
-from rig import SLOW, have_programs, wait_for
+from cluster_rig import call
+from dashboard_rig import ROLES, SHOWN, TOO_WIDE, VIEWS, WATCH_SHIFTS, bar_of, go, looked_at, more_figures, needs_engine, open_page, screens, talking, url_of
+from rig import SLOW, chat_of, wait_for
 
-pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")
-
-MODELS = {
-    "ask": {"script": "Ask says hello."},
-    "code": {"script": "int main(void) { return 0; }"},
-    "talk": {"script": "round and round it goes", "loop": 1, "layers": 1, "heads": 2, "ctx": 32768},
-}
-ROLES = {
-    "ask": "modes: [ask], model: ask, context: 2Ki, slots: 2, nodes: [speed]",
-    "code": "modes: [code, debug], model: code, context: 2Ki, slots: 4, nodes: [speed]",
-    "talk": "modes: [talk], model: talk, context: 32Ki, slots: 3, nodes: [reasoning]",
-}
+pytestmark = needs_engine
 
 
 @pytest.fixture(name="pair", scope="module")
 def pair_fixture(tmp_path_factory):
-    with cluster(tmp_path_factory.mktemp("pair"), ["speed", "reasoning"], MODELS, ROLES) as c:
-        if call(c.port, "GET", "/dashboard/")[0] == 404:
-            pytest.skip("this build has no dashboard: made without Node or its packages")
+    with looked_at(tmp_path_factory.mktemp("pair")) as c:
         yield c
 
 
@@ -42,45 +28,22 @@ def chromium_fixture():
         yield b
 
 
-def url_of(c):
-    return f"http://127.0.0.1:{c.port}/dashboard/"
-
-
 @pytest.fixture(name="page")
 def page_fixture(pair, chromium):
-    with page_of(chromium, url_of(pair)) as p:
-        p.wait_for_selector("article[data-node=reasoning]:not(.stale)")
+    with open_page(chromium, pair) as p:
         yield p
-        assert p.complaints == []
-
-
-def more_figures(page, n=3):
-    """Waits until the page has drawn n more snapshots."""
-    drawn = "Number(document.getElementById('main').dataset.snapshots)"
-    before = page.evaluate(drawn)
-    wait_for("more figures", lambda: page.evaluate(drawn) >= before + n, 15)
-
-
-def talking(c, closing):
-    """A stream that lasts until the test ends; the connection is read so that it does not stall."""
-    stream = c.stream("talk", "go")
-    reader = threading.Thread(target=lambda: [None for _ in stream.events()], daemon=True)
-
-    def end():
-        with contextlib.suppress(OSError):  # ended before
-            stream.connection.sock.shutdown(socket.SHUT_RDWR)
-        reader.join(10 * SLOW)
-
-    reader.start()
-    closing.callback(end)
-    return end
 
 
 # ---- how it is served ----
 
 
 def assets_of(c):
-    return re.findall(r'(?:src|href)="(/dashboard/assets/[^"]+)"', call(c.port, "GET", "/dashboard/")[2].decode())
+    """Every file of the page: those that the page names, and those that its scripts load later."""
+    found = re.findall(r'(?:src|href)="/dashboard/(assets/[^"]+)"', call(c.port, "GET", "/dashboard/")[2].decode())
+    for path in found:  # grows
+        text = call(c.port, "GET", f"/dashboard/{path}")[2].decode() if path.endswith(".js") else ""
+        found += [p for p in re.findall(r'assets/[\w.-]+\.(?:js|css)', text) + [f"assets/{name}" for name in re.findall(r'"\./([\w.-]+\.(?:js|css))"', text)] if p not in found]
+    return [f"/dashboard/{p}" for p in found]
 
 
 def test_every_file_has_its_headers(pair):
@@ -99,10 +62,25 @@ def test_every_file_has_its_headers(pair):
         assert b"<script>" not in body and b"style=" not in body.split(b"<body>")[0]
 
 
-def test_all_of_it_is_small(pair):
+def test_all_of_it_is_small(pair, record_property):
     paths = ["/dashboard/", *assets_of(pair)]
-    assert len(paths) >= 3
-    assert sum(len(call(pair.port, "GET", p, headers={"Accept-Encoding": "gzip"})[2]) for p in paths) < 150 * 1024
+    assert len(paths) >= 6 and any("history" in p for p in paths)  # with the charts, which come later
+    sizes = {p: len(call(pair.port, "GET", p, headers={"Accept-Encoding": "gzip"})[2]) for p in paths}
+    record_property("bytes_gzipped", sum(sizes.values()))
+    print(f"the page: {sum(sizes.values())} bytes gzipped: {sizes}")
+    assert sum(sizes.values()) < 150 * 1024
+
+
+def test_the_first_paint_is_soon(pair, chromium, record_property):
+    """Half of them within 200 ms is the aim; the assertion leaves room for a machine that does other things."""
+    times = []
+    for _ in range(5):
+        with page_of(chromium, url_of(pair)) as p:
+            paint = "performance.getEntriesByType('paint').find((e) => e.name === 'first-contentful-paint')?.startTime"
+            times.append(wait_for("the first paint", lambda p=p: p.evaluate(paint), 10))
+    record_property("first_paint_ms", round(sorted(times)[2]))
+    print(f"first contentful paint: {', '.join(f'{t:.0f}' for t in times)} ms")
+    assert min(times) < 1000 * SLOW
 
 
 @pytest.mark.parametrize("method,path,status", [
@@ -123,59 +101,127 @@ def test_a_path_that_only_begins_alike_is_none_of_it(pair):
 # ---- what it shows ----
 
 
-def bar_of(page, node):
-    """[kind, name, bytes] of a node's memory bar, and its marks, in one look."""
-    return page.evaluate(
-        """(node) => {
-          const bar = document.querySelector(`article[data-node="${node}"] .bar`);
-          const number = (el) => Number(el?.dataset.bytes);
-          return {width: bar.getBoundingClientRect().width,
-                  parts: [...bar.querySelectorAll('.part')].map((p) => ({kind: p.dataset.kind, name: p.dataset.name, bytes: number(p), width: p.getBoundingClientRect().width})),
-                  budget: number(bar.querySelector('.mark-budget')), committed: number(bar.querySelector('.mark-forecast'))};
-        }""",
-        node,
-    )
+def want_bar(state):
+    """What the bar of a node has to show, from the worker's own words: {(kind, role): bytes}."""
+    memory, want = state["memory"], {}
+    for h in state["hosts"]:
+        for kind, n in [("weights", h["weights_bytes"]), ("kvused", h["kv_used_bytes"]), ("kvfree", h["kv_bytes"] - h["kv_used_bytes"]), ("compute", h["compute_bytes"]), ("other", h["other_bytes"])]:
+            want[(kind, h["role"])] = n
+    want[("others", None)] = memory["others"]
+    want[("reserve", None)] = max(0, memory["reserve"] - memory["others"])
+    want[("free", None)] = memory["total"] - sum(want.values())
+    return {k: n for k, n in want.items() if n > 0}
 
 
 def test_the_bars_are_the_workers_own_numbers(pair, page):
     def agree(node):
         bar, state = bar_of(page, node), pair.node_state(node)
         memory = state["memory"]
-        whole = min(memory["limit"] or memory["total"], memory["total"])
-        hosts = {p["name"]: p["bytes"] for p in bar["parts"] if p["kind"] == "host"}
-        assert sum(p["bytes"] for p in bar["parts"]) == whole  # nothing is lost, nothing is counted twice
+        parts = {(p["kind"], p["role"]): p["bytes"] for p in bar["parts"]}
+        assert sum(parts.values()) == memory["total"]  # nothing is lost, nothing is counted twice
         for p in bar["parts"]:  # drawn as wide as it says, but for the hair that shows the smallest
-            assert abs(p["width"] - bar["width"] * p["bytes"] / whole) < 2 + len(bar["parts"]) * 2
-        return (hosts == {h["role"]: h["rss_bytes"] for h in state["hosts"]} and bar["budget"] == memory["budget"] and bar["committed"] == memory["committed"]
-                and next(p["bytes"] for p in bar["parts"] if p["kind"] == "reserve") == memory["reserve"])
+            assert abs(p["width"] - bar["width"] * p["bytes"] / memory["total"]) < 2 + len(bar["parts"])
+        hosts = {k: n for k, n in parts.items() if k[1]}
+        want = want_bar(state)
+        if hosts != {k: n for k, n in want.items() if k[1]} or bar["budget"] != memory["budget"] or bar["committed"] != memory["committed"]:
+            return False
+        assert sum(hosts.values()) == memory["committed"] and memory["committed"] > 0
+        # others change from one look to the next: a hundredth of the machine is near enough
+        return all(abs(parts.get(k, 0) - want.get(k, 0)) < memory["total"] / 100 for k in [("others", None), ("reserve", None), ("free", None)])
 
     for node in ("speed", "reasoning"):
         wait_for(f"the bar of {node} to be what the worker says", lambda node=node: agree(node), 15)
 
 
-def test_a_stream_is_seen_and_its_end_is(pair, page, closing):
-    row = page.locator("#requests tr:not(.done)", has=page.get_by_text("talk", exact=True))
+def test_every_figure_of_a_node_and_its_hosts(pair, page):
+    node = pair.node("reasoning")
+    card = page.locator("article[data-node=reasoning]")
+    text = card.inner_text()
+    assert f"127.0.0.1:{pair.ports['reasoning']}" in text and "loopback" in text and re.search(r"\d ms", text) and "up " in text
+    assert [card.locator(".spark .label").nth(i).inner_text() for i in range(4)] == ["CPU", "GPU", "tok/s in", "tok/s out"]
+    wait_for("the CPU", lambda: re.fullmatch(r"\d+ %", card.locator(".spark .n").first.inner_text()), 15)
+    for host in node["hosts"]:
+        row = card.locator(".host", has=page.get_by_text(host["role"], exact=True))
+        assert row.locator(".takes dd").count() == 5 and row.locator(".dot").count() == host["slots_total"]
+
+
+def test_the_figures_of_a_role_are_the_gateways(pair, page):
+    for _ in range(3):
+        assert pair.chat("ask")[0] == 200
+    assert call(pair.port, "POST", "/ask/v1/chat/completions", chat_of("x", max_tokens=-5))[0] == 400
+    wait_for("the requests to be counted", lambda: pair.role("ask")["requests"] >= 3, 10)
+    card = page.locator("article[data-role=ask]")
+
+    def agree():
+        role = pair.role("ask")
+        seen = dict(zip(card.locator(".figures dt").all_inner_texts(), card.locator(".figures dd").all_inner_texts()))
+        times = card.locator(".speeds tbody tr").first.locator("td").all_inner_texts()
+        return seen["errors"] == f"{role['errors']} of {role['requests']}" and seen["prefix cache hits"] == f"{round(role['cached_share'] * 100)} %" and re.match(r"[\d.<]+ m?s$", times[0])
+
+    wait_for("the card to say what the gateway says", agree, 15)
+
+
+def test_a_stream_is_seen_within_a_second_and_so_is_its_end(pair, page, closing):
+    row = page.locator("#flight tbody tr", has=page.get_by_text("talk", exact=True))
     assert row.count() == 0
     end = talking(pair, closing)
-    row.wait_for()
-    page.locator("article[data-node=reasoning] .slots[aria-label='1 of 3 slots busy']").wait_for()
-    wait_for("tokens a second", lambda: page.locator("article[data-node=reasoning] .spark .n").nth(1).inner_text() != "0", 10)
+    row.wait_for(timeout=1000 * SLOW)
+    page.locator("article[data-node=reasoning] .slots[aria-label^='1 of 3 slots busy']").wait_for()
+    page.locator("article[data-node=reasoning] .host .dot-decode").wait_for()
+    wait_for("tokens a second", lambda: page.locator("article[data-node=reasoning] .spark .n").nth(3).inner_text() != "0", 10)
     end()
-    row.wait_for(state="detached")
-    page.locator("#requests tr.done", has=page.get_by_text("talk", exact=True)).first.wait_for()
+    row.wait_for(state="detached", timeout=3000 * SLOW)
+    go(page, "requests")
+    page.locator("#recent tr.done", has=page.get_by_text("talk", exact=True)).first.wait_for()
+
+
+def test_why_a_request_went_where_it_went(pair, page):
+    status, headers, _ = call(pair.port, "POST", "/code/v1/chat/completions", chat_of("why?"))
+    assert status == 200
+    why = pair.get(f"/api/v1/requests/{headers['x-request-id']}/why")
+    go(page, "requests")
+    button = page.get_by_role("button", name=f"Why {headers['x-request-id'][:39]}")
+    button.focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog[open]")
+    dialog.locator(".decision table").wait_for()
+    text = dialog.inner_text()
+    assert headers["x-request-id"] in text.replace("\n", "") and why["decisions"][0]["node"] in text
+    assert dialog.locator(".decision tbody tr").count() == sum(len(d["candidates"]) for d in why["decisions"])
+    chosen = next(c for c in why["decisions"][0]["candidates"] if c["chosen"])
+    assert dialog.locator("tr.chosen th").inner_text() == chosen["node"]
+    assert all(r in text for r in why["rewrites"])
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    assert page.evaluate("document.activeElement.textContent") == "Why"
+
+
+def test_without_keys_it_only_reads_and_says_why(pair, page, closing):
+    talking(pair, closing)
+    page.locator("#flight tbody tr").first.wait_for()
+    assert page.locator("button.more, button.danger").count() == 0  # no action is offered
+    page.locator("#sign-in").click()
+    dialog = page.locator("dialog[open]")
+    assert "rolemesh keys create" in dialog.inner_text() and dialog.locator("input").count() == 0
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    assert page.evaluate("document.activeElement.id") == "sign-in"
+    refused = page.evaluate("fetch('/api/v1/reload', {method: 'POST', headers: {'X-Rolemesh-Action': '1'}}).then((r) => r.status)")
+    assert refused in (403, 404)
 
 
 def test_a_killed_worker_is_seen_within_three_seconds_and_so_is_its_return(pair, page):
     pair.workers["reasoning"].kill()
     page.wait_for_selector("article[data-node=reasoning].stale", timeout=3000 * SLOW)
-    page.wait_for_selector("article[data-node=reasoning] h3 .badge:text-is('down')")
+    page.wait_for_selector("article[data-node=reasoning] > .line .badge:text-is('down')")
     assert "is down" in page.locator("#alarms").inner_text()
     assert page.locator("article[data-node=speed].stale").count() == 0
-    assert violations(page) == []
+    assert page.locator(".count").inner_text() != "0"
     wait_for("it is said aloud", lambda: "reasoning" in page.locator("#spoken").inner_text(), 5)
     pair.start_worker("reasoning")
     pair.wait_ready("talk")
-    page.wait_for_selector("article[data-node=reasoning]:not(.stale) h3 .badge:text-is('up')")
+    page.wait_for_selector("article[data-node=reasoning]:not(.stale) > .line .badge:text-is('up')")
 
 
 def test_it_survives_a_gateway_that_is_started_again(pair, page):
@@ -208,6 +254,7 @@ def test_each_editor_has_its_lines_and_is_told_what_is_not_served(pair, page):
     assert {"Roo Code", "Cline", "Continue", "Cursor", "Claude Code", "Codex", "Zed", "Aider", "llama.vscode", "Open WebUI"} == set(names)
     for name in names:
         card.locator("select").select_option(name)
+        card.locator(f"pre[aria-label='Lines for {name}']").wait_for()
         text = card.locator("pre").inner_text()
         assert f"http://127.0.0.1:{pair.port}/code" in text
         note = card.locator(".unserved")
@@ -218,7 +265,7 @@ def test_each_editor_has_its_lines_and_is_told_what_is_not_served(pair, page):
         else:
             assert pair.chat("code")[0] == 200  # what it says these editors call
     card.locator("select").select_option("Zed")
-    wait_for("Zed's lines", lambda: '"language_models"' in card.locator("pre").inner_text(), 5)
+    card.locator("pre[aria-label='Lines for Zed']").wait_for()
     zed = json.loads(card.locator("pre").inner_text())["language_models"]["openai_compatible"]["rolemesh"]
     assert zed["api_url"] == card.locator(".url code").inner_text() and zed["available_models"][0]["max_tokens"] == 2048
     assert pair.chat(zed["available_models"][0]["name"])[0] == 200
@@ -235,43 +282,67 @@ def test_what_is_open_and_focused_stays_while_figures_come(page):
 # ---- for everybody ----
 
 
-@pytest.mark.parametrize("width,height", [(360, 740), (1280, 900), (2560, 1440), (3840, 2160)])
+@pytest.mark.parametrize("width,height", [pytest.param(360, 740, marks=pytest.mark.slow), (1280, 900), pytest.param(2560, 1440, marks=pytest.mark.slow), pytest.param(3840, 2160, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_size_and_colour(pair, chromium, tmp_path, width, height, scheme):
-    with page_of(chromium, url_of(pair), width, height, scheme) as p:
-        p.wait_for_selector("article[data-node=reasoning]:not(.stale)")
+def test_every_view_in_every_size_and_colour(pair, chromium, width, height, scheme):
+    with open_page(chromium, pair, width=width, height=height, scheme=scheme) as p:
         p.locator("article[data-role=ask] summary").click()
-        assert p.evaluate("document.documentElement.scrollWidth") <= width
-        shot = tmp_path / f"{width}-{scheme}.png"
-        p.screenshot(path=shot, full_page=True)
-        assert shot.stat().st_size > 10000
-        assert violations(p) == []
-        assert p.complaints == []
+        for view in VIEWS:
+            go(p, view)
+            assert p.title() == f"{view.capitalize()} · rolemesh"
+            assert p.evaluate(TOO_WIDE) == []
+            shot = screens() / f"{view}-{width}-{scheme}.png"
+            p.screenshot(path=shot, full_page=True)
+            assert shot.stat().st_size > 5000
+            assert violations(p) == []
 
 
 def test_by_keyboard_alone(page):
+    def walk(until, key="Tab", most=60):
+        seen = []
+        for _ in range(most):
+            page.keyboard.press(key)
+            seen.append(page.evaluate("(({tagName, id, dataset, textContent}) => `${tagName} ${id || dataset.for || textContent.slice(0, 16)}`)(document.activeElement)"))
+            if seen[-1] == until:
+                return seen
+        raise AssertionError(f"no {until} among {seen}")
+
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    seen = set()
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        seen.add(page.evaluate("(({tagName, dataset, textContent}) => tagName + ' ' + (dataset.for || textContent.slice(0, 16)))(document.activeElement)"))
-        if "SUMMARY In your editor" in seen:
-            break
-    assert {"A Nodes", "BUTTON url-ask", "SUMMARY In your editor"} <= seen
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"  # and the view is still the same
+    assert page.evaluate("document.getElementById('main').dataset.view") == "mesh"
+    walk("SUMMARY In your editor")
     page.keyboard.press("Enter")
     page.wait_for_selector("details[open] select")
+    for view in ["requests", "plan", "history", "events"]:  # backwards from what the view before gave the focus to
+        walk(f"A {view.capitalize()}", "Shift+Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(SHOWN[view])
+        assert page.evaluate("document.activeElement.id") == "main"
+    assert page.locator("nav a[aria-current=page]").inner_text().startswith("Events")
 
 
-def test_nothing_moves_while_figures_come(pair, chromium, closing):
-    watch = """new PerformanceObserver((list) => list.getEntries().forEach((e) => (window.moved = (window.moved || 0) + e.value)))
-        .observe({type: 'layout-shift', buffered: true})"""
-    with page_of(chromium, url_of(pair), block=lambda p: p.add_init_script(watch)) as p:
-        p.wait_for_selector("article[data-node=reasoning]:not(.stale)")
+def test_landmarks_names_and_live_regions(page):
+    for role in ["banner", "main", "navigation", "contentinfo"]:
+        assert page.get_by_role(role).count() == 1, role
+    for name in ["Needs a look", "Nodes", "Roles", "In flight"]:
+        assert page.get_by_role("region", name=name).count() == 1, name
+    assert page.locator("#spoken[aria-live=polite]").count() == 1 and page.locator("#toast[role=status]").count() == 1
+    assert page.get_by_role("article").count() == 2 + len(ROLES)
+    unnamed = "[...document.querySelectorAll('button, select, input, textarea, svg, [role=img]')].filter((e) => !(e.getAttribute('aria-label') || e.labels?.length || e.textContent.trim())).length"
+    assert page.evaluate(unnamed) == 0
+
+
+def test_nothing_moves_while_figures_come(pair, chromium, closing, record_property):
+    with open_page(chromium, pair, block=lambda p: p.add_init_script(WATCH_SHIFTS)) as p:
         talking(pair, closing)
-        p.wait_for_selector("#requests tbody tr")
+        p.wait_for_selector("#flight tbody tr")
         more_figures(p, 4)
-        assert p.evaluate("window.moved || 0") < 0.01
+        moved, movers = p.evaluate("[window.moved, window.movers]")
+        record_property("layout_shift", moved)
+        print(f"cumulative layout shift: {moved}")
+        assert moved == 0, movers
 
 
 # ---- hostile text ----
@@ -287,12 +358,6 @@ HOSTILE = [
 ]
 
 
-# What sticks out of the window on its right and is not in a box that scrolls or cuts.
-TOO_WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
-    [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth && !e.closest('.scroll, pre'))
-        .map((e) => `${e.tagName}.${e.className} ${e.textContent.slice(0, 60)}`).slice(0, 5)"""
-
-
 def poisoned(value, text, keep=()):
     """The same shape with every text replaced; those of keep stay, so that all of the page is drawn."""
     if isinstance(value, dict):
@@ -302,41 +367,126 @@ def poisoned(value, text, keep=()):
     return text if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("keep", [(), ("health", "state", "residency", "lane")], ids=["every field", "words of the protocol kept"])
+KEPT = ("health", "state", "residency", "lane", "action", "how", "unit", "stat", "range")
+# Bodies with every field that the page shows; {} stands for the text.
+HOST_ERROR = {"cause": "load", "code": 1, "text": "x", "log": "x"}
+ALARM = {"since": "x", "severity": "error", "kind": "x", "subject": "x", "text": "x", "next": "x"}
+REQUEST = {"id": "x", "seq": 1, "at": "x", "state": "running", "key": {"id": "x", "name": "x"}, "role": "x", "served": "x", "mode": "x", "dialect": "x", "node": "x", "tries": 1, "age_ms": 5, "duration_ms": None, "queue_ms": 1,
+           "ttft_ms": 2, "prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 2, "status": 200, "outcome": "x", "error": "x", "bytes_in": 1, "bytes_out": 1}
+FACTS = {"slots": 1, "in_flight": 0, "queued": 0, "cached": 1, "prefill_tps": 1, "service_s": 1, "load_s": 0, "rtt_s": 0, "suspect": False}
+SECONDS = {"load": 0, "wait": 0, "prefill": 1, "rtt": 0, "penalty": 0, "total": 1}
+WHY = {"request": REQUEST, "rewrites": ["x", "x"], "decisions": [{"at": "x", "role": "x", "node": "x", "queue_ms": 1, "prompt": 1, "pass": 1, "cut": True,
+       "candidates": [{"node": "x", "chosen": False, "reject": "x", "failing": False, "avoided": False, "facts": FACTS, "seconds": SECONDS}]}]}
+PLANNED = {"role": "x", "action": "load", "reason": "x", "weights": 1, "kv": 1, "compute": 1, "other": 1, "bytes": 4, "device": 0, "measured": False, "estimated": False}
+PLAN = {"fits": False, "exact": True, "steps": 1, "counts": {}, "bounds": {}, "lacks": [{"role": "x", "what": "x", "bytes": 5}], "conflict": {"roles": ["x", "x"], "smallest": True, "node": "x", "missing": 5, "least": True},
+        "ways_out": [{"role": "x", "key": "x", "value": "x"}],
+        "nodes": [{"node": "x", "usable": False, "silent": "x", "total": 100, "reserve": 10, "used": 4, "free": 86, "swap": 1, "hosts": [PLANNED, {**PLANNED, "action": "stop"}], "cannot_host": [{"role": "x", "why": "x"}], "not_in_map": ["x"]}]}
+TRIAL = {"plan": PLAN, "revision": "x", "offered_revision": "x", "unknown": [{"role": "x", "node": "x"}], "diff": [{"subject": "x", "name": "x", "how": "changed", "keys": ["x"], "effects": ["x"], "hosts": [{"role": "x", "node": "x", "fate": "x"}]}]}
+REFUSAL = {"type": "about:blank", "title": "x", "status": 422, "detail": "x", "code": "x", "mistakes": [{"line": 1, "column": 2, "what": "x", "hint": "x"}], "more": 1, "text": "x"}
+HISTORY = {"metric": "requests", "unit": "requests", "range": "1h", "step_s": 60, "series": [{"node": "x", "role": "x", "stat": "sum", "points": [[1800000000 + 60 * i, i] for i in range(60)]}]}
+STRANGE = "img, iframe, style, base, form[action], math, template, b, [onload], [onerror], [onmouseover], meta[http-equiv], a[href^=javascript], input:not(#key, #map-file, [type=radio])"
+
+
+class Poison:
+    """Answers every question of a page with bodies in which each text is a hostile one."""
+
+    def __init__(self, pair, keep):
+        self.keep, self.text, self.refuse = keep, HOSTILE[0], False
+        nodes, roles = pair.get("/api/v1/nodes"), pair.get("/api/v1/roles")
+        for node in nodes["nodes"]:
+            node["last_error"] = "x"
+            for host in node["hosts"]:
+                host.update(notice="x", state="failed", wanted="x", last_error=HOST_ERROR)
+        for role in roles["roles"]:
+            role.update(reason="x", loading={"node": "x", "state": "loading", "progress": 0.5, "eta_ms": 1000, "stalled": False})
+        status = {**pair.get("/api/v1/status"), "version": "x", "alarms": [ALARM]}
+        self.snapshot = {"status": status, "nodes": nodes, "roles": roles, "requests": {"requests": [REQUEST, {**REQUEST, "id": "y", "state": "done"}], "next": None}}
+        self.event = {"id": 1, "at": "x", "severity": "error", "kind": "x", "subject": "x", "text": "x", "next": "x"}
+
+    def of(self, body):
+        return json.dumps(poisoned(body, self.text, self.keep))
+
+    def stream(self, route):
+        event = {**self.event, "id": HOSTILE.index(self.text) + 1}
+        body = f"id: 1\nevent: snapshot\ndata: {self.of(self.snapshot)}\n\nid: 2\nevent: event\ndata: {self.of(event)}\n\n"
+        route.fulfill(status=200, content_type="text/event-stream", body=body)
+
+    def answer(self, route):
+        url, method = route.request.url, route.request.method
+        bodies = {"/session": {"name": "x", "admin": True, "keys_exist": True, "expires_s": 60}, "/plan": TRIAL if method == "POST" else {"current": PLAN, "proposed": PLAN}, "/history": HISTORY, "/why": WHY, "/events": {"events": [], "next": None}}
+        body = next((b for end, b in bodies.items() if url.split("?")[0].endswith(end)), None)
+        if "live=1" in url:
+            self.stream(route)
+        elif method != "GET" and (self.refuse or body is None):
+            route.fulfill(status=422, content_type="application/problem+json", body=self.of(REFUSAL))
+        else:
+            route.fulfill(status=200, content_type="application/json", body=self.of(body))
+
+    def block(self, page):
+        page.route(re.compile(r"/api/v1/"), self.answer)
+
+    def shown(self):
+        """What of the text must be read on the page, as a string in JavaScript."""
+        if self.text.startswith("word "):
+            return "word word"
+        return self.text[:12] if self.text.isprintable() and "\u202e" not in self.text else "\\u"
+
+    def check(self, page, where="main"):
+        shown = self.shown()
+        wait_for(f"{self.text[:30]!r} shown as it is in {where}", lambda: shown in page.evaluate("(s) => document.querySelector(s).textContent", where), 20)
+        assert page.evaluate("window.pwned") is None
+        assert page.evaluate("document.querySelectorAll('script').length") == 1
+        assert page.evaluate("(s) => document.querySelectorAll(s).length", STRANGE) == 0
+        assert page.evaluate(TOO_WIDE) == [], self.text[:40]
+
+
+@pytest.mark.parametrize("keep", [(), KEPT], ids=["every field", "words of the protocol kept"])
 def test_hostile_text_is_shown_and_never_run(pair, chromium, keep):
     assert len(HOSTILE) >= 40
-    bodies = {name: pair.get(f"/api/v1/{name}") for name in ("nodes", "roles")}
-    for node in bodies["nodes"]["nodes"]:
-        node["last_error"] = "x"
-        for host in node["hosts"]:
-            host.update(notice="x", state="failed", last_error={"cause": "load", "code": 1, "text": "x", "log": "x"})
-    for role in bodies["roles"]["roles"]:
-        role.update(reason="x", loading={"node": "x", "state": "loading", "progress": 0.5, "eta_ms": 1000, "stalled": False})
-    bodies["requests"] = {"requests": [{"id": "x", "role": "x", "node": "x", "state": "running", "key": "x", "served": "x", "outcome": "x", "error": "x", "age_ms": 5, "prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 2}]}
-    alarm = {"severity": "error", "kind": "x", "subject": "x", "text": "x", "next": "x"}
-    bodies["status"] = {"version": "x", "alarms": [alarm]}
-    now = {"text": HOSTILE[0]}
-
-    def events():
-        snapshot = json.dumps({name: poisoned(body, now["text"], keep) for name, body in bodies.items()})
-        event = json.dumps(poisoned({**alarm, "id": 1, "at": "x"}, now["text"], keep))
-        return f"id: 1\nevent: snapshot\ndata: {snapshot}\n\nid: 2\nevent: event\ndata: {event}\n\n"
-
-    def block(p):
-        p.route(re.compile(r"/api/v1/events\?live=1"), lambda r: r.fulfill(status=200, content_type="text/event-stream", body=events()))
-
-    with page_of(chromium, url_of(pair), block=block) as p:
+    poison = Poison(pair, keep)
+    with page_of(chromium, url_of(pair), block=poison.block) as p:
         for text in HOSTILE:
-            now["text"] = text
-            shown = "word word" if text.startswith("word ") else text[:12] if text.isprintable() and "\u202e" not in text else None
-            if shown:
-                wait_for(f"{text[:30]!r} shown as it is", lambda shown=shown: shown in p.evaluate("document.getElementById('main').textContent"), 20)
-            else:
-                wait_for(f"{text[:30]!r} written out", lambda: "\\u" in p.evaluate("document.getElementById('main').textContent"), 20)
-            assert p.evaluate("window.pwned") is None
-            assert p.evaluate("document.querySelectorAll('script').length") == 1
-            strange = "img, iframe, style, base, form, input, math, template, b, [onload], [onerror], [onmouseover], meta[http-equiv], a[href^=javascript]"
-            assert p.evaluate("(s) => document.querySelectorAll(s).length", strange) == 0
-            assert p.evaluate(TOO_WIDE) == [], text[:40]
+            poison.text = text
+            poison.check(p)
         assert p.complaints == []
         assert all(u.startswith(f"http://127.0.0.1:{pair.port}/") for u in p.asked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("view", VIEWS[1:])
+def test_hostile_text_in_every_view(pair, chromium, view):
+    poison = Poison(pair, KEPT)
+    with page_of(chromium, url_of(pair, view), block=poison.block) as p:
+        for text in HOSTILE:
+            poison.text = text
+            p.reload()
+            poison.check(p)
+            if view == "plan":
+                p.fill("#map-text", "version: 1\n")
+                for refuse, answer in [(True, ".mistakes"), (False, ".try .moves")]:
+                    poison.refuse = refuse
+                    p.click("#map-try")
+                    p.wait_for_selector(answer)
+                    poison.check(p, ".try")
+        assert p.complaints == []
+
+
+@pytest.mark.slow
+def test_hostile_text_in_every_dialog(pair, chromium):
+    poison = Poison(pair, KEPT)
+    with page_of(chromium, url_of(pair), block=poison.block) as p:
+        for text in HOSTILE:
+            poison.text = text
+            p.reload()
+            poison.check(p)
+            for opener in ["#flight button:text-is('Why')", "#flight button.danger", "#nodes article .line button.more >> nth=0", "#nodes .host button.more >> nth=0", "#roles button.more >> nth=0"]:
+                p.locator(opener).first.click()
+                poison.check(p, "dialog[open]")
+                if "danger" in opener:  # refused with the same words
+                    p.keyboard.press("Tab")
+                    p.locator("dialog[open] button.strong").click()
+                    p.wait_for_selector("dialog[open] [role=alert]")
+                    poison.check(p, "dialog[open] [role=alert]")
+                p.keyboard.press("Escape")
+                p.wait_for_selector("dialog[open]", state="detached")
+        assert p.complaints == []

@@ -29,6 +29,7 @@ export function pace(n) {
 export function span(ms) {
   if (!Number.isFinite(ms)) return "?";
   const s = Math.max(0, ms) / 1000;
+  if (s > 0 && s < 0.001) return "<1 ms";
   if (s > 0 && s < 1) return `${Math.round(ms)} ms`;
   if (s < 10) return `${s.toFixed(1)} s`;
   if (s < 60) return `${Math.floor(s)} s`;
@@ -50,4 +51,11 @@ export function line(text, n = 300) {
   const shown = String(text ?? "").replace(/[\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
   return shown.length > n ? `${shown.slice(0, n - 1)}…` : shown;
+}
+
+/** The time, with the day when that is not today. */
+export function moment(date) {
+  if (!Number.isFinite(date?.getTime?.())) return "?";
+  const today = date.toDateString() === new Date().toDateString();
+  return today ? clock(date) : `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} ${clock(date)}`;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // One role: its URL to copy, what to write into each editor, replicas, speeds, what is on its way.
-import { listOf } from "./data.js";
-import { bytes, count, line, pace, percent, span } from "./format.js";
+import { roleActions } from "./actions.js";
+import { listOf } from "./api.js";
+import { count, line, pace, percent, span } from "./format.js";
 import { EDITOR_NAMES, snippetOf, urlOf } from "./snippets.js";
 import { h } from "./view.js";
 
@@ -28,8 +29,8 @@ function copyButton(id, label, text, redraw) {
   return h("button", { type: "button", class: "copy", "aria-label": word === "Copy" ? `Copy ${label}` : word, "data-for": id, on: { click: () => copy(id, text, redraw) } }, word);
 }
 
-function snippet(role, redraw) {
-  const s = snippetOf(chosen.editor, role, location.origin);
+function snippet(role, model, redraw) {
+  const s = snippetOf(chosen.editor, role, location.origin, model.session.who.keys_exist === true);
   const id = `snippet-${role.name}`, pick = `editor-${role.name}`;
   return h("details", { class: "editors" }, h("summary", null, "In your editor"),
     h("div", { class: "line" }, h("label", { for: pick }, "Editor"),
@@ -39,29 +40,21 @@ function snippet(role, redraw) {
     h("pre", { id, tabindex: "0", role: "group", "aria-label": `Lines for ${s.name}` }, h("code", null, s.text)));
 }
 
-const mean = (list, of) => {
-  const values = list.map(of).filter((v) => v > 0);
-  return values.length ? values.reduce((a, b) => a + b, 0) / values.length : 0;
-};
-
-function figure(label, value) {
-  return h("div", { class: "figure", key: label }, h("dt", null, label), h("dd", null, value));
-}
-
-// A percentile table if the gateway has one: {p50, p95} or a number.
-const percentiles = (p, show) => (p && typeof p === "object" ? Object.entries(p).slice(0, 4).map(([k, v]) => `${line(k, 8)} ${show(v)}`).join(", ") : show(p));
+const figure = (label, value, kind) => h("div", { class: "figure", key: label }, h("dt", null, label), h("dd", { class: kind || null }, value));
 
 function figures(role) {
-  const hosts = listOf(role, "hosts");
-  const prompt = hosts.reduce((n, x) => n + (x.prompt_tokens || 0), 0), cached = hosts.reduce((n, x) => n + (x.cached_tokens || 0), 0);
-  const hit = Number.isFinite(role.prefix_hit_rate) ? role.prefix_hit_rate : prompt > 0 ? cached / prompt : NaN;
+  const share = role.requests > 0 ? ` of ${count(role.requests)}` : "";
   return h("dl", { class: "figures" },
-    figure("replicas ready", `${count(role.hosts_ready)} of ${count(role.replicas)}`), figure("lane", line(role.lane, 20)), figure("residency", line(role.residency, 20)), figure("context", `${count(role.context)}`),
-    figure("in flight", count(role.in_flight)), figure("waiting", role.waiting > 0 ? `${count(role.waiting)}, ${span(role.oldest_ms)}` : "0"),
-    figure("prefill tokens/s", pace(mean(hosts, (x) => x.prefill_tps))), figure("decode tokens/s", pace(mean(hosts, (x) => x.decode_tps))),
-    figure("prefix cache hits", Number.isFinite(hit) ? percent(hit) : "–"),
-    role.ttft_ms !== undefined ? figure("first token", percentiles(role.ttft_ms, span)) : null, role.tps !== undefined ? figure("tokens/s", percentiles(role.tps, pace)) : null,
-    role.errors !== undefined ? figure("errors", typeof role.errors === "object" ? count(Object.values(role.errors || {}).reduce((a, b) => a + (Number(b) || 0), 0)) : count(role.errors)) : null);
+    figure("replicas ready", `${count(role.hosts_ready)} of ${count(role.replicas)}`), figure("in flight", count(role.in_flight)), figure("waiting", role.waiting > 0 ? `${count(role.waiting)}, ${span(role.oldest_ms)}` : "0"),
+    figure("prefix cache hits", Number.isFinite(role.cached_share) ? percent(role.cached_share) : "–"), figure("errors", `${count(role.errors)}${share}`, role.errors > 0 ? "fault" : null), figure("context", `${count(role.context)}`));
+}
+
+const PERCENTILES = ["p50", "p95", "p99"];
+
+function speeds(role) {
+  const row = (name, p, show) => h("tr", { key: name }, h("th", { scope: "row" }, name), PERCENTILES.map((k) => h("td", { key: k, class: "r n" }, Number.isFinite(p?.[k]) ? show(p[k]) : "–")));
+  return h("table", { class: "speeds" }, h("thead", null, h("tr", null, h("td", null), PERCENTILES.map((k) => h("th", { scope: "col", class: "r", key: k }, k)))),
+    h("tbody", null, row("first token", role.ttft_ms, span), row("tokens/s", role.decode_tps, pace)));
 }
 
 function coming(role) {
@@ -77,15 +70,20 @@ function badgeOf(role) {
   return h("span", { class: `badge badge-${kind}` }, text);
 }
 
-export function roleCard(role, redraw) {
-  const id = `role-${role.name}`, url = urlOf(role, location.origin);
+function where(role) {
   const hosts = listOf(role, "hosts");
-  const others = (role.modes || []).slice(1);
-  return h("article", { class: "card", key: role.name, "data-role": role.name, "aria-labelledby": id },
-    h("h3", { id }, line(role.name, 64), " ", badgeOf(role)),
+  return h("p", { class: "facts" }, h("span", { class: "model" }, line(role.model, 120)), hosts.length ? h("span", null, `on ${hosts.map((x) => line(x.node, 64)).join(", ")}`) : null,
+    h("span", null, line(role.lane, 20)), h("span", null, line(role.residency, 20)));
+}
+
+export function roleCard(role, model, redraw) {
+  const id = `role-${role.name}`, url = urlOf(role, location.origin);
+  const others = (Array.isArray(role.urls) ? role.urls.slice(1) : []).filter((u) => typeof u === "string");
+  return h("article", { class: "card", key: role.name, "data-role": line(role.name, 64), "aria-labelledby": id },
+    h("div", { class: "line" }, h("h3", { id }, line(role.name, 64)), badgeOf(role), h("span", { class: "gap" }),
+      model.session.acts ? h("button", { type: "button", id: `act-role-${role.name}`, class: "quiet more", "aria-label": `Load ${line(role.name, 64)} on a node`, on: { click: () => roleActions(role, model, redraw) } }, "⋯") : null),
     h("div", { class: "url" }, h("code", { id: `url-${role.name}` }, line(url, 400)), copyButton(`url-${role.name}`, `the URL of ${line(role.name, 64)}`, url, redraw)),
-    others.length ? h("p", { class: "facts" }, h("span", null, `also /${others.map((m) => line(m, 64)).join(", /")}`)) : null,
-    h("p", { class: "facts" }, h("span", { class: "model" }, line(role.model, 120)), hosts.length ? h("span", null, `on ${hosts.map((x) => line(x.node, 64)).join(", ")} (${bytes(hosts.reduce((n, x) => n + (x.rss_bytes || 0), 0))})`) : null),
-    coming(role), role.reason ? h("p", { class: role.loading || role.residency === "on-demand" ? "notice" : "fault" }, line(role.reason, 400)) : null,
-    figures(role), snippet(role, redraw));
+    others.length ? h("p", { class: "facts" }, h("span", null, `also ${others.map((u) => line(u, 80)).join(", ")}`)) : null,
+    where(role), coming(role), role.reason ? h("p", { class: role.loading || role.residency === "on-demand" ? "notice" : "fault" }, line(role.reason, 400)) : null,
+    figures(role), speeds(role), snippet(role, model, redraw));
 }

@@ -7,10 +7,13 @@ const SVG = new Set(["svg", "path", "line"]);
 const SVG_NS = "http://www.w3.org/2000/svg";
 const described = new WeakMap(); // element -> what it was last drawn from
 
-/** h("p", {class: "x", key: "k", on: {click}, style: {width: "3%"}}, "text", [more], null) */
+/** h("p", {class: "x", key: "k", on: {click}, style: {width: "3%"}}, "text", [more], null)
+ * own: a function that is handed the element with every drawing and looks after its children itself. */
 export function h(tag, props, ...kids) {
   return { tag, props: props || {}, key: props?.key, kids: cleaned(kids) };
 }
+
+const APART = ["key", "on", "own", "style"];
 
 const cleaned = (kids) => kids.flat(Infinity).filter((k) => k !== null && k !== undefined && k !== false);
 
@@ -35,12 +38,13 @@ function setEvents(el, now, before) {
 
 function update(el, v) {
   const before = described.get(el)?.props || {};
-  for (const name in before) if (!(name in v.props) && !["key", "on", "style"].includes(name)) el.removeAttribute(name);
-  for (const name in v.props) if (!["key", "on", "style"].includes(name)) setAttribute(el, name, v.props[name]);
+  for (const name in before) if (!(name in v.props) && !APART.includes(name)) el.removeAttribute(name);
+  for (const name in v.props) if (!APART.includes(name)) setAttribute(el, name, v.props[name]);
   setStyle(el, v.props.style || {}, before.style || {});
   setEvents(el, v.props.on || {}, before.on || {});
   described.set(el, v);
-  draw(el, v.kids);
+  if (v.props.own) v.props.own(el);
+  else draw(el, v.kids);
 }
 
 function make(v) {
@@ -74,9 +78,7 @@ export function draw(parent, kids) {
   const wanted = cleaned(kids).map((v) => {
     const old = takeOld(v, keyed, rest);
     if (isText(v)) {
-      if (!old) return document.createTextNode(v);
-      if (old.data !== String(v)) old.data = v;
-      return old;
+      return old && old.data === String(v) ? old : document.createTextNode(v); // another text is no old one that moved
     }
     if (!old) return make(v);
     update(old, v);
