@@ -53,8 +53,9 @@ bool hosting_stays_on(const struct hosting *h, size_t role, size_t node)
     const struct hosting_pair *p = hosting_pair(h, role, node);
 
     return !h->f->roles[role].leaving && !h->f->roles[role].on_demand &&
-           h->lines[role].target == 0 && p->allowed && p->seen == HOSTING_READY && !c->unloading &&
-           !c->closed;
+           h->lines[role].target == 0 && p->allowed && p->operator_wish != HOSTING_WANT_UNLOADED &&
+           p->seen == HOSTING_READY && !c->unloading && !c->evict &&
+           (!c->closed || c->why == HOSTING_DRAINED);
 }
 
 void hosting_add(const struct hosting *h, struct load_sum *sum, size_t role, size_t node,
@@ -81,7 +82,7 @@ struct load_sum hosting_future(const struct hosting *h, size_t node, bool base)
     struct load_sum sum = {0};
 
     for (size_t r = 0; r < h->n_roles; r++)
-        if (base && h->f->roles[r].on_demand && !h->f->roles[r].leaving)
+        if (base && !hosting_is_base(h, r, node))
             continue;
         else if (hosting_is_target(h, r, node))
             hosting_add(h, &sum, r, node, hosting_need_bytes(h, r, node));
@@ -157,7 +158,7 @@ static void see_absent(struct hosting *h, size_t role, size_t node)
     c->asked = false;
     if (c->unloading && c->unload_owed)
         return;
-    c->unloading = c->dropped = c->hung = c->failed = false;
+    c->unloading = c->dropped = c->hung = c->failed = c->evict = c->retry = false;
     c->unloads = 0;
     c->started_ms = c->moved_ms = c->ready_ms = 0;
     c->progress = 0;
@@ -197,6 +198,7 @@ static void see(struct hosting *h, size_t role, size_t node)
     if (!c->asked && !c->unloading && p->current && p->forecast == HOSTING_FITS)
         c->asked_bytes = p->bytes; /* what was forecast for it, when its settings have changed */
     c->failed = c->failed && p->seen == HOSTING_FAILED;
+    c->retry = c->retry && p->seen == HOSTING_FAILED;
     if (p->seen == HOSTING_LOADING) {
         see_loading(h, role, node);
     } else if (p->seen == HOSTING_READY && p->current) {
@@ -266,6 +268,13 @@ static bool someone_goes_early(const struct hosting *h)
     return false;
 }
 
+/* The target does its work, or is not to. */
+static bool is_in_place(const struct hosting *h, size_t role, size_t node)
+{
+    return serves(h, role, node) ||
+           (hosting_is_shut(h, role, node) && hosting_pair(h, role, node)->seen == HOSTING_READY);
+}
+
 /* A pinned or resident host without a target: does it go now? */
 static bool base_goes(const struct hosting *h, size_t role, size_t node, enum hosting_why *why)
 {
@@ -284,7 +293,7 @@ static bool base_goes(const struct hosting *h, size_t role, size_t node, enum ho
     if (hosting_stays_on(h, role, node)) /* nowhere else: it goes when somebody needs its room */
         return room_needed(h, node);
     for (; target != 0; target &= target - 1)
-        all = all && serves(h, role, (size_t)__builtin_ctzll(target));
+        all = all && is_in_place(h, role, (size_t)__builtin_ctzll(target));
     if (all)
         return true;
     *why = HOSTING_ROOM;
@@ -295,21 +304,23 @@ static bool base_goes(const struct hosting *h, size_t role, size_t node, enum ho
 static bool is_replaced(const struct hosting *h, size_t role, size_t node)
 {
     const struct hosting_pair *p = hosting_pair(h, role, node);
+    const struct hosting_cell *c = hosting_cell(h, role, node);
 
-    if (p->seen == HOSTING_ABSENT || p->seen == HOSTING_DRAINING || p->current ||
-        hosting_cell(h, role, node)->asked)
+    if (p->seen == HOSTING_ABSENT || p->seen == HOSTING_DRAINING || p->current || c->asked)
         return false;
     if (p->seen == HOSTING_FAILED)
         return p->forecast != HOSTING_UNASKED;
     if (p->forecast != HOSTING_FITS)
         return false;
-    if (p->seen != HOSTING_READY || hosting_cell(h, role, node)->closed)
+    if (p->seen != HOSTING_READY || (c->closed && c->why != HOSTING_DRAINED))
         return true;
     if (!h->f->roles[role].on_demand && !h->fresh)
         return false; /* is there room for it as it is wanted now? The plan has still to say */
+    if (hosting_is_shut(h, role, node))
+        return true;
     for (size_t n = 0; n < h->n_nodes; n++)
         if (n != node && hosting_is_target(h, role, n) && hosting_holds(h, role, n) &&
-            !serves(h, role, n) && h->f->nodes[n].reachable)
+            !is_in_place(h, role, n) && h->f->nodes[n].reachable)
             return false;
     return true;
 }
@@ -319,8 +330,10 @@ static bool is_tried_again(const struct hosting *h, size_t role, size_t node)
 {
     const struct hosting_pair *p = hosting_pair(h, role, node);
 
-    return p->seen == HOSTING_FAILED && p->for_good && p->current && p->forecast == HOSTING_FITS &&
-           h->now_ms >= hosting_cell(h, role, node)->blocked_until_ms;
+    const struct hosting_cell *c = hosting_cell(h, role, node);
+
+    return p->seen == HOSTING_FAILED && p->current && p->forecast == HOSTING_FITS &&
+           (c->retry || (p->for_good && h->now_ms >= c->blocked_until_ms));
 }
 
 static bool goes(const struct hosting *h, size_t role, size_t node, enum hosting_why *why)
@@ -330,6 +343,9 @@ static bool goes(const struct hosting *h, size_t role, size_t node, enum hosting
 
     *why = HOSTING_LEFT;
     if (r->leaving || h->f->nodes[node].leaving)
+        return true;
+    *why = HOSTING_ASKED;
+    if (c->evict || hosting_pair(h, role, node)->operator_wish == HOSTING_WANT_UNLOADED)
         return true;
     *why = HOSTING_BROKEN;
     if (c->hung || is_tried_again(h, role, node))
@@ -376,9 +392,8 @@ static void let_go(struct hosting *h, size_t role, size_t node)
         unload(h, role, node, c->why); /* said again, if need be */
         return;
     }
-    if (c->asked && c->closed && c->why == HOSTING_CHANGED &&
-        hosting_pair(h, role, node)->seen == HOSTING_READY)
-        return; /* the old engine stands until its worker has heard */
+    if (c->asked && c->replaces && c->closed && hosting_pair(h, role, node)->seen != HOSTING_ABSENT)
+        return; /* the old engine stands, or comes back, until its worker has heard */
     if (goes(h, role, node, &why)) {
         c->why = why;
         set_closed(h, role, node, true, why);
@@ -388,6 +403,9 @@ static void let_go(struct hosting *h, size_t role, size_t node)
     } else if (hosting_is_target(h, role, node) && is_replaced(h, role, node)) {
         c->why = HOSTING_CHANGED;
         set_closed(h, role, node, true, HOSTING_CHANGED);
+    } else if (hosting_is_shut(h, role, node)) {
+        c->why = HOSTING_DRAINED;
+        set_closed(h, role, node, true, HOSTING_DRAINED);
     } else {
         set_closed(h, role, node, false, HOSTING_KEPT);
     }
@@ -402,6 +420,7 @@ static void load(struct hosting *h, size_t role, size_t node, enum hosting_why w
     bool seen = hosting_pair(h, role, node)->seen != HOSTING_ABSENT;
 
     c->asked = c->load_owed = true;
+    c->replaces = seen;
     c->asked_bytes = larger(need, seen ? c->asked_bytes : 0); /* of the two, while either may be */
     c->doubt_until_ms = 0;
     c->started_ms = c->moved_ms = h->now_ms;
@@ -423,6 +442,8 @@ static void load_if_room(struct hosting *h, size_t role, size_t node)
 
     if (!n->reachable || n->refusing || n->leaving || h->now_ms < c->load_again_ms)
         return;
+    if (!hosting_may_host(h, role, node))
+        return; /* the plan has still to hear of it */
     if (p->forecast == HOSTING_UNASKED || (hosting_holds(h, role, node) && !replaces))
         return;
     if (p->forecast == HOSTING_FITS && h->now_ms < c->blocked_until_ms)
@@ -435,9 +456,10 @@ static void load_if_room(struct hosting *h, size_t role, size_t node)
     if (p->forecast == HOSTING_FITS && !hosting_fits(h, sum, role, node, p->bytes))
         return;
     load(h, role, node,
-         replaces                      ? HOSTING_CHANGED
-         : h->f->roles[role].on_demand ? HOSTING_DEMANDED
-                                       : HOSTING_PLANNED);
+         replaces                                    ? HOSTING_CHANGED
+         : hosting_is_loaded_for_good(h, role, node) ? HOSTING_ASKED
+         : h->f->roles[role].on_demand               ? HOSTING_DEMANDED
+                                                     : HOSTING_PLANNED);
 }
 
 /* ---- the round ---- */
@@ -461,6 +483,7 @@ void hosting_step(struct hosting *h, const struct hosting_facts *f, uint64_t now
     h->act = act;
     h->arg = arg;
     forget_leaving(h);
+    hosting_follow_wishes(h);
     for (size_t r = 0; r < h->n_roles; r++)
         for (size_t n = 0; n < h->n_nodes; n++)
             see(h, r, n);
@@ -591,6 +614,7 @@ int hosting_reshape(struct hosting *h, size_t n_roles, size_t n_nodes, const siz
             continue;
         t.lines[r] = h->lines[role_was[r]];
         t.lines[r].target = target_moved(t.lines[r].target, n_nodes, node_was);
+        t.lines[r].kept = target_moved(t.lines[r].kept, n_nodes, node_was);
         for (size_t n = 0; n < n_nodes; n++)
             if (node_was[n] != SIZE_MAX)
                 t.cells[r * n_nodes + n] = *hosting_cell(h, role_was[r], node_was[n]);

@@ -38,7 +38,22 @@
  *    taken back, and tried elsewhere, or again after a pause that doubles. A node whose forecast
  *    is bad is not tried, unless no other can host a pinned or resident role: its worker says why.
  * When nothing is left to be tried, what waits for an on-demand role is told so (FAIL).
- *  - What leaves the map (roles and nodes) is drained and given up. */
+ *  - What leaves the map (roles and nodes) is drained and given up.
+ *
+ * Operators' wishes; each holds until it is taken back, and none of them cuts a request
+ *  - A drained host gets no new request and stays loaded; it still is one of its role's hosts, so
+ *    that no other is loaded for it by the plan. (Requests that wait for an on-demand role may have
+ *    another loaded.) When it goes for another reason it is not loaded there again.
+ *  - Unloaded: it drains, goes, and is not loaded there. The plan gives it another place if it can.
+ *  - Loaded: it is one of its role's hosts, of which there are as many as are loaded, if that is
+ *    more than `replicas`; the role counts as pinned then, on demand or not, and an on-demand one
+ *    is neither unloaded for idleness nor does it make room. Taken only where it fits beside the
+ *    hosts that the plan has there: it makes none of these go.
+ *  - A drained node's hosts get no new request, and nothing is loaded there. What the plan can
+ *    place elsewhere goes when its successor serves; on-demand hosts go; the rest stays loaded.
+ *  - Evicted (once): it drains and goes whoever wants it; then the plan, or a request, decides.
+ *  - What waits for a role that has no host but such that operators keep it from is told so (FAIL,
+ *    HOSTING_KEPT_OFF): nothing would change by itself. */
 #ifndef RM_PLACE_HOSTING_H
 #define RM_PLACE_HOSTING_H
 
@@ -72,12 +87,21 @@ enum hosting_seen {
     HOSTING_FAILED
 };
 
+/* What an operator wants of a role on a node. */
+enum hosting_wish {
+    HOSTING_NO_WISH,
+    HOSTING_WANT_LOADED,
+    HOSTING_WANT_UNLOADED,
+    HOSTING_WANT_DRAINED
+};
+
 struct hosting_node {
     struct plan_node limits; /* for the hosts here; usable: its worker answers, or did so a short
                                 time ago */
     bool reachable;          /* it can be asked now */
     bool refusing;           /* its guard lets no engine start */
     bool leaving;            /* not in the map any more */
+    bool drained;            /* by an operator */
 };
 
 struct hosting_role {
@@ -95,6 +119,7 @@ struct hosting_role {
 /* One role on one node. */
 struct hosting_pair {
     bool allowed; /* by the role's lists */
+    enum hosting_wish operator_wish;
     enum {
         HOSTING_UNASKED,
         HOSTING_FITS,
@@ -135,25 +160,28 @@ const char *hosting_do_name(enum hosting_do what);
 
 /* Why. */
 enum hosting_why {
-    HOSTING_PLANNED,   /* LOAD: replan wants it; REPLAN */
-    HOSTING_DEMANDED,  /* LOAD: requests wait for it */
-    HOSTING_CHANGED,   /* LOAD, CLOSE: its entry in the map has changed */
-    HOSTING_LEFT,      /* CLOSE, UNLOAD: role or node left the map */
-    HOSTING_MOVED,     /* the role stands elsewhere, or is to */
-    HOSTING_IDLE,      /* not used for idle_unload */
-    HOSTING_ROOM,      /* its room is needed */
-    HOSTING_BROKEN,    /* its load failed or hangs */
-    HOSTING_KEPT,      /* OPEN: it need not go after all, or is gone */
-    HOSTING_NO_ROOM,   /* FAIL: fits on no node beside pinned and resident roles */
-    HOSTING_NO_NODE,   /* FAIL: every allowed node says that it cannot host it */
-    HOSTING_LOAD_FAILS /* FAIL: count loads in a row failed */
+    HOSTING_PLANNED,    /* LOAD: replan wants it; REPLAN */
+    HOSTING_DEMANDED,   /* LOAD: requests wait for it */
+    HOSTING_CHANGED,    /* LOAD, CLOSE: its entry in the map has changed */
+    HOSTING_LEFT,       /* CLOSE, UNLOAD: role or node left the map */
+    HOSTING_MOVED,      /* the role stands elsewhere, or is to */
+    HOSTING_IDLE,       /* not used for idle_unload */
+    HOSTING_ROOM,       /* its room is needed */
+    HOSTING_BROKEN,     /* its load failed or hangs */
+    HOSTING_ASKED,      /* an operator wants it so */
+    HOSTING_DRAINED,    /* CLOSE: an operator drains it, or its node */
+    HOSTING_KEPT,       /* OPEN: it need not go after all, or is gone */
+    HOSTING_NO_ROOM,    /* FAIL: fits on no node beside pinned and resident roles */
+    HOSTING_NO_NODE,    /* FAIL: every allowed node says that it cannot host it */
+    HOSTING_LOAD_FAILS, /* FAIL: count loads in a row failed */
+    HOSTING_KEPT_OFF    /* FAIL: operators keep it from the nodes that it may stand on; node: one */
 };
 const char *hosting_why_text(enum hosting_why why); /* for people; static */
 
 struct hosting_action {
     enum hosting_do what;
     enum hosting_why why;
-    size_t role, node; /* node: SIZE_MAX for REPLAN and FAIL; role: SIZE_MAX for REPLAN */
+    size_t role, node; /* node: SIZE_MAX for REPLAN and most FAILs; role: SIZE_MAX for REPLAN */
     uint64_t bytes;    /* LOAD: forecast; FAIL, NO_ROOM: missing on the best node */
     uint32_t count;    /* FAIL: failed loads in a row */
 };
@@ -186,6 +214,24 @@ enum hosting_outcome {
 };
 void hosting_answer(struct hosting *h, size_t role, size_t node, enum hosting_do what,
                     enum hosting_outcome how, uint64_t now_ms);
+
+/* An operator evicts a host, once. Nothing stands there: nothing happens. */
+void hosting_evict(struct hosting *h, size_t role, size_t node);
+/* An operator wants a load tried now, whatever failed before; an eviction that has not begun to
+ * unload is taken back. */
+void hosting_retry(struct hosting *h, size_t role, size_t node);
+
+/* May an operator have the role loaded there? Of the facts of now. */
+enum hosting_fault {
+    HOSTING_FAULT_NONE,
+    HOSTING_FAULT_MAP,     /* the role's lists do not allow it */
+    HOSTING_FAULT_DRAINED, /* its node is drained */
+    HOSTING_FAULT_AWAY,    /* its node does not answer */
+    HOSTING_FAULT_BAD,     /* its node says that it cannot host it */
+    HOSTING_FAULT_NO_ROOM  /* missing_bytes too much beside the hosts that the plan has there */
+};
+enum hosting_fault hosting_load_fault(const struct hosting *h, const struct hosting_facts *f,
+                                      size_t role, size_t node, uint64_t *missing_bytes);
 
 /* The question of the last REPLAN: to be called in or after that action, before the next step.
  * ticket is to be handed back. The arrays are valid until the next call of this module and may be

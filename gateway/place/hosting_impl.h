@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/place/hosting_impl.h - what the files of the hosting machine share: hosting.c (a round:
  * what is seen, what goes, what loads), hosting_turn.c (on-demand roles: whose turn it is),
- * hosting_plan.c (the question to replan and its answer; how a role stands). */
+ * hosting_wish.c (what operators want), hosting_plan.c (the question to replan and its answer; how
+ * a role stands). */
 #ifndef RM_PLACE_HOSTING_IMPL_H
 #define RM_PLACE_HOSTING_IMPL_H
 
@@ -11,6 +12,7 @@
 /* One role on one node, over time. */
 struct hosting_cell {
     bool asked;              /* a LOAD was sent, and its host is not seen yet */
+    bool replaces;           /* that LOAD ends what stood there */
     bool load_owed;          /* its answer is still to come */
     uint64_t doubt_until_ms; /* not seen before this says nothing */
     uint64_t asked_bytes;
@@ -28,12 +30,17 @@ struct hosting_cell {
     double progress;
     uint64_t ready_ms; /* 0: not ready */
     bool failed, hung; /* noted already */
+    bool evict;        /* an operator's: it goes, then the plan decides */
+    bool retry;        /* an operator's: given up by its worker, it is tried again at once */
     uint32_t fails;    /* in a row */
     uint64_t blocked_until_ms;
 };
 
 struct hosting_line {
     uint64_t target;  /* bit n: shall stand on node n */
+    uint64_t kept;    /* of target, on demand: an operator's, and the plan has room for it */
+    uint64_t asked;   /* the last question: on demand, and an operator wants it on these nodes */
+    bool as_guest;    /* the last question: on demand */
     uint32_t fails;   /* loads in a row, anywhere */
     bool for_good;    /* the last one: nothing will change by itself */
     uint64_t bare_ms; /* on demand: when a host of it was closed last; its turn was then */
@@ -82,6 +89,17 @@ static inline bool hosting_is_target(const struct hosting *h, size_t role, size_
 {
     return (h->lines[role].target & hosting_bit(node)) != 0;
 }
+
+/* ---- operators (hosting_wish.c) ---- */
+bool hosting_is_kept_off(const struct hosting *h, size_t role, size_t node);
+bool hosting_is_shut(const struct hosting *h, size_t role, size_t node); /* gets no request */
+/* By the map and operators, the role may be there, or come. */
+bool hosting_may_host(const struct hosting *h, size_t role, size_t node);
+bool hosting_is_loaded_for_good(const struct hosting *h, size_t role, size_t node); /* wanted so */
+uint64_t hosting_open_targets(const struct hosting *h, size_t role); /* those that are not shut */
+bool hosting_is_kept(const struct hosting *h, size_t role, size_t node);
+bool hosting_is_base(const struct hosting *h, size_t role, size_t node); /* the plan's affair */
+void hosting_follow_wishes(struct hosting *h);
 
 /* Something may be there: seen, asked for, or not known to be gone. */
 bool hosting_holds(const struct hosting *h, size_t role, size_t node);

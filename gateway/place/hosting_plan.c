@@ -19,10 +19,13 @@ static const char *const why_texts[] = {
     [HOSTING_IDLE] = "not used for idle_unload",
     [HOSTING_ROOM] = "its room is needed",
     [HOSTING_BROKEN] = "its load failed",
+    [HOSTING_ASKED] = "an operator wants it so",
+    [HOSTING_DRAINED] = "drained by an operator",
     [HOSTING_KEPT] = "kept",
     [HOSTING_NO_ROOM] = "it fits on no node beside the hosts that stay",
     [HOSTING_NO_NODE] = "no allowed node can host it",
     [HOSTING_LOAD_FAILS] = "its loads fail",
+    [HOSTING_KEPT_OFF] = "operators keep it off its nodes",
 };
 
 const char *hosting_do_name(enum hosting_do what)
@@ -37,16 +40,19 @@ const char *hosting_why_text(enum hosting_why why)
 
 /* ---- the question ---- */
 
-/* How well it stands: 0 not; ready before loading, a target before others. */
+/* How well it stands: 0 not; ready before loading, a target before others, and all before those
+ * that get no request. */
 static uint8_t standing_of(const struct hosting *h, size_t role, size_t node)
 {
     const struct hosting_pair *p = hosting_pair(h, role, node);
     const struct hosting_cell *c = hosting_cell(h, role, node);
     bool target = hosting_is_target(h, role, node);
 
-    if (c->unloading || c->hung || p->seen == HOSTING_FAILED || p->seen == HOSTING_DRAINING ||
-        (c->dropped && !target))
+    if (c->unloading || c->hung || c->evict || p->seen == HOSTING_FAILED ||
+        p->seen == HOSTING_DRAINING || (c->dropped && !target))
         return 0;
+    if (p->seen == HOSTING_READY && hosting_is_shut(h, role, node))
+        return 2;
     if (p->seen == HOSTING_READY)
         return target ? 5 : 4;
     if (p->seen == HOSTING_LOADING || c->asked)
@@ -61,7 +67,8 @@ static struct replan_pair question_of(const struct hosting *h, size_t role, size
     const struct hosting_cell *c = hosting_cell(h, role, node);
     const struct hosting_node *n = &h->f->nodes[node];
     uint8_t stands = standing_of(h, role, node);
-    bool there = p->allowed && n->limits.usable && !n->leaving, known = p->forecast == HOSTING_FITS;
+    bool there = hosting_may_host(h, role, node) && n->limits.usable && !n->leaving,
+         known = p->forecast == HOSTING_FITS;
     bool fails = c->hung || h->now_ms < c->blocked_until_ms;
 
     known = known || (p->forecast == HOSTING_UNASKED && stands > 1) ||
@@ -77,6 +84,34 @@ static struct replan_pair question_of(const struct hosting *h, size_t role, size
         .device_bytes = p->device_bytes,
         .largest_bytes = p->largest_bytes,
     };
+}
+
+/* An operator wants the role on these nodes: pinned, these first; of an on-demand one only these.
+ */
+static void question_of_operator(struct hosting *h, size_t role)
+{
+    struct replan_role *to = &h->plan_roles[role];
+    struct replan_pair *pairs = &h->plan_pairs[role * h->n_nodes];
+    bool guest = h->f->roles[role].on_demand;
+    uint64_t asked = 0;
+
+    for (size_t n = 0; n < h->n_nodes; n++)
+        if (hosting_is_loaded_for_good(h, role, n))
+            asked |= hosting_bit(n);
+    h->lines[role].asked = guest ? asked : 0;
+    h->lines[role].as_guest = guest;
+    if (asked == 0)
+        return;
+    to->wish = PLAN_PINNED;
+    if (guest || to->replicas < (uint32_t)__builtin_popcountll(asked))
+        to->replicas = (uint32_t)__builtin_popcountll(asked);
+    for (size_t n = 0; n < h->n_nodes; n++)
+        if ((asked & hosting_bit(n)) != 0) {
+            pairs[n].loads = pairs[n].loads || pairs[n].stands == 0;
+            pairs[n].asked = true;
+        } else if (guest) {
+            pairs[n].may = pairs[n].bad = pairs[n].waits = false;
+        }
 }
 
 static void fill_question(struct hosting *h)
@@ -95,6 +130,7 @@ static void fill_question(struct hosting *h)
                                  .swap = from->swap};
         for (size_t n = 0; n < h->n_nodes; n++)
             h->plan_pairs[r * h->n_nodes + n] = question_of(h, r, n);
+        question_of_operator(h, r);
         h->n_plan_roles++;
     }
 }
@@ -129,7 +165,8 @@ static uint64_t digest(const struct hosting *h)
                 h->plan_roles[r].replicas);
         for (size_t n = 0; base && n < h->n_nodes; n++) {
             d = mix(d, pairs[n].may | (uint64_t)pairs[n].bad << 1 | (uint64_t)pairs[n].waits << 2 |
-                           (uint64_t)(pairs[n].stands > 0) << 3 | (uint64_t)pairs[n].loads << 4);
+                           (uint64_t)(pairs[n].stands > 0) << 3 | (uint64_t)pairs[n].loads << 4 |
+                           (uint64_t)pairs[n].asked << 5);
             d = mix(d, pairs[n].may ? pairs[n].bytes : 0);
             d = mix(d, pairs[n].may ? pairs[n].device_bytes : 0);
             if (standing > h->plan_roles[r].replicas)
@@ -183,8 +220,12 @@ void hosting_planned(struct hosting *h, uint64_t ticket, const struct replan_out
     h->planned = true;
     for (size_t r = 0; r < h->n_plan_roles; r++) {
         h->lines[r].verdict = plan->verdict[r];
-        if (h->plan_roles[r].wish != PLAN_IF_ASKED)
+        if (!h->lines[r].as_guest) {
             h->lines[r].target = plan->hosts[r];
+        } else {
+            h->lines[r].kept = plan->hosts[r] & h->lines[r].asked;
+            h->lines[r].target |= h->lines[r].kept;
+        }
     }
 }
 
@@ -239,7 +280,7 @@ void hosting_role_view(const struct hosting *h, const struct hosting_facts *f, s
             out->node = n;
             return;
         }
-    for (uint64_t t = h->lines[role].target; t != 0; t &= t - 1)
+    for (uint64_t t = hosting_open_targets(&view, role); t != 0; t &= t - 1)
         if (hosting_pair(&view, role, (size_t)__builtin_ctzll(t))->seen != HOSTING_FAILED)
             view_target(&view, role, (size_t)__builtin_ctzll(t), out);
     for (size_t n = 0; n < h->n_nodes && r->waiting > 0 && !r->leaving; n++) {

@@ -381,6 +381,7 @@ static void edit_role(struct sim *s, size_t role)
     switch (sim_between(s, 0, 5)) {
     case 0:
         r->in_map = false;
+        memset(r->wished, 0, sizeof r->wished);
         return;
     case 1:
         r->on_demand = !r->on_demand;
@@ -419,6 +420,9 @@ static bool node_edit(struct sim *s, size_t node)
     }
     n->leaving = n->in_map;
     n->in_map = !n->in_map;
+    n->drained = false;
+    for (size_t r = 0; r < s->n_roles; r++)
+        s->roles[r].wished[node] = HOSTING_NO_WISH;
     return true;
 }
 

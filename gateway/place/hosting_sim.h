@@ -4,6 +4,7 @@
  * late or lost, reloads with edited maps, and requests that come, run and leave. Everything follows
  * from a seed. hosting_sim.c is the world and what happens to it; hosting_sim_gate.c plays the
  * gateway around the machine (queues, leases, messages) and checks the rules of hosting.h;
+ * hosting_sim_operator.c is somebody who drains, loads and evicts at any time;
  * hosting_sim_test.c runs seeds. */
 #ifndef RM_PLACE_HOSTING_SIM_H
 #define RM_PLACE_HOSTING_SIM_H
@@ -35,6 +36,7 @@ struct sim_view { /* what the gateway last heard of a node */
 
 struct sim_node {
     bool in_map, leaving, link, refusing;
+    bool drained;                   /* by the operator */
     uint64_t link_back_ms, calm_ms; /* when the link is back, the guard calm */
     uint64_t budget, heard_ms;
     bool over; /* its budget was cut below what stands: it may be over until it is not */
@@ -55,11 +57,12 @@ struct sim_role {
         int will_be;
         uint64_t due_ms;
     } forecast[SIM_NODES];
-    uint64_t gap_ms, next_ms;   /* between requests; when the next comes */
-    uint64_t bare_since_ms;     /* requests wait and nobody serves; 0: not so */
-    uint64_t faulted_ms;        /* when something happened that may delay it */
-    uint64_t named_ms;          /* when the map last named it */
-    uint32_t loads, idle_loads; /* LOADs; those that were given up before they served */
+    enum hosting_wish wished[SIM_NODES]; /* by the operator */
+    uint64_t gap_ms, next_ms;            /* between requests; when the next comes */
+    uint64_t bare_since_ms;              /* requests wait and nobody serves; 0: not so */
+    uint64_t faulted_ms;                 /* when something happened that may delay it */
+    uint64_t named_ms;                   /* when the map last named it */
+    uint32_t loads, idle_loads;          /* LOADs; those that were given up before they served */
 };
 
 struct sim_request {
@@ -82,6 +85,7 @@ struct sim_message {
 struct sim {
     uint64_t seed, random, now_ms, calm_from_ms;
     bool faults, calm, hot;
+    bool operated;  /* there is an operator */
     uint32_t trace; /* 1: prints what happens */
     struct sim_node nodes[SIM_NODES];
     struct sim_role roles[SIM_ROLES];
@@ -107,7 +111,7 @@ struct sim {
     /* bounds of this schedule */
     uint64_t load_max_ms, run_max_ms;
     /* counts */
-    uint64_t came, served, told, left, lost, loads, unloads, replans, reloads, steps;
+    uint64_t came, served, told, left, lost, loads, unloads, replans, reloads, steps, orders;
     char broken[SIM_TEXT]; /* the first rule that was broken; "": none */
 };
 
@@ -131,7 +135,18 @@ void sim_engine_delete(struct sim *s, size_t role, size_t node);
 void sim_engine_gone(struct sim *s, size_t role, size_t node); /* what ran there is lost */
 bool sim_engine_alive(const struct sim_engine *e);
 
+/* The operator */
+bool sim_operator_step(struct sim *s);   /* facts are there; true: a wish has changed */
+void sim_operator_leaves(struct sim *s); /* takes back all wishes */
+bool sim_is_shut(const struct sim *s, size_t role, size_t node); /* gets no request */
+bool sim_is_kept_off(const struct sim *s, size_t role, size_t node);
+bool sim_is_loaded(const struct sim *s, size_t role, size_t node); /* wished, and may be */
+bool sim_any_loaded(const struct sim *s, size_t role);
+void sim_check_load(struct sim *s, size_t role, size_t node);
+bool sim_wish_holds(const struct sim *s, size_t role, size_t node); /* it is carried out */
+
 /* The gateway */
+size_t sim_place(const size_t *table, size_t n, size_t what); /* SIZE_MAX: not in it */
 void sim_gate_open(struct sim *s);
 void sim_gate_close(struct sim *s);
 void sim_gate_map(struct sim *s); /* the map was edited, or something that left it is gone */

@@ -10,7 +10,7 @@ enum { GRACE_MS = 30000, HOLD_MS = 500, SETTLE_MS = 3000, FLIGHT_MAX_MS = 400, S
 
 /* ---- the machine's tables ---- */
 
-static size_t place_of(const size_t *table, size_t n, size_t what)
+size_t sim_place(const size_t *table, size_t n, size_t what)
 {
     for (size_t i = 0; i < n; i++)
         if (table[i] == what)
@@ -28,7 +28,7 @@ static const struct sim_engine *seen_engine(const struct sim *s, size_t role, si
 /* Something of the role stands, or may come to stand. */
 static bool role_seen(const struct sim *s, size_t role)
 {
-    size_t i = place_of(s->role_at, s->n_machine_roles, role);
+    size_t i = sim_place(s->role_at, s->n_machine_roles, role);
 
     if (i != SIZE_MAX && !hosting_is_clear(s->hosting, i, SIZE_MAX))
         return true;
@@ -41,7 +41,7 @@ static bool role_seen(const struct sim *s, size_t role)
 static bool node_empty(const struct sim *s, size_t node)
 {
     const struct sim_node *n = &s->nodes[node];
-    size_t k = place_of(s->node_at, s->n_machine_nodes, node);
+    size_t k = sim_place(s->node_at, s->n_machine_nodes, node);
 
     if (k != SIZE_MAX && !hosting_is_clear(s->hosting, SIZE_MAX, k))
         return false;
@@ -87,9 +87,9 @@ void sim_gate_map(struct sim *s)
         memcmp(nodes, s->node_at, n_nodes * sizeof *nodes) == 0)
         return;
     for (size_t i = 0; i < n_roles; i++)
-        role_was[i] = place_of(s->role_at, s->n_machine_roles, roles[i]);
+        role_was[i] = sim_place(s->role_at, s->n_machine_roles, roles[i]);
     for (size_t i = 0; i < n_nodes; i++)
-        node_was[i] = place_of(s->node_at, s->n_machine_nodes, nodes[i]);
+        node_was[i] = sim_place(s->node_at, s->n_machine_nodes, nodes[i]);
     if (hosting_reshape(s->hosting, n_roles, n_nodes, role_was, node_was) < 0)
         sim_break(s, "no memory");
     memcpy(s->role_at, roles, sizeof roles);
@@ -132,6 +132,7 @@ static void fill_pair(struct sim *s, size_t i, size_t k)
 
     s->f_pairs[i * s->n_machine_nodes + k] = (struct hosting_pair){
         .allowed = (r->allowed & 1u << node) != 0,
+        .operator_wish = r->wished[node],
         .forecast = r->forecast[node].known,
         .file = true,
         .bytes = r->bytes[node],
@@ -159,6 +160,7 @@ static void fill_facts(struct sim *s)
                        .budget_bytes = n->budget},
             .reachable = is_reachable(n),
             .refusing = n->view.refusing,
+            .drained = n->drained,
             .leaving = n->leaving};
     }
     for (size_t i = 0; i < s->n_machine_roles; i++) {
@@ -185,15 +187,21 @@ static uint64_t turn_of(const struct sim *s, size_t role, size_t node)
 
 static bool wants(const struct sim *s, size_t role, size_t node)
 {
-    size_t i = place_of(s->role_at, s->n_machine_roles, role);
-    size_t k = place_of(s->node_at, s->n_machine_nodes, node);
+    size_t i = sim_place(s->role_at, s->n_machine_roles, role);
+    size_t k = sim_place(s->node_at, s->n_machine_nodes, node);
 
     return i != SIZE_MAX && k != SIZE_MAX && hosting_wants(s->hosting, i, k);
 }
 
+/* The plan places it. */
 static bool is_base(const struct sim *s, size_t role)
 {
-    return s->roles[role].in_map && !s->roles[role].on_demand;
+    return s->roles[role].in_map && (!s->roles[role].on_demand || sim_any_loaded(s, role));
+}
+
+static enum plan_wish wish_of(const struct sim *s, size_t role)
+{
+    return sim_any_loaded(s, role) ? PLAN_PINNED : s->roles[role].wish;
 }
 
 static uint32_t ready_hosts(const struct sim *s, size_t role, size_t but)
@@ -221,8 +229,8 @@ static bool wish_before(const struct sim *s, size_t role, size_t node)
 
     for (size_t r = 0; r < s->n_roles; r++)
         for (size_t n = 0; is_base(s, r) && r != role && n < s->n_nodes; n++)
-            if (is_to_come(s, r, n) && (s->roles[r].wish < s->roles[role].wish ||
-                                        (further && s->roles[role].wish != PLAN_PINNED)))
+            if (is_to_come(s, r, n) &&
+                (wish_of(s, r) < wish_of(s, role) || (further && wish_of(s, role) != PLAN_PINNED)))
                 return true;
     return false;
 }
@@ -233,7 +241,8 @@ static void check_stop(struct sim *s, size_t role, size_t node, const char *how)
     const struct sim_engine *e = seen_engine(s, role, node);
     const struct sim_role *r = &s->roles[role];
 
-    if (!is_base(s, role) || e->seen != HOSTING_READY || e->revision != r->revision)
+    if (!r->in_map || (r->on_demand && !sim_is_loaded(s, role, node)) || e->seen != HOSTING_READY ||
+        e->revision != r->revision)
         return;
     if (s->nodes[node].leaving || (r->allowed & 1u << node) == 0 || s->nodes[node].over)
         return;
@@ -241,7 +250,7 @@ static void check_stop(struct sim *s, size_t role, size_t node, const char *how)
         return;
     if (s->now_ms - r->named_ms < 600000 && r->named_ms > 0) /* the map did name it */
         return;
-    if (r->wish != PLAN_PINNED && wish_before(s, role, node))
+    if (wish_of(s, role) != PLAN_PINNED && wish_before(s, role, node))
         return;
     sim_break(s, "role %zu on node %zu is %s although nobody named it", role, node, how);
 }
@@ -332,9 +341,14 @@ static void check_waits(struct sim *s)
 static void check_fail(struct sim *s, size_t role, enum hosting_why why)
 {
     const struct sim_role *r = &s->roles[role];
-    bool allowed = false;
+    bool allowed = false, off = false;
 
-    if (s->faults)
+    for (size_t n = 0; n < s->n_nodes; n++)
+        off = off ||
+              ((r->allowed & 1u << n) != 0 && s->nodes[n].in_map && sim_is_kept_off(s, role, n));
+    if (off != (why == HOSTING_KEPT_OFF))
+        sim_break(s, "role %zu: told \"%s\"", role, hosting_why_text(why));
+    if (s->faults || off)
         return;
     for (size_t n = 0; n < s->n_nodes; n++)
         allowed = allowed || ((r->allowed & 1u << n) != 0 && s->nodes[n].in_map);
@@ -415,6 +429,8 @@ static void lease(struct sim *s, struct sim_request *q)
     size_t node;
 
     while ((node = best_host(s, q->role)) != SIZE_MAX) {
+        if (sim_is_shut(s, q->role, node))
+            sim_break(s, "role %zu on node %zu is drained and gets a request", q->role, node);
         e = &s->nodes[node].engines[q->role];
         if (e->seen != HOSTING_READY) { /* 503: the state that shows it is still on its way */
             s->held_until_ms[q->role][node] = s->now_ms + HOLD_MS;
@@ -453,14 +469,16 @@ static void lease_all(struct sim *s)
 static void see_engine(struct sim *s, size_t role, size_t node)
 {
     enum hosting_seen seen = s->nodes[node].view.engines[role].seen;
-    size_t i = place_of(s->role_at, s->n_machine_roles, role);
-    size_t k = place_of(s->node_at, s->n_machine_nodes, node);
+    size_t i = sim_place(s->role_at, s->n_machine_roles, role);
+    size_t k = sim_place(s->node_at, s->n_machine_nodes, node);
 
     if (seen != HOSTING_READY)
         s->ready_ms[role][node] = 0;
     else if (s->ready_ms[role][node] == 0)
         s->ready_ms[role][node] = s->now_ms;
-    s->closed[role][node] = i != SIZE_MAX && k != SIZE_MAX && hosting_is_closed(s->hosting, i, k);
+    s->closed[role][node] =
+        (i != SIZE_MAX && k != SIZE_MAX && hosting_is_closed(s->hosting, i, k)) ||
+        sim_is_shut(s, role, node); /* drive says so before a state arrives */
 }
 
 static void states_step(struct sim *s)
@@ -548,8 +566,8 @@ static void messages_step(struct sim *s)
             continue;
         }
         m->state = MSG_FREE;
-        role = place_of(s->role_at, s->n_machine_roles, m->role);
-        node = place_of(s->node_at, s->n_machine_nodes, m->node);
+        role = sim_place(s->role_at, s->n_machine_roles, m->role);
+        node = sim_place(s->node_at, s->n_machine_nodes, m->node);
         if (role != SIZE_MAX && node != SIZE_MAX)
             hosting_answer(s->hosting, role, node, m->what, m->outcome, s->now_ms);
     }
@@ -637,6 +655,7 @@ static void act(void *arg, const struct hosting_action *a)
     case HOSTING_LOAD:
         if (!is_reachable(&s->nodes[node]) || s->nodes[node].view.refusing)
             sim_break(s, "role %zu is loaded on node %zu, which takes none", role, node);
+        sim_check_load(s, role, node);
         s->loads++;
         message_send(s, a->what, role, node);
         break;
@@ -675,6 +694,8 @@ void sim_gate_step(struct sim *s)
     }
     lease_all(s);
     fill_facts(s);
+    if (sim_operator_step(s))
+        fill_facts(s);
     hosting_step(s->hosting, &s->facts, s->now_ms, act, s);
     lease_all(s);
     check_budget(s);
@@ -689,11 +710,11 @@ static bool has_room(const struct sim *s, size_t role, size_t node)
     const struct sim_role *r = &s->roles[role];
     uint64_t sum = r->bytes[node];
 
-    if ((r->allowed & 1u << node) == 0 || !s->nodes[node].in_map)
+    if ((r->allowed & 1u << node) == 0 || !s->nodes[node].in_map || sim_is_kept_off(s, role, node))
         return false;
     for (size_t k = 0; k < s->n_roles; k++)
         if (is_base(s, k) && k != role && seen_engine(s, k, node)->seen != HOSTING_ABSENT &&
-            s->roles[k].wish <= r->wish)
+            wish_of(s, k) <= wish_of(s, role))
             sum += s->nodes[node].engines[k].held_bytes > s->roles[k].bytes[node]
                        ? s->nodes[node].engines[k].held_bytes
                        : s->roles[k].bytes[node];
@@ -703,22 +724,26 @@ static bool has_room(const struct sim *s, size_t role, size_t node)
 static bool role_is_quiet(const struct sim *s, size_t role)
 {
     const struct sim_role *r = &s->roles[role];
-    uint32_t ready = 0, all = 0; /* ready: with the settings of the map */
+    uint32_t ready = 0, all = 0, loaded = 0; /* ready: with the settings of the map */
 
     for (size_t n = 0; n < s->n_nodes; n++) {
         const struct sim_engine *e = &s->nodes[n].engines[role];
 
         if (e->seen != HOSTING_ABSENT && e->seen != HOSTING_READY)
             return false;
-        if (e->seen == HOSTING_READY && (!r->in_map || !s->nodes[n].in_map || s->closed[role][n] ||
-                                         (e->revision != r->revision && !is_base(s, role))))
+        if (!sim_wish_holds(s, role, n))
+            return false;
+        if (e->seen == HOSTING_READY &&
+            (!r->in_map || !s->nodes[n].in_map || s->closed[role][n] != sim_is_shut(s, role, n) ||
+             (e->revision != r->revision && !is_base(s, role))))
             return false;
         ready += e->seen == HOSTING_READY && e->revision == r->revision;
-        all += e->seen == HOSTING_READY;
+        all += e->seen == HOSTING_READY && !sim_is_shut(s, role, n);
+        loaded += sim_is_loaded(s, role, n);
     }
-    if (all > (r->in_map ? r->replicas : 0))
+    if (all > (!r->in_map ? 0 : r->replicas > loaded ? r->replicas : loaded))
         return false;
-    for (size_t n = 0; is_base(s, role) && ready == 0 && n < s->n_nodes; n++)
+    for (size_t n = 0; is_base(s, role) && !r->on_demand && ready == 0 && n < s->n_nodes; n++)
         if (has_room(s, role, n))
             return false;
     return true;

@@ -50,6 +50,7 @@ bool sim_run(struct sim *s, uint64_t seed, bool trace)
     s->trace = trace;
     sim_world_make(s);
     reloads = sim_chance(s, 500);
+    s->operated = sim_chance(s, 500);
     end = s->now_ms + sim_between(s, 60, s->hot ? 900 : 360) * 1000;
     sim_gate_open(s);
     tell_world(s);
@@ -62,6 +63,8 @@ bool sim_run(struct sim *s, uint64_t seed, bool trace)
         sim_step(s, sim_between(s, 100, 1400));
     }
     s->calm = true;
+    if (sim_chance(s, 500))
+        sim_operator_leaves(s);
     end = s->now_ms + CALM_MAX_MS;
     while (s->now_ms < end && s->broken[0] == '\0') {
         sim_step(s, sim_between(s, 300, 2000));
@@ -87,7 +90,8 @@ static void test_schedules(void **state)
     bool one = getenv("ROLEMESH_SIM_SEED") != NULL && getenv("ROLEMESH_SIM_RUNS") == NULL;
     uint64_t first = number_from("ROLEMESH_SIM_SEED", 1);
     uint64_t runs = one ? 1 : number_from("ROLEMESH_SIM_RUNS", RUNS), failures = 0, steps = 0;
-    uint64_t came = 0, loads = 0, unloads = 0, told = 0, lost = 0, replans = 0, reloads = 0;
+    uint64_t came = 0, loads = 0, unloads = 0, told = 0, lost = 0, replans = 0, reloads = 0,
+             orders = 0;
     struct sim *s = calloc(1, sizeof *s);
     clock_t began = clock();
 
@@ -104,14 +108,17 @@ static void test_schedules(void **state)
         lost += s->lost;
         replans += s->replans;
         reloads += s->reloads;
+        orders += s->orders;
     }
     free(s);
     print_message("%llu schedules, %llu steps, %llu requests (%llu told why not, %llu lost with "
-                  "their engine), %llu loads, %llu unloads, %llu plans, %llu reloads: %.1f s CPU\n",
+                  "their engine), %llu loads, %llu unloads, %llu plans, %llu reloads, %llu orders: "
+                  "%.1f s CPU\n",
                   (unsigned long long)runs, (unsigned long long)steps, (unsigned long long)came,
                   (unsigned long long)told, (unsigned long long)lost, (unsigned long long)loads,
                   (unsigned long long)unloads, (unsigned long long)replans,
-                  (unsigned long long)reloads, (double)(clock() - began) / CLOCKS_PER_SEC);
+                  (unsigned long long)reloads, (unsigned long long)orders,
+                  (double)(clock() - began) / CLOCKS_PER_SEC);
     assert_int_equal(failures, 0);
 }
 

@@ -41,7 +41,8 @@ static void aim(struct hosting *h, size_t role, size_t node)
 
 static bool is_busy(const struct hosting *h, size_t role, size_t node)
 {
-    return h->f->roles[role].waiting > 0 || hosting_pair(h, role, node)->in_flight > 0;
+    return (h->f->roles[role].waiting > 0 && !hosting_is_shut(h, role, node)) ||
+           hosting_pair(h, role, node)->in_flight > 0;
 }
 
 static uint64_t used_ms(const struct hosting *h, size_t role, size_t node)
@@ -81,7 +82,8 @@ bool hosting_can_load(const struct hosting *h, size_t role, size_t node)
     const struct hosting_node *n = &h->f->nodes[node];
     const struct hosting_pair *p = hosting_pair(h, role, node);
 
-    return n->limits.usable && n->reachable && !n->refusing && !n->leaving && p->allowed &&
+    return n->limits.usable && n->reachable && !n->refusing && !n->leaving &&
+           hosting_may_host(h, role, node) && !hosting_cell(h, role, node)->evict &&
            p->forecast == HOSTING_FITS && p->seen != HOSTING_FAILED &&
            h->now_ms >= hosting_cell(h, role, node)->blocked_until_ms &&
            (n->limits.largest_bytes == 0 || p->largest_bytes <= n->limits.largest_bytes);
@@ -94,11 +96,16 @@ static bool is_over(const struct hosting *h, size_t role, size_t node, enum host
     const struct hosting_pair *p = hosting_pair(h, role, node);
     const struct hosting_cell *c = hosting_cell(h, role, node);
 
+    if (hosting_is_kept(h, role, node))
+        return false;
+    *why = HOSTING_ASKED;
+    if (c->evict)
+        return true;
     *why = HOSTING_BROKEN;
     if (p->seen == HOSTING_FAILED || c->hung)
         return true;
     *why = HOSTING_MOVED;
-    if (!h->f->nodes[node].limits.usable || !p->allowed)
+    if (!h->f->nodes[node].limits.usable || !hosting_may_host(h, role, node))
         return true;
     *why = HOSTING_IDLE;
     if (!hosting_holds(h, role, node))
@@ -109,8 +116,8 @@ static bool is_over(const struct hosting *h, size_t role, size_t node, enum host
     if (p->seen != HOSTING_ABSENT && !p->current && !c->asked && !is_busy(h, role, node))
         return true;
     *why = HOSTING_IDLE;
-    return p->seen == HOSTING_READY && r->idle_unload_ms > 0 && !is_busy(h, role, node) &&
-           idle_ms(h, role, node) >= r->idle_unload_ms;
+    return p->seen == HOSTING_READY && !hosting_is_shut(h, role, node) && r->idle_unload_ms > 0 &&
+           !is_busy(h, role, node) && idle_ms(h, role, node) >= r->idle_unload_ms;
 }
 
 static void end_turns(struct hosting *h, size_t role)
@@ -125,13 +132,19 @@ static void end_turns(struct hosting *h, size_t role)
     }
 }
 
-/* More hosts than replicas: the least used go. */
+static uint32_t n_open(const struct hosting *h, size_t role)
+{
+    return (uint32_t)__builtin_popcountll(hosting_open_targets(h, role));
+}
+
+/* More hosts than replicas: the least used go. Those that get no request do not count. */
 static void drop_surplus(struct hosting *h, size_t role)
 {
-    while ((uint32_t)__builtin_popcountll(h->lines[role].target) > h->f->roles[role].replicas) {
+    while (n_open(h, role) > h->f->roles[role].replicas) {
         size_t worst = SIZE_MAX;
 
-        for (uint64_t t = h->lines[role].target; t != 0; t &= t - 1) {
+        for (uint64_t t = hosting_open_targets(h, role) & ~h->lines[role].kept; t != 0;
+             t &= t - 1) {
             size_t n = (size_t)__builtin_ctzll(t);
             bool ready = hosting_pair(h, role, n)->seen == HOSTING_READY;
 
@@ -140,6 +153,8 @@ static void drop_surplus(struct hosting *h, size_t role)
                  idle_ms(h, role, n) > idle_ms(h, role, worst)))
                 worst = n;
         }
+        if (worst == SIZE_MAX)
+            return;
         drop(h, role, worst, HOSTING_MOVED);
     }
 }
@@ -160,13 +175,14 @@ static void take_up(struct hosting *h, size_t role)
         const struct hosting_pair *p = hosting_pair(h, role, n);
         const struct hosting_cell *c = hosting_cell(h, role, n);
 
-        if (hosting_is_target(h, role, n) || c->unloading || c->hung || !p->current ||
-            (p->seen != HOSTING_READY && p->seen != HOSTING_LOADING) || !p->allowed ||
-            !h->f->nodes[n].limits.usable || h->f->nodes[n].leaving)
+        if (hosting_is_target(h, role, n) || c->unloading || c->hung || c->evict || !p->current ||
+            (p->seen != HOSTING_READY && p->seen != HOSTING_LOADING) ||
+            !hosting_may_host(h, role, n) || !h->f->nodes[n].limits.usable ||
+            h->f->nodes[n].leaving)
             continue;
         if (c->dropped && (c->why != HOSTING_ROOM || h->lines[role].target != 0))
             continue;
-        if ((uint32_t)__builtin_popcountll(h->lines[role].target) < r->replicas && fits(h, role, n))
+        if ((hosting_is_shut(h, role, n) || n_open(h, role) < r->replicas) && fits(h, role, n))
             aim(h, role, n);
     }
 }
@@ -240,7 +256,8 @@ static size_t next_victim(const struct hosting *h, const struct eviction *room, 
         age = age_ms(h, role);
     }
     for (size_t r = 0; r < h->n_roles; r++) {
-        if (r == role || !on_demand(h, r) || !hosting_is_target(h, r, node) || is_victim(room, r))
+        if (r == role || !on_demand(h, r) || !hosting_is_target(h, r, node) ||
+            hosting_is_kept(h, r, node) || is_victim(room, r))
             continue;
         if (!force && !may_go(h, r, node, age, bound))
             continue;
@@ -308,7 +325,7 @@ static void trim_node(struct hosting *h, size_t node)
         return;
     }
     for (size_t r = 0; r < h->n_roles; r++) /* not even then: the next plan says what goes */
-        if (on_demand(h, r) && hosting_is_target(h, r, node))
+        if (!hosting_is_base(h, r, node) && hosting_is_target(h, r, node))
             drop(h, r, node, HOSTING_ROOM);
 }
 
@@ -360,9 +377,9 @@ static bool take_turn(struct hosting *h, size_t role, uint64_t not_on, bool may_
 /* All its hosts serve, and still requests wait. */
 static bool wants_more(const struct hosting *h, size_t role)
 {
-    uint64_t target = h->lines[role].target;
+    uint64_t target = hosting_open_targets(h, role);
 
-    if ((uint32_t)__builtin_popcountll(target) >= h->f->roles[role].replicas)
+    if (n_open(h, role) >= h->f->roles[role].replicas)
         return false;
     for (; target != 0; target &= target - 1)
         if (hosting_pair(h, role, (size_t)__builtin_ctzll(target))->seen != HOSTING_READY)
@@ -375,8 +392,10 @@ static void fail_waiting(struct hosting *h, size_t role)
 {
     struct hosting_action a = {
         .what = HOSTING_FAIL, .role = role, .node = SIZE_MAX, .count = h->lines[role].fails};
-    bool small = false, bad = false, fails = false, absent = false;
+    bool small = false, bad = false, fails = false, absent = false, off = false;
 
+    if (h->solving)
+        return; /* the answer may change it */
     for (size_t n = 0; n < h->n_nodes; n++) {
         const struct hosting_pair *p = hosting_pair(h, role, n);
         const struct hosting_node *node = &h->f->nodes[n];
@@ -385,6 +404,11 @@ static void fail_waiting(struct hosting *h, size_t role)
 
         if (!p->allowed || node->leaving)
             continue;
+        if (hosting_is_kept_off(h, role, n)) {
+            a.node = off ? a.node : n;
+            off = true;
+            continue;
+        }
         if (!node->limits.usable) {
             absent = true;
             continue;
@@ -407,10 +431,29 @@ static void fail_waiting(struct hosting *h, size_t role)
     }
     if (fails && !h->lines[role].for_good && h->lines[role].fails < HOSTING_TRIES)
         return;
-    if (!fails && !small && !bad && absent)
+    if (!fails && !small && !bad && absent) /* also with nodes that operators keep it from */
         return; /* its node may come back: its queue's deadline ends the wait */
-    a.why = fails ? HOSTING_LOAD_FAILS : small ? HOSTING_NO_ROOM : HOSTING_NO_NODE;
+    a.why = off     ? HOSTING_KEPT_OFF
+            : fails ? HOSTING_LOAD_FAILS
+            : small ? HOSTING_NO_ROOM
+                    : HOSTING_NO_NODE;
     hosting_emit(h, &a);
+}
+
+/* Pinned and resident: told when the plan has no place for it, or none that may get requests. */
+static void fail_base(struct hosting *h, size_t role)
+{
+    uint64_t target = h->lines[role].target;
+
+    if (h->f->roles[role].on_demand || h->f->roles[role].leaving || h->f->roles[role].waiting == 0)
+        return;
+    if (target == 0)
+        fail_waiting(h, role);
+    else if (hosting_open_targets(h, role) == 0 && !h->solving)
+        hosting_emit(h, &(struct hosting_action){.what = HOSTING_FAIL,
+                                                 .why = HOSTING_KEPT_OFF,
+                                                 .role = role,
+                                                 .node = (size_t)__builtin_ctzll(target)});
 }
 
 /* The waiting role whose turn is due first; not one of `seen`. */
@@ -456,13 +499,11 @@ void hosting_turns(struct hosting *h)
             take_up(h, r);
     if (!h->planned)
         return; /* where pinned and resident roles go is not known yet */
-    for (size_t r = 0; r < h->n_roles && !h->solving; r++) /* pinned and resident, without room */
-        if (!h->f->roles[r].on_demand && !h->f->roles[r].leaving && h->f->roles[r].waiting > 0 &&
-            h->lines[r].target == 0)
-            fail_waiting(h, r);
+    for (size_t r = 0; r < h->n_roles; r++)
+        fail_base(h, r);
     while ((role = first_due(h, &seen)) != SIZE_MAX) {
         seen.victims[role / 64] |= hosting_bit(role % 64);
-        if (h->lines[role].target != 0) {
+        if (hosting_open_targets(h, role) != 0) {
             if (wants_more(h, role))
                 take_turn(h, role, kept_free, false);
         } else if (!take_turn(h, role, kept_free, true)) {

@@ -119,8 +119,41 @@ static void keep_wish(struct replan *s, int wish, uint32_t most)
                     ;
 }
 
+/* Of the hosts that an operator wants, those that stand, or those that are to be loaded. */
+static void keep_asked(struct replan *s, bool loads)
+{
+    for (size_t r = 0; r < s->in->n_roles; r++)
+        for (size_t n = 0; s->in->roles[r].wish == PLAN_PINNED && n < s->in->n_nodes; n++)
+            if (pair_of(s, r, n)->asked && pair_of(s, r, n)->loads == loads &&
+                ones(s->kept[r]) < s->in->roles[r].replicas && may_stay(s, r, n))
+                s->kept[r] |= bit(n);
+}
+
+static uint32_t asked_open(const struct replan *s, size_t role)
+{
+    uint32_t count = 0;
+
+    for (size_t n = 0; n < s->in->n_nodes; n++)
+        count +=
+            pair_of(s, role, n)->asked && pair_of(s, role, n)->may && (s->kept[role] & bit(n)) == 0;
+    return count;
+}
+
+/* What stands of pinned roles, but for the places of what an operator wants loaded. */
+static void keep_pinned(struct replan *s)
+{
+    for (size_t r = 0; r < s->in->n_roles; r++)
+        if (s->in->roles[r].wish == PLAN_PINNED)
+            while (ones(s->kept[r]) + asked_open(s, r) < s->in->roles[r].replicas &&
+                   keep_one(s, r, false))
+                ;
+}
+
 static void keep_standing(struct replan *s)
 {
+    keep_asked(s, false);
+    keep_pinned(s);
+    keep_asked(s, true);
     keep_wish(s, PLAN_PINNED, PLAN_NODES_MAX);
     for (int wish = PLAN_AUTOCOMPLETE; wish <= PLAN_BATCH; wish++)
         keep_wish(s, wish, 1);

@@ -5,7 +5,9 @@
  * not more important than the host is. So the question is put in parts:
  *
  *   1. What stands and may stay is kept, as far as it fits, the important first;
- *      of pinned roles all hosts that are wanted.
+ *      of pinned roles all hosts that are wanted. Of a role that an operator wants on some nodes,
+ *      these come first, also if they are still to be loaded there; but no standing host of
+ *      another pinned role goes for one that is.
  *   2. What is missing is solved together in what is left: once around on-demand hosts that stand,
  *      and when that leaves more wishes open, as if they were not there (they make room).
  *   3. For each kind of wish that is still open, the important first: solved again with the hosts
@@ -32,7 +34,9 @@ struct replan_pair {
     bool waits; /* allowed, and a forecast is still to come */
     bool file;  /* the model's file is there */
     uint8_t stands; /* 0: no; else the higher, the better to keep it (ready, wanted before) */
-    bool loads;     /* stands, but is still to be loaded, or again: kept within the budget only */
+    bool asked;     /* an operator wants it here; of pinned roles only */
+    bool loads; /* stands (or is asked for), but is still to be loaded, or again: kept within the
+                   budget only */
     uint64_t bytes, device_bytes, largest_bytes; /* as plan_pair; valid with may or stands */
 };
 
