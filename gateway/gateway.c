@@ -168,6 +168,33 @@ static int source_offer(void *arg, const struct ops_offer *o, ops_answer_fn on_a
     return map_keeper_offer(g->keeper, &offer, on_answer, answer_arg);
 }
 
+static int source_reload(void *arg, ops_answer_fn on_answer, void *answer_arg)
+{
+    struct gateway *g = arg;
+
+    if (g->draining)
+        return RM_ERR_DRAINING;
+    keys_reload(g->keys);
+    return map_keeper_reload_for(g->keeper, on_answer, answer_arg);
+}
+
+static int source_operate(void *arg, enum ops_act act, const char *role, const char *node,
+                          const char *by, char *text, size_t n)
+{
+    static const enum drive_order orders[] = {
+        [OPS_LOAD] = DRIVE_ORDER_LOAD,   [OPS_UNLOAD] = DRIVE_ORDER_UNLOAD,
+        [OPS_DRAIN] = DRIVE_ORDER_DRAIN, [OPS_UNDRAIN] = DRIVE_ORDER_UNDRAIN,
+        [OPS_EVICT] = DRIVE_ORDER_EVICT,
+    };
+    struct gateway *g = arg;
+
+    if (g->draining)
+        return RM_ERR_DRAINING;
+    if (role == NULL)
+        return drive_operate_node(g->drive, node, act == OPS_DRAIN, by, text, n);
+    return drive_operate_host(g->drive, role, node, orders[act], by, text, n);
+}
+
 static int source_try_map(void *arg, const struct ops_offer *o, ops_answer_fn on_answer,
                           void *answer_arg)
 {
@@ -520,6 +547,7 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
         fprintf(stderr, "rolemesh-gateway: %s\n", rm_strerror(r));
         return r;
     }
+    drive_keep_in(g->drive, g->state_dir);
     keys_may_be_open(g->keys, may_be_open(g->map));
     map_keeper_set_keyed(g->keeper, keys_exist(g->keys));
     keys_watch(g->keys, gateway_on_keys, g);
@@ -543,6 +571,8 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
                                    .metrics = source_metrics,
                                    .map = source_map,
                                    .offer = source_offer,
+                                   .reload = source_reload,
+                                   .operate = source_operate,
                                    .plans = source_plans,
                                    .role_map = source_role_map,
                                    .ask_node = source_ask_node,

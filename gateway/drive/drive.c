@@ -278,6 +278,7 @@ int drive_retable(struct drive *d, struct role_map *map)
         .nodes = d->f_nodes, .roles = d->f_roles, .pairs = d->f_pairs, .settled = false};
     d->map = role_map_ref(map);
     role_map_unref(old);
+    drive_take_wishes(d);
     return 0;
 }
 
@@ -341,6 +342,7 @@ int drive_set_map(struct drive *d, struct role_map *map)
         return r;
     for (size_t i = 0; i < map->n_nodes; i++)
         route_node_here(d->route, d->nodes[i]->name, link_run_client(d->nodes[i]->link));
+    drive_follow_wishes(d);
     for (size_t i = 0; i < map->n_roles; i++) { /* what could not be done before may be done now */
         route_role_note(d->route, d->roles[i].name, &(struct route_note){.state = ROUTE_NOTE_NONE});
         d->roles[i].noted = ROUTE_NOTE_NONE;
@@ -378,8 +380,11 @@ int drive_new(uv_loop_t *loop, struct role_map *map, struct route *route, uint64
 
 void drive_free_when_idle(struct drive *d)
 {
-    if (d->closing && d->timer_closed && d->pending == 0)
-        free(d);
+    if (!d->closing || !d->timer_closed || d->pending > 0)
+        return;
+    wishes_clear(&d->wishes);
+    free(d->keep.path);
+    free(d);
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -13,8 +13,9 @@
  *         POST forecast       └── replan ──► thread pool                    Loop thread only.
  *
  * Files: drive.c life, maps and their tables; nodes.c links and what they hear; ask.c questions to
- * workers; facts.c facts for the machine; run.c rounds and actions; plan.c plans for people;
- * pulls.c models that come onto nodes. */
+ * workers; facts.c facts for the machine; operate.c orders of operators; wishes.c and keep.c what
+ * they want, in memory and on disk; run.c rounds and actions; plan.c plans for people; pulls.c
+ * models that come onto nodes. */
 #ifndef RM_GATEWAY_DRIVE_H
 #define RM_GATEWAY_DRIVE_H
 
@@ -36,6 +37,31 @@ RM_MUST_USE int drive_new(uv_loop_t *loop, struct role_map *map, struct route *r
  * given the map before: it must know the nodes to be told the way to them. Returns 0 or a libuv
  * code (the old map stays). */
 RM_MUST_USE int drive_set_map(struct drive *d, struct role_map *map);
+
+/* ---- operators ---- */
+
+/* From now on what operators want is kept in dir ("": nowhere), and what they wanted before holds
+ * on. Blocking; once, before the loop runs. */
+void drive_keep_in(struct drive *d, const char *dir);
+
+enum drive_order {
+    DRIVE_ORDER_LOAD,    /* hosted there and kept; what failed is tried now */
+    DRIVE_ORDER_UNLOAD,  /* drained, ended, kept off until it is loaded */
+    DRIVE_ORDER_DRAIN,   /* no new request; stays loaded */
+    DRIVE_ORDER_UNDRAIN, /* ends a drain */
+    DRIVE_ORDER_EVICT    /* drained and ended; ends other wishes; the plan decides afresh */
+};
+
+/* Carries out an order: it is accepted, and what comes of it is seen in states (hosting.h has the
+ * rules). by: a key's name, "": an operator without one. text: n bytes, one line for people.
+ * Returns 0; RM_ERR_NOT_FOUND: the map has no such role or node; RM_ERR_STATE: not possible, text
+ * says why; RM_ERR_OVERLOAD: too many wishes; UV_ENOMEM. A drained host has no new request when it
+ * returns. */
+int drive_operate_host(struct drive *d, const char *role, const char *node, enum drive_order what,
+                       const char *by, char *text, size_t n);
+/* The same for a whole node. */
+int drive_operate_node(struct drive *d, const char *node, bool drain, const char *by, char *text,
+                       size_t n);
 
 /* Closes the links; hosts stay as they are. NULL is fine. */
 void drive_close(struct drive *d);

@@ -6,6 +6,7 @@
 #include <sys/queue.h>
 
 #include "gateway/drive/drive.h"
+#include "gateway/drive/wishes.h"
 #include "gateway/mesh/link.h"
 #include "gateway/place/hosting.h"
 #include "proto/node/desired.h"
@@ -24,9 +25,11 @@ enum {
     DRIVE_LIMITS_PART = 64,        /* smaller moves than this part of the memory never do */
     DRIVE_DISK_BYTES_MS = 500000,  /* a load reads so fast where none was seen yet */
     DRIVE_BODY_MAX = 16 * 1024,
-    DRIVE_TRIALS = 4,          /* offered maps that are planned at one time */
-    DRIVE_TRIAL_MS = 8000,     /* workers are waited for */
-    DRIVE_PLAN_LISTENERS = 256 /* who waits for one answer */
+    DRIVE_PATH_MAX = 1100,
+    DRIVE_KEEP_AGAIN_MS = 5000, /* after a write of the wishes that failed */
+    DRIVE_TRIALS = 4,           /* offered maps that are planned at one time */
+    DRIVE_TRIAL_MS = 8000,      /* workers are waited for */
+    DRIVE_PLAN_LISTENERS = 256  /* who waits for one answer */
 };
 
 struct drive_node {
@@ -39,6 +42,7 @@ struct drive_node {
     bool has_state;
     uint64_t heard_ms;
     bool leaving; /* not in the map any more */
+    bool drained; /* by an operator */
     uint64_t leaving_ms;
     struct plan_node limits; /* as they count */
     uint64_t moved_ms;       /* since when they would be others; 0: they would not */
@@ -63,6 +67,8 @@ struct drive_pair {
     uint64_t ask_again_ms;
     bool updating, unload_after; /* a PUT that touches no engine is on its way; then a DELETE */
     uint64_t update_again_ms;
+    enum hosting_wish wish;               /* an operator's */
+    bool was_shut, was_wished;            /* as route was told */
     uint64_t load_began_ms, load_took_ms; /* as seen from here; 0: not loading, not known */
 };
 
@@ -82,6 +88,12 @@ struct drive {
     struct hosting_pair *f_pairs;
     struct hosting_facts facts;
     uint64_t epoch, started_ms, last_id;
+    struct wishes wishes; /* operators', by name; tables have them as well */
+    struct {
+        char *path; /* owned; NULL: nowhere */
+        bool dirty, writing, failed;
+        uint64_t again_ms;
+    } keep;
     uint64_t unsolved;       /* ticket of a plan that could not be begun; 0: none */
     uint32_t pending;        /* answers and solves still to come */
     struct drive_plan *plan; /* that is being made for people; NULL: none */
@@ -117,6 +129,18 @@ void drive_ask_forecasts(struct drive *d, uint64_t now);
 void drive_put(struct drive *d, size_t role, size_t node);
 void drive_delete(struct drive *d, size_t role, size_t node);
 void drive_update(struct drive *d, size_t role, size_t node); /* residency, lane: no engine ends */
+
+/* ---- operate.c ---- */
+bool drive_is_shut(const struct drive *d, size_t role, size_t node); /* gets no request */
+/* The tables were made anew, or a wish has changed: wishes to tables and route. */
+void drive_take_wishes(struct drive *d);
+/* The map has changed: wishes for what it has no longer end. */
+void drive_follow_wishes(struct drive *d);
+/* A state is about to be told to route: hosts that it names and that get no request are closed. */
+void drive_shut_before(struct drive *d, size_t node, const struct node_state *state);
+
+/* ---- keep.c ---- */
+void drive_keep(struct drive *d); /* writes the wishes, if they have changed */
 
 /* ---- facts.c ---- */
 int drive_fill_facts(struct drive *d, uint64_t now); /* 0 or UV_ENOMEM: those of before */

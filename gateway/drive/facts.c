@@ -82,7 +82,8 @@ static void fill_node(struct drive *d, const struct plan_live *live, size_t i, u
     d->f_nodes[i] = (struct hosting_node){.limits = n->limits,
                                           .reachable = link_is_up(n->link) && n->has_state,
                                           .refusing = n->state.memory.refusing,
-                                          .leaving = n->leaving};
+                                          .leaving = n->leaving,
+                                          .drained = n->drained};
 }
 
 /* ---- roles ---- */
@@ -153,6 +154,7 @@ static void fill_wanted(const struct drive *d, const struct plan_live *live, siz
     const struct drive_pair *p = drive_pair(d, role, node);
     struct plan_pair plan = plan_live_pair(live, role, node, NULL);
 
+    out->operator_wish = p->wish;
     out->allowed = map_role_allows(d->roles[role].conf, d->nodes[node]->name);
     out->forecast = p->known == PLAN_FORECAST ? HOSTING_FITS
                     : p->known == PLAN_BAD    ? HOSTING_BAD

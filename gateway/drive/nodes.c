@@ -135,6 +135,7 @@ static void on_state(struct link *l, const struct node_state *state)
     n->state.hosts = hosts;
     n->has_state = true;
     n->heard_ms = rm_now_ms();
+    drive_shut_before(n->drive, node_index(n), state);
     route_node_state(n->drive->route, n->name, state);
     tell_line(n);
     follow_loads(n, node_index(n), n->heard_ms);

@@ -115,12 +115,29 @@ static const char *reason_of(const struct drive *d, size_t role)
     return "";
 }
 
+/* Who asks hears whose affair it is. */
+static void kept_off_text(const struct drive *d, size_t role, size_t node, char *out, size_t n)
+{
+    const char *name = d->roles[role].name, *at = d->nodes[node]->name;
+
+    if (drive_pair(d, role, node)->wish == HOSTING_WANT_UNLOADED)
+        snprintf(out, n, "an operator has unloaded %s from %s, and no other node can host it", name,
+                 at);
+    else if (d->nodes[node]->drained)
+        snprintf(out, n, "an operator drains the node %s, and no other host can serve %s", at,
+                 name);
+    else
+        snprintf(out, n, "an operator drains %s on %s, and no other host can serve it", name, at);
+}
+
 static void fail_waiting(struct drive *d, const struct hosting_action *a)
 {
     const char *role = d->roles[a->role].name, *reason = reason_of(d, a->role);
     char text[NODE_TEXT_MAX + 128];
 
-    if (a->why == HOSTING_NO_ROOM)
+    if (a->why == HOSTING_KEPT_OFF)
+        kept_off_text(d, a->role, a->node, text, sizeof text);
+    else if (a->why == HOSTING_NO_ROOM)
         snprintf(text, sizeof text,
                  "%s fits on no node beside the hosts that stay: %.2f GiB more "
                  "would be needed",
@@ -305,6 +322,7 @@ static void round_once(struct drive *d)
     uint64_t now = rm_now_ms();
 
     drive_follow(d);
+    drive_keep(d);
     drive_ask_forecasts(d, now);
     settle(d);
     if (drive_fill_facts(d, now) < 0)
@@ -339,6 +357,15 @@ void drive_run(struct drive *d)
 
 /* ---- shortfalls ---- */
 
+static bool is_kept_off(const struct drive *d, size_t role)
+{
+    for (size_t n = 0; n < d->map->n_nodes; n++)
+        if (map_role_allows(d->roles[role].conf, d->nodes[n]->name) &&
+            (drive_is_shut(d, role, n) || drive_pair(d, role, n)->wish == HOSTING_WANT_UNLOADED))
+            return true;
+    return false;
+}
+
 int drive_write_shortfalls(const struct drive *d, struct rm_buf *out)
 {
     static const char *const words[] = {
@@ -348,6 +375,8 @@ int drive_write_shortfalls(const struct drive *d, struct rm_buf *out)
         [REPLAN_BAD] = "no allowed node can host it",
         [REPLAN_NO_ROOM] = "no allowed node has room",
     };
+    static const char kept_off[] =
+        "an operator keeps it off a node, and there is no room elsewhere";
     struct rm_jw w = rm_jw_to(out);
     struct hosting_view v;
 
@@ -358,7 +387,9 @@ int drive_write_shortfalls(const struct drive *d, struct rm_buf *out)
             continue;
         rm_jw_obj(&w, NULL);
         rm_jw_str(&w, "role", d->map->roles[i].name);
-        rm_jw_str(&w, "reason", words[v.verdict.why]);
+        rm_jw_str(&w, "reason",
+                  v.verdict.why != REPLAN_WAITS && is_kept_off(d, i) ? kept_off
+                                                                     : words[v.verdict.why]);
         rm_jw_u64(&w, "missing_bytes", v.verdict.missing_bytes);
         rm_jw_end(&w);
     }

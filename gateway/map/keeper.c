@@ -17,8 +17,8 @@
 enum { NAME_MAX_BYTES = 256, HOSTS_MAX = 4096, MISTAKE_LINE_MAX = 2048 };
 
 /* Who asked for a map; the words are in by_words. */
-enum keeper_by { BY_START, BY_SIGNAL, BY_WATCH, BY_APPLY };
-static const char *const by_words[] = {"start", "signal", "watch", "apply"};
+enum keeper_by { BY_START, BY_SIGNAL, BY_WATCH, BY_APPLY, BY_API };
+static const char *const by_words[] = {"start", "signal", "watch", "apply", "api"};
 
 /* How the last try ended; a dry run is no try. */
 enum outcome { OUTCOME_APPLIED, OUTCOME_REFUSED, OUTCOME_FAILED };
@@ -298,6 +298,25 @@ static bool is_told(const struct map_keeper *k, const struct job *j)
     return k->last.revision[0] == '\0' && k->last.outcome == OUTCOME_REFUSED;
 }
 
+/* Somebody asked for it and hears of it; before the report is kept. */
+static void reload_answer(struct map_keeper *k, struct job *j, const struct role_map *was)
+{
+    char why[2 * MAP_WHY_MAX];
+
+    if (j->on_answer == NULL)
+        return;
+    memcpy(j->on_disk, j->revision, sizeof j->on_disk);
+    if (j->err == 0) {
+        job_answer(j, was, 0, NULL);
+    } else if (j->err == RM_ERR_CONF) {
+        job_answer(j, was, RM_ERR_MAP, "the role map has mistakes; the running one stays");
+    } else {
+        snprintf(why, sizeof why, "the role map was not reloaded: %.400s: %s", k->conf.path,
+                 j->why[0] != '\0' ? j->why : rm_strerror(j->err));
+        job_answer(j, was, RM_ERR_INTERNAL, why);
+    }
+}
+
 static void reload_done(struct map_keeper *k, struct job *j)
 {
     struct role_map *was = k->map;
@@ -308,6 +327,7 @@ static void reload_done(struct map_keeper *k, struct job *j)
     }
     if (j->err == 0)
         j->err = keeper_apply(k, j);
+    reload_answer(k, j, was);
     if (j->err < 0) {
         keeper_refuse(k, j, k->conf.path);
         return;
@@ -400,7 +420,7 @@ static void keeper_read_again(struct map_keeper *k, enum keeper_by by)
     struct job *j;
 
     TAILQ_FOREACH(j, &k->waiting, link)
-    if (j->by != BY_APPLY) {
+    if (j->by != BY_APPLY && j->on_answer == NULL) {
         j->by = by == BY_SIGNAL ? BY_SIGNAL : j->by;
         return;
     }
@@ -454,6 +474,21 @@ void map_keeper_set_keyed(struct map_keeper *k, bool keyed)
 void map_keeper_reload(struct map_keeper *k)
 {
     keeper_read_again(k, BY_SIGNAL);
+}
+
+int map_keeper_reload_for(struct map_keeper *k,
+                          void (*on_answer)(void *arg, int status, struct rm_slice json), void *arg)
+{
+    struct job *j;
+
+    if (k->n_waiting >= KEEPER_JOBS_MAX)
+        return RM_ERR_OVERLOAD;
+    if ((j = job_new(k, BY_API)) == NULL)
+        return UV_ENOMEM;
+    j->on_answer = on_answer;
+    j->arg = arg;
+    keeper_add(k, j);
+    return 0;
 }
 
 int map_keeper_offer(struct map_keeper *k, const struct map_offer *offer,

@@ -37,6 +37,11 @@ void map_keeper_set_keyed(struct map_keeper *k, bool keyed);
 /* Reads the file again, soon: a signal came. */
 void map_keeper_reload(struct map_keeper *k);
 
+/* The same, and tells as map_keeper_offer how it went. Returns as that. */
+int map_keeper_reload_for(struct map_keeper *k,
+                          void (*on_answer)(void *arg, int status, struct rm_slice json),
+                          void *arg);
+
 /* A map that somebody offers in place of the file's. */
 struct map_offer {
     const char *bytes; /* n of them; copied */

@@ -41,6 +41,10 @@ typedef void ops_pull_fn(void *arg, int err, const char *why, bool fresh, struct
 
 struct node_pull_wish;
 
+/* What an operator has a host or a node do (proto/openapi.yaml: /api/v1/hosts/{role}/{node}/...).
+ */
+enum ops_act { OPS_LOAD, OPS_UNLOAD, OPS_DRAIN, OPS_UNDRAIN, OPS_EVICT };
+
 /* Where the figures come from; each writer appends and returns as rm_buf_put. */
 struct ops_sources {
     void *arg;
@@ -77,6 +81,12 @@ struct ops_sources {
     /* Asks a node's worker: GET. Returns 0, or an error: then on_answer never comes. */
     int (*ask_node)(void *arg, const char *node, const char *target, ops_node_fn on_answer,
                     void *answer_arg);
+    /* Reads the map's file and the keys again; answers as offer does. */
+    int (*reload)(void *arg, ops_answer_fn on_answer, void *answer_arg);
+    /* Carries an order out, of node alone when role is NULL. by: a key's name or "". text: n bytes,
+     * one line. Returns 0, RM_ERR_NOT_FOUND, RM_ERR_STATE (text says why), or another error. */
+    int (*operate)(void *arg, enum ops_act act, const char *role, const char *node, const char *by,
+                   char *text, size_t n);
     /* Plans of proto/openapi.yaml, later. Returns 0, or an error: then on_text never comes. */
     int (*plans)(void *arg, ops_text_fn on_text, void *text_arg);
 };

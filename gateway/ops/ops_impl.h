@@ -89,6 +89,8 @@ void ops_watch_close(struct ops_watch *w, void (*on_closed)(void *arg), void *ar
 int ops_watch_write_alarms(const struct ops_watch *w, struct rm_buf *out);
 void ops_watch_write_metrics(const struct ops_watch *w, struct rm_om *om);
 struct ops_watch *ops_watch_of(struct ops *o);
+struct event;
+void ops_watch_tell(struct ops_watch *w, const struct event *e); /* something happened */
 
 /* ---- handlers ---- */
 int ops_get_status(struct ops_call *c, int *status); /* read.c */
@@ -120,6 +122,9 @@ int ops_get_keys(struct ops_call *c, int *status); /* keys.c */
 bool ops_post_key(struct ops_call *c);
 bool ops_revoke_key(struct ops_call *c);
 bool ops_rotate_key(struct ops_call *c);
+int ops_operate_host(struct ops_call *c, int *status); /* act.c */
+int ops_operate_node(struct ops_call *c, int *status);
+bool ops_post_reload(struct ops_call *c);
 int ops_get_session(struct ops_call *c, int *status); /* session.c */
 bool ops_post_session(struct ops_call *c);
 bool ops_delete_session(struct ops_call *c);

@@ -218,6 +218,12 @@ void ops_watch_write_metrics(const struct ops_watch *w, struct rm_om *om)
     witness_write_metrics(w->witness, om);
 }
 
+void ops_watch_tell(struct ops_watch *w, const struct event *e)
+{
+    watch_on_event(w, e);
+    feed_tell(w->feed, rm_now_ms());
+}
+
 /* ---- handlers ---- */
 
 static int source_events(void *arg, struct rm_buf *out)

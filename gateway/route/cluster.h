@@ -20,6 +20,7 @@ struct cluster_node {
     char name[NODE_NAME_MAX];
     struct http_client *client; /* NULL: no link */
     struct node_state state;    /* the last one heard */
+    bool drained;               /* by an operator */
     bool has_state, gone;       /* gone: left the map; freed when nothing is in flight */
     struct health health;
     int last_err;     /* why the link broke last; 0: it has not */
@@ -41,6 +42,7 @@ struct cluster_host {
     struct health health;
     uint32_t in_flight;     /* our leases */
     uint64_t held_until_ms; /* after a loss: no lease before this, unless another engine shows */
+    const char *wanted;     /* by an operator: a static word; NULL: nothing */
     bool closed;            /* drive lets it drain: no new lease */
     uint64_t last_use_ms;   /* a lease began or ended; 0: never */
     uint64_t state_ms;      /* since when facts.state is what it is */

@@ -60,6 +60,7 @@ static void write_host(struct rm_jw *w, const struct cluster_host *h)
     rm_jw_bool(w, "usable", cluster_host_usable(h));
     rm_jw_bool(w, "drift", cluster_host_drifts(h));
     rm_jw_bool(w, "closed", h->closed);
+    rm_jw_str(w, "wanted", h->wanted);
     rm_jw_str(w, "health", health_state_name(h->health.state));
     rm_jw_i64(w, "pid", f->pid);
     rm_jw_u64(w, "rss_bytes", f->rss_bytes);
@@ -123,6 +124,21 @@ static void put_known(struct rm_jw *w, const char *name, double v)
         rm_jw_dbl(w, name, v);
 }
 
+/* What an operator keeps off the node. */
+static void write_unloaded(struct rm_jw *w, const struct route *r, const struct cluster_node *n)
+{
+    const struct cluster_role *role;
+    const struct cluster_host *h;
+
+    rm_jw_arr(w, "unloaded");
+    TAILQ_FOREACH(role, &r->cluster.roles, link)
+    TAILQ_FOREACH(h, &role->hosts, link)
+    if (h->node == n && role->conf != NULL && h->wanted != NULL &&
+        strcmp(h->wanted, "unloaded") == 0)
+        rm_jw_str(w, NULL, role->name);
+    rm_jw_end(w);
+}
+
 static void write_node(struct rm_jw *w, const struct route *r, const struct cluster_node *n)
 {
     const struct map_node *conf = role_map_node(r->map, rm_slice_of(n->name));
@@ -147,6 +163,8 @@ static void write_node(struct rm_jw *w, const struct route *r, const struct clus
     rm_jw_str(w, "version", n->state.version);
     rm_jw_u64(w, "uptime_ms", n->state.uptime_ms);
     rm_jw_bool(w, "draining", n->state.draining);
+    rm_jw_bool(w, "drained", n->drained);
+    write_unloaded(w, r, n);
     put_known(w, "cpu_percent", lives ? n->state.cpu_percent : -1);
     put_known(w, "gpu_percent", lives ? n->state.gpu_percent : -1);
     rate_read(&n->rate, now, &in_per_s, &out_per_s);

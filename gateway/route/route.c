@@ -703,6 +703,23 @@ void route_host_close(struct route *r, const char *role, const char *node, bool 
     route_wake(r);
 }
 
+void route_host_wanted(struct route *r, const char *role, const char *node, const char *wanted)
+{
+    struct cluster_host *h = wanted != NULL ? cluster_host_get(&r->cluster, role, node, rm_now_ms())
+                                            : host_find(r, role, node);
+
+    if (h != NULL)
+        h->wanted = wanted;
+}
+
+void route_node_drained(struct route *r, const char *node, bool drained)
+{
+    struct cluster_node *n = cluster_node_find(&r->cluster, node);
+
+    if (n != NULL)
+        n->drained = drained;
+}
+
 void route_role_note(struct route *r, const char *name, const struct route_note *note)
 {
     struct cluster_role *role = cluster_role_find(&r->cluster, name);

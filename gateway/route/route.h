@@ -155,6 +155,11 @@ void route_on_wanted(struct route *r, void (*on_wanted)(void *arg, const char *r
  * state has named yet it is remembered. Roles and nodes that the map lacks: nothing. */
 void route_host_close(struct route *r, const char *role, const char *node, bool closed);
 
+/* What an operator wants, for those who ask: wanted is a static word, NULL: nothing. Roles and
+ * nodes that the map lacks: nothing. */
+void route_host_wanted(struct route *r, const char *role, const char *node, const char *wanted);
+void route_node_drained(struct route *r, const char *node, bool drained);
+
 /* What is being done for a role that is not there; stays until the next note. */
 enum route_note_state {
     ROUTE_NOTE_NONE,    /* nothing: its hosts' states speak for themselves */
