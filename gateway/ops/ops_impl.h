@@ -76,6 +76,7 @@ bool ops_take_usage(struct ops_call *c);    /* usage.c */
 bool ops_take_history(struct ops_call *c);  /* past_get.c */
 bool ops_take_models(struct ops_call *c);   /* models.c */
 bool ops_take_ledger(struct ops_call *c);   /* ledger.c */
+bool ops_take_logs(struct ops_call *c);     /* logs.c */
 
 /* The body of a GET without a query, as it would be answered, without its newline. */
 int ops_write_body(struct ops *o, const char *path, struct rm_buf *out);

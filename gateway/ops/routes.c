@@ -24,6 +24,7 @@ const struct ops_route ops_routes[] = {
     {HTTP_DELETE, "/api/v1/keys/{id}",  OPS_ADMIN, NULL, ops_revoke_key,  NULL, {NULL}},
     {HTTP_POST, "/api/v1/keys/{id}/rotate", OPS_ADMIN, NULL, ops_rotate_key, NULL, {NULL}},
     {HTTP_GET,  "/api/v1/ledger",       OPS_USER,  NULL, ops_take_ledger, NULL, {PAGE, "node", "model"}},
+    {HTTP_GET,  "/api/v1/logs",         OPS_ADMIN, NULL, ops_take_logs,   NULL, {PAGE, "node", "level=error|warn|info|debug", "engine", "after"}},
     {HTTP_GET,  "/api/v1/map",          OPS_USER,  ops_get_map,     NULL, NULL, {NULL}},
     {HTTP_POST, "/api/v1/map",          OPS_ADMIN, NULL, ops_post_map,    NULL, {"dry_run=0|1"}},
     {HTTP_GET,  "/api/v1/models",       OPS_USER,  NULL, ops_take_models, NULL, {PAGE, "name", "role", "node"}},
