@@ -131,7 +131,8 @@ void drive_delete(struct drive *d, size_t role, size_t node);
 void drive_update(struct drive *d, size_t role, size_t node); /* residency, lane: no engine ends */
 
 /* ---- operate.c ---- */
-bool drive_is_shut(const struct drive *d, size_t role, size_t node); /* gets no request */
+bool drive_is_shut(const struct drive *d, size_t role, size_t node);     /* gets no request */
+bool drive_is_kept_off(const struct drive *d, size_t role, size_t node); /* or is shut */
 /* The tables were made anew, or a wish has changed: wishes to tables and route. */
 void drive_take_wishes(struct drive *d);
 /* The map has changed: wishes for what it has no longer end. */

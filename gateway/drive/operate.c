@@ -42,6 +42,11 @@ bool drive_is_shut(const struct drive *d, size_t role, size_t node)
     return d->nodes[node]->drained || drive_pair(d, role, node)->wish == HOSTING_WANT_DRAINED;
 }
 
+bool drive_is_kept_off(const struct drive *d, size_t role, size_t node)
+{
+    return drive_is_shut(d, role, node) || drive_pair(d, role, node)->wish == HOSTING_WANT_UNLOADED;
+}
+
 /* Wishes as the tables have them. */
 static void fill_wishes(struct drive *d)
 {

@@ -203,6 +203,10 @@ static int copy_role(struct drive_plan *p, size_t role)
         p->asked[role] |= p->pairs[role * p->map->n_nodes + n].standing;
         if (role_at == SIZE_MAX || node_at == SIZE_MAX)
             continue;
+        p->pairs[role * p->map->n_nodes + n].kept_off =
+            drive_is_kept_off(d, role_at, node_at) &&
+            (drive_pair(d, role_at, node_at)->wish != HOSTING_WANT_DRAINED ||
+             d->nodes[node_at]->drained || !p->pairs[role * p->map->n_nodes + n].standing);
         if ((r = copy_pair(p, role, n, role_at, node_at)) < 0)
             return r;
         if (!p->trial && hosting_wants(d->hosting, role_at, node_at)) {

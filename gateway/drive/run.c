@@ -361,7 +361,7 @@ static bool is_kept_off(const struct drive *d, size_t role)
 {
     for (size_t n = 0; n < d->map->n_nodes; n++)
         if (map_role_allows(d->roles[role].conf, d->nodes[n]->name) &&
-            (drive_is_shut(d, role, n) || drive_pair(d, role, n)->wish == HOSTING_WANT_UNLOADED))
+            drive_is_kept_off(d, role, n))
             return true;
     return false;
 }

@@ -288,7 +288,7 @@ static void look_at_host(struct witness *w, struct rm_slice host, uint64_t now_m
 {
     char role[64], node[64], name[WITNESS_NAME_MAX], state[STATE_MAX], notice[VALUE_MAX];
     uint64_t restarts = number_of(host, "restarts");
-    char text[EVENT_TEXT_MAX];
+    char text[EVENT_TEXT_MAX], next[192];
     struct seen *s;
     bool is_new;
 
@@ -328,6 +328,11 @@ static void look_at_host(struct witness *w, struct rm_slice host, uint64_t now_m
         alarm_raise(w, EVENT_WARNING, "host.drift", name, text,
                     "give all nodes of the role the same model file");
     }
+    if (strcmp(text_of(host, "wanted", notice, sizeof notice), "drained") == 0) {
+        snprintf(text, sizeof text, "%s is drained by an operator: it gets no new request", name);
+        snprintf(next, sizeof next, "when that is over: rolemesh undrain %s %s", role, node);
+        alarm_raise(w, EVENT_WARNING, "host.drained", name, text, next);
+    }
 }
 
 /* ---- nodes ---- */
@@ -344,6 +349,15 @@ static void node_is_down(struct witness *w, const char *name, struct rm_slice no
              "http://%s:%llu/node/v1/state",
              host, (unsigned long long)number_of(node, "port"));
     alarm_raise(w, EVENT_ERROR, "node.down", name, text, next);
+}
+
+static void node_is_drained(struct witness *w, const char *name)
+{
+    char text[EVENT_TEXT_MAX], next[128];
+
+    snprintf(text, sizeof text, "node %s is drained by an operator: it gets no new request", name);
+    snprintf(next, sizeof next, "when that is over: rolemesh undrain %s", name);
+    alarm_raise(w, EVENT_WARNING, "node.drained", name, text, next);
 }
 
 static void look_at_node(struct witness *w, struct rm_slice node, uint64_t now_ms)
@@ -383,6 +397,8 @@ static void look_at_node(struct witness *w, struct rm_slice node, uint64_t now_m
         snprintf(text, sizeof text, "node %s is short of memory: it starts no engine now", name);
         alarm_raise(w, EVENT_WARNING, "node.memory", name, text, advice_of("memory"));
     }
+    if (list_member_is(node, "drained", "true"))
+        node_is_drained(w, name);
     while (strcmp(state, "down") != 0 && list_next(&hosts, &host))
         look_at_host(w, host, now_ms);
 }

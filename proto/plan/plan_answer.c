@@ -148,7 +148,9 @@ void plan_stop_reason(const struct plan_answer *a, size_t role, size_t node, cha
             snprintf(out, size, "moves to %.63s: its room is needed", node_name(a, n));
             return;
         }
-    if (!pair_of(a, role, node)->allowed)
+    if (a->live->pairs[role * a->live->map->n_nodes + node].kept_off)
+        snprintf(out, size, "an operator keeps it off the node");
+    else if (!pair_of(a, role, node)->allowed)
         snprintf(out, size, "it may not be hosted there");
     else if (r->wish == PLAN_IF_ASKED)
         snprintf(out, size, "nobody asks for it");

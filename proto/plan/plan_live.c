@@ -144,14 +144,14 @@ struct plan_pair plan_live_pair(const struct plan_live *live, size_t role, size_
     struct plan_parts p = plan_live_parts(live, role, node, way);
     bool opened =
         way != NULL && way->kind == PLAN_WAY_NODE && way->role == role && way->value == node;
+    bool may = opened || map_role_allows(r, live->map->nodes[node].name);
 
-    return (struct plan_pair){
-        .allowed = p.known && (opened || map_role_allows(r, live->map->nodes[node].name)),
-        .standing = pair_of(live, role, node)->standing,
-        .file = pair_of(live, role, node)->file,
-        .bytes = p.all_bytes,
-        .device_bytes = p.device_bytes,
-        .largest_bytes = p.largest_bytes};
+    return (struct plan_pair){.allowed = p.known && may && !pair_of(live, role, node)->kept_off,
+                              .standing = pair_of(live, role, node)->standing,
+                              .file = pair_of(live, role, node)->file,
+                              .bytes = p.all_bytes,
+                              .device_bytes = p.device_bytes,
+                              .largest_bytes = p.largest_bytes};
 }
 
 /* --- limits of a node ---------------------------------------------------------------------------

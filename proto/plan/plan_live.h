@@ -36,6 +36,7 @@ struct plan_live_pair {
     const struct node_forecast *forecast; /* FORECAST: borrowed; total 0 is right for attach */
     bool standing;                        /* a host is there and may stay */
     bool file;                            /* the model's file is there */
+    bool kept_off;                        /* an operator keeps the role off the node */
 };
 
 struct plan_live_node {

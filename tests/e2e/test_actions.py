@@ -83,6 +83,9 @@ def test_a_drain_cuts_nothing_and_new_requests_go_elsewhere(two):
     found = [e for e in two.get("/api/v1/events")["events"] if e["kind"].startswith("operator.")]
     assert [(e["kind"], e["subject"]) for e in found][::2] == [("operator.undrain", f"both@{node}"), ("operator.drain", f"both@{node}")]
     assert all("by an operator on this machine" in e["text"] for e in found)
+    do(two, f"hosts/both/{node}/drain")
+    wait_for("the drain is not forgotten", lambda: [(a["kind"], a["subject"], a["next"]) for a in two.get("/api/v1/status")["alarms"]] ==
+             [("host.drained", f"both@{node}", f"when that is over: rolemesh undrain both {node}")])
 
 
 def test_requests_for_a_drained_only_host_are_told_why(one):
@@ -184,6 +187,8 @@ def test_a_drained_node_gives_its_hosts_away(two):
     assert list(events)[-1] == "[DONE]"
     wait_for("all have moved", lambda: two.node(first)["hosts"] == [] and nodes_of(two, "ask") == nodes_of(two, "both") == {other})
     assert f"{first} is drained" in do(two, f"hosts/both/{first}/load", 409)
+    plan = two.get("/api/v1/plan")
+    assert all(n["hosts"] == [] for p in plan.values() if p for n in p["nodes"] if n["node"] == first)  # nobody proposes it
     do(two, f"nodes/{first}/undrain")
     wait_for("the second host is back", lambda: nodes_of(two, "both") == {"speed", "reasoning"})
     assert not two.node(first)["drained"] and "was not drained" in do(two, f"nodes/{first}/undrain")
