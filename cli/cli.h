@@ -204,6 +204,7 @@ void man_write(const struct cli_command *command, FILE *to);
     X(keys_rotate) \
     X(ledger) \
     X(load) \
+    X(logs) \
     X(models) \
     X(nodes) \
     X(plan) \

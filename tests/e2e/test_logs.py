@@ -2,11 +2,13 @@
 """The last log lines of workers, engines and the gateway: kept in memory, paged, filtered, followed, and never with what
 was said or a key in them."""
 import json
+import signal
+import subprocess
 
 import pytest
 
 from cluster_rig import call, cluster
-from rig import have_programs
+from rig import BIN, SLOW, have_programs, wait_for
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")
 
@@ -125,3 +127,71 @@ def test_a_node_that_is_away(tmp_path):
         c.workers["speed"].kill()
         status, _, body = call(c.port, "GET", "/api/v1/logs?node=speed")
         assert status == 502 and "does not answer" in json.loads(body)["detail"]
+
+
+def rolemesh(c, *args, timeout=30):
+    return subprocess.run([BIN / "rolemesh", "logs", "--gateway", f"http://127.0.0.1:{c.port}", *args],
+                          capture_output=True, text=True, timeout=timeout * SLOW, check=False)
+
+
+def lines_of(c, *args):
+    done = rolemesh(c, *args, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["logs"]
+
+
+def test_the_command_puts_all_in_order(two):
+    done = rolemesh(two, "-n", "500")
+    assert done.returncode == 0 and done.stderr == ""
+    for who in ("gateway  ", "speed  ", "reasoning  ", f"{host_node(two)}/ask  "):
+        assert who in done.stdout
+    body = json.loads(rolemesh(two, "--json", "-n", "500").stdout)
+    assert set(body) == {"logs", "next"} and body["next"] is None
+    times = [line["at"] for line in body["logs"]]
+    assert times == sorted(times, reverse=True)
+    few = json.loads(rolemesh(two, "--json", "-n", "3").stdout)["logs"]
+    assert len(few) == 3
+
+
+def test_the_command_of_one(two):
+    node = host_node(two)
+    assert all(line["node"] is None for line in lines_of(two, "gateway"))
+    assert all(line["node"] == node for line in lines_of(two, node))
+    for who in ("ask", f"ask@{node}"):
+        lines = lines_of(two, who)
+        assert lines and all(line["engine"] == "ask" and line["node"] == node for line in lines)
+    assert all(line["level"] in ("warn", "error") for line in lines_of(two, "--level", "warn"))
+
+
+@pytest.mark.parametrize("args,code,says", [
+    (["nobody"], 2, "no node is called 'nobody', and no role of that name is hosted"),
+    (["ask@"], 2, "is not a node, a role, ROLE@NODE or gateway"),
+    (["ask@nobody"], 1, "the role map has no node 'nobody'"),
+    (["--level", "loud"], 2, "--level"),
+    (["-n", "0"], 2, "--lines"),
+])
+def test_mistakes_of_the_command(two, args, code, says):
+    done = rolemesh(two, *args)
+    assert done.returncode == code and done.stdout == "" and says in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_following(tmp_path):
+    """What is written later is shown within seconds, also of a worker that was away meanwhile."""
+    with cluster(tmp_path, ["speed"], MODELS, ROLES) as c:
+        out = tmp_path / "followed"
+        with out.open("w") as file:
+            process = subprocess.Popen([BIN / "rolemesh", "logs", "-f", "--gateway", f"http://127.0.0.1:{c.port}"], stdout=file, stderr=file)
+        try:
+            wait_for("the first lines", lambda: "listening" in out.read_text())
+            c.gateway.signal(signal.SIGHUP)
+            wait_for("a line of the gateway", lambda: "role map" in out.read_text().partition("listening")[2])
+            c.workers["speed"].kill()
+            wait_for("the worker is away", lambda: "node speed tells nothing" in out.read_text())
+            before = out.read_text().count("listening")
+            c.start_worker("speed")
+            wait_for("the worker's new lines", lambda: "node speed tells again" in out.read_text() and out.read_text().count("listening") > before)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10 * SLOW) == 0
+        finally:
+            process.kill()
+            process.wait()
