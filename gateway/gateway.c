@@ -205,6 +205,11 @@ static int source_try_map(void *arg, const struct ops_offer *o, ops_answer_fn on
     return trial_begin(g->keeper, g->drive, o, on_answer, answer_arg);
 }
 
+static void *source_copy_decisions(void *arg)
+{
+    return front_copy_all_decisions(((struct gateway *)arg)->front);
+}
+
 static struct role_map *source_role_map(void *arg)
 {
     return ((struct gateway *)arg)->map;
@@ -574,6 +579,8 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
                                    .reload = source_reload,
                                    .operate = source_operate,
                                    .plans = source_plans,
+                                   .copy_decisions = source_copy_decisions,
+                                   .write_decisions = front_all_decisions_write,
                                    .role_map = source_role_map,
                                    .ask_node = source_ask_node,
                                    .try_map = source_try_map,

@@ -236,6 +236,16 @@ int front_decisions_write(const void *copy, struct rm_buf *out)
     return why_copy_write(copy, out);
 }
 
+void *front_copy_all_decisions(const struct front *f)
+{
+    return why_copy_all(&f->why);
+}
+
+int front_all_decisions_write(const void *copy, struct rm_buf *out)
+{
+    return why_list_write(copy, out);
+}
+
 const char *front_rewrites(const struct record *r)
 {
     return why_rewrites(r);

@@ -79,6 +79,12 @@ void front_on_over(struct front *f, void (*on_over)(void *arg, const struct reco
 void *front_copy_decisions(const struct front *f, const struct record *r);
 int front_decisions_write(const void *copy, struct rm_buf *out);
 
+/* The decisions on recent requests, whether these run or are over: a copy, to be freed (NULL: no
+ * memory); appended as a JSON array (proto/openapi.yaml: RecentDecision), the newest first, in any
+ * thread. Returns as rm_buf_put. */
+void *front_copy_all_decisions(const struct front *f);
+int front_all_decisions_write(const void *copy, struct rm_buf *out);
+
 /* Ends a request; its client gets its dialect's error. Returns 0, RM_ERR_NOT_FOUND, or
  * RM_ERR_STATE: it is over. */
 int front_cancel(struct front *f, const char *id);

@@ -65,7 +65,7 @@ int why_copy_write(const struct why_copy *c, struct rm_buf *out)
 
     rm_jw_arr(&j, NULL);
     for (size_t i = 0; c != NULL && i < c->n; i++)
-        decision_write(&c->decision[i], &j);
+        decision_write(&c->decision[i], NULL, &j);
     rm_jw_end(&j);
     return rm_jw_done(&j);
 }
@@ -78,6 +78,35 @@ const char *why_rewrites(const struct record *r)
                                         "[" RENAMED "," BOUNDED "]"};
 
     return texts[(r->renamed ? 1 : 0) | (r->bounded ? 2 : 0)];
+}
+
+struct why_list {
+    size_t n;
+    struct why_entry v[];
+};
+
+struct why_list *why_copy_all(const struct why *w)
+{
+    size_t n = w->n < WHY_MAX ? (size_t)w->n : WHY_MAX;
+    struct why_list *l = malloc(sizeof *l + n * sizeof l->v[0]);
+
+    if (l == NULL)
+        return NULL;
+    l->n = n;
+    for (size_t i = 0; i < n; i++)
+        l->v[i] = w->ring[(w->n - 1 - i) % WHY_MAX];
+    return l;
+}
+
+int why_list_write(const struct why_list *l, struct rm_buf *out)
+{
+    struct rm_jw j = rm_jw_to(out);
+
+    rm_jw_arr(&j, NULL);
+    for (size_t i = 0; i < l->n; i++)
+        decision_write(&l->v[i].decision, l->v[i].id, &j);
+    rm_jw_end(&j);
+    return rm_jw_done(&j);
 }
 
 int why_write(const struct why *w, const struct record *r, uint64_t now_ms, struct rm_buf *out)

@@ -32,6 +32,12 @@ int why_copy_write(const struct why_copy *c, struct rm_buf *out);
 /* What was changed for the engine, as a JSON array. Static. */
 const char *why_rewrites(const struct record *r);
 
+/* All that the ring holds, to be freed; NULL: no memory. */
+struct why_list *why_copy_all(const struct why *w);
+/* Appends it as a JSON array (proto/openapi.yaml: RecentDecision), the newest first. Any thread.
+ * Returns as rm_buf_put. */
+int why_list_write(const struct why_list *l, struct rm_buf *out);
+
 /* Appends {"request":...,"decisions":[...],"rewrites":[...]}, oldest first. Returns as rm_buf_put.
  */
 int why_write(const struct why *w, const struct record *r, uint64_t now_ms, struct rm_buf *out);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/ops/list.h"
 #include "proto/base/clock.h"
 #include "proto/base/om.h"
 
@@ -35,11 +36,16 @@ const char *const history_migrations[HISTORY_MIGRATIONS] = {
     "ALTER TABLE request ADD COLUMN seq INTEGER NOT NULL DEFAULT 1;"
     "ALTER TABLE request ADD COLUMN key_name TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE request ADD COLUMN known INTEGER NOT NULL DEFAULT 3;"
-    "ALTER TABLE request ADD COLUMN rewrites TEXT NOT NULL DEFAULT '[]';"};
+    "ALTER TABLE request ADD COLUMN rewrites TEXT NOT NULL DEFAULT '[]';",
+    /* where decisions are in the rows of their requests, by time: decisions.c */
+    "CREATE TABLE decision(at TEXT NOT NULL, request TEXT NOT NULL, node TEXT NOT NULL,"
+    " role TEXT NOT NULL, request_row INTEGER NOT NULL, k INTEGER NOT NULL,"
+    " PRIMARY KEY(at, request, node)) WITHOUT ROWID;"};
 
 /* ---- rows, on the writer thread ---- */
 
-enum row_kind { ROW_REQUEST, ROW_EVENT, ROW_SAMPLES, ROW_KINDS };
+/* Decisions come with their requests. */
+enum row_kind { ROW_REQUEST, ROW_EVENT, ROW_SAMPLES, ROW_DECISIONS, ROW_KINDS };
 
 struct row {
     enum row_kind kind;
@@ -193,14 +199,14 @@ int history_sweep(sqlite3 *db, int64_t now_ms, uint64_t bytes)
 {
     int64_t used = (number_of(db, "PRAGMA page_count") - number_of(db, "PRAGMA freelist_count")) *
                    number_of(db, "PRAGMA page_size");
-    char sql[400];
+    char sql[400], at[RM_TIME_TEXT];
     int64_t old = now_ms - (int64_t)HISTORY_DAYS * 86400000;
     int rc;
 
     snprintf(sql, sizeof sql,
              "DELETE FROM request WHERE at_ms < %lld; DELETE FROM event WHERE at_ms < %lld; "
-             "DELETE FROM sample WHERE at_ms < %lld",
-             (long long)old, (long long)old, (long long)old);
+             "DELETE FROM sample WHERE at_ms < %lld; DELETE FROM decision WHERE at < '%s'",
+             (long long)old, (long long)old, (long long)old, rm_time_text(old, at));
     rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
     if (rc == SQLITE_OK && used > (int64_t)(bytes / 4 * 3))
         rc = sqlite3_exec(db,
@@ -208,21 +214,69 @@ int history_sweep(sqlite3 *db, int64_t now_ms, uint64_t bytes)
                           "at_ms LIMIT 1 OFFSET (SELECT count(*) / 10 FROM request)); "
                           "DELETE FROM sample WHERE at_ms <= (SELECT at_ms FROM sample ORDER BY "
                           "at_ms LIMIT 1 OFFSET (SELECT count(*) / 10 FROM sample));"
+                          "DELETE FROM decision WHERE at <= (SELECT at FROM decision ORDER BY at "
+                          "LIMIT 1 OFFSET (SELECT count(*) / 10 FROM decision)); "
                           "DELETE FROM event WHERE id <= (SELECT id FROM event ORDER BY id LIMIT 1 "
                           "OFFSET (SELECT count(*) / 10 FROM event))",
                           NULL, NULL, NULL);
     return rc;
 }
 
+/* A decision's own texts: time, names and ids, which need no escapes. */
+static struct rm_slice bare_of(struct rm_slice decision, const char *member)
+{
+    struct rm_slice v;
+
+    return list_member(decision, member, &v) && v.n > 2 ? (struct rm_slice){v.p + 1, v.n - 2}
+                                                        : (struct rm_slice){NULL, 0};
+}
+
+static int bind_slice(sqlite3_stmt *q, int i, struct rm_slice s)
+{
+    return sqlite3_bind_text(q, i, s.p, (int)s.n, SQLITE_STATIC);
+}
+
+/* Of the request that was just written; why: its decisions as JSON. */
+static int insert_decisions(sqlite3_stmt *q, const struct row *r, const struct rm_buf *why)
+{
+    struct rm_slice left = {why->data, why->len}, decision;
+    int64_t at_row = sqlite3_last_insert_rowid(sqlite3_db_handle(q));
+    int rc = SQLITE_OK;
+
+    for (int k = 0; rc == SQLITE_OK && list_next(&left, &decision); k++) {
+        struct rm_slice at = bare_of(decision, "at"), node = bare_of(decision, "node"),
+                        role = bare_of(decision, "role");
+
+        if (at.n == 0 || node.n == 0 || role.n == 0)
+            continue;
+        rc = bind_slice(q, 1, at);
+        if (rc == SQLITE_OK)
+            rc = sqlite3_bind_text(q, 2, r->done.id, -1, SQLITE_STATIC);
+        if (rc == SQLITE_OK)
+            rc = bind_slice(q, 3, node);
+        if (rc == SQLITE_OK)
+            rc = bind_slice(q, 4, role);
+        if (rc == SQLITE_OK)
+            rc = sqlite3_bind_int64(q, 5, at_row);
+        if (rc == SQLITE_OK)
+            rc = sqlite3_bind_int(q, 6, k);
+        rc = step(q, rc);
+    }
+    return rc;
+}
+
 static int insert_row(sqlite3_stmt *const q[ROW_KINDS], const struct row *r, struct rm_buf *why)
 {
+    int rc;
+
     switch (r->kind) {
     case ROW_EVENT:
         return insert_event(q[ROW_EVENT], r);
     case ROW_SAMPLES:
         return insert_samples(q[ROW_SAMPLES], r);
     default:
-        return insert_request(q[ROW_REQUEST], r, why);
+        rc = insert_request(q[ROW_REQUEST], r, why);
+        return rc == SQLITE_OK ? insert_decisions(q[ROW_DECISIONS], r, why) : rc;
     }
 }
 
@@ -232,6 +286,7 @@ static int batch_run(sqlite3 *db, void *arg)
         [ROW_REQUEST] = "INSERT OR REPLACE INTO request "
                         "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [ROW_EVENT] = "INSERT OR REPLACE INTO event VALUES(?,?,?)",
+        [ROW_DECISIONS] = "INSERT OR REPLACE INTO decision VALUES(?,?,?,?,?,?)",
         [ROW_SAMPLES] = "INSERT INTO sample VALUES(?,?,?,?,?,?,?,?,?,?,?)"};
     struct history_batch *b = arg;
     sqlite3_stmt *q[ROW_KINDS] = {NULL};

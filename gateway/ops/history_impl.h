@@ -10,7 +10,7 @@
 #include "gateway/ops/history.h"
 #include "proto/store/store.h"
 
-enum { HISTORY_PATH_BYTES = 1024, HISTORY_MIGRATIONS = 3 };
+enum { HISTORY_PATH_BYTES = 1024, HISTORY_MIGRATIONS = 4 };
 extern const char *const history_migrations[HISTORY_MIGRATIONS];
 
 struct history_batch;

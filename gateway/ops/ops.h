@@ -76,6 +76,10 @@ struct ops_sources {
     /* The same, but it is only told what the map would come to: proto/openapi.yaml, PlanTrial. */
     int (*try_map)(void *arg, const struct ops_offer *offer, ops_answer_fn on_answer,
                    void *answer_arg);
+    /* The decisions that memory holds: a copy, to be freed (NULL: no memory), and its JSON array in
+     * any thread (proto/openapi.yaml: RecentDecision), newest first. */
+    void *(*copy_decisions)(void *arg);
+    int (*write_decisions)(const void *copy, struct rm_buf *out);
     /* The role map that runs, borrowed. */
     struct role_map *(*role_map)(void *arg);
     /* Asks a node's worker: GET. Returns 0, or an error: then on_answer never comes. */

@@ -71,12 +71,13 @@ struct asking_cache;
 struct asking_cache **ops_asking_cache(struct ops *o); /* asking.c makes it; freed with o */
 
 struct history;
-struct history *ops_history(struct ops *o); /* NULL: there is none */
-bool ops_take_usage(struct ops_call *c);    /* usage.c */
-bool ops_take_history(struct ops_call *c);  /* past_get.c */
-bool ops_take_models(struct ops_call *c);   /* models.c */
-bool ops_take_ledger(struct ops_call *c);   /* ledger.c */
-bool ops_take_logs(struct ops_call *c);     /* logs.c */
+struct history *ops_history(struct ops *o);  /* NULL: there is none */
+bool ops_take_usage(struct ops_call *c);     /* usage.c */
+bool ops_take_history(struct ops_call *c);   /* past_get.c */
+bool ops_take_decisions(struct ops_call *c); /* decisions.c */
+bool ops_take_models(struct ops_call *c);    /* models.c */
+bool ops_take_ledger(struct ops_call *c);    /* ledger.c */
+bool ops_take_logs(struct ops_call *c);      /* logs.c */
 
 /* The body of a GET without a query, as it would be answered, without its newline. */
 int ops_write_body(struct ops *o, const char *path, struct rm_buf *out);

@@ -11,6 +11,7 @@ static const char metrics_type[] = "application/openmetrics-text; version=1.0.0;
 
 /* clang-format off */
 const struct ops_route ops_routes[] = {
+    {HTTP_GET,  "/api/v1/decisions",    OPS_USER,  NULL, ops_take_decisions, NULL, {PAGE, "role", "node", "request", "since", "until"}},
     {HTTP_GET,  "/api/v1/events",       OPS_USER,  ops_get_events,  ops_follow_events, NULL, {PAGE, "severity=info|warning|error", "kind", "subject", "since", "until", "live=0|1"}},
     {HTTP_GET,  "/api/v1/history",      OPS_USER,  NULL, ops_take_history, NULL, {"metric=requests|errors|tokens_in|tokens_cached|tokens_out|ttft_ms|queue_ms|duration_ms|memory_used|memory_committed|memory_budget|slots_busy|cpu_percent|gpu_percent", "node", "role", "by=none|node|role", "range=1h|24h|30d"}},
     {HTTP_GET,  "/api/v1/hosts",        OPS_USER,  ops_get_hosts,   NULL, NULL, {PAGE, "role", "node", "state=absent|fetching|loading|warming|ready|busy|draining|failed"}},

@@ -107,11 +107,13 @@ static void write_host(struct rm_jw *w, const struct decision_record *r, uint32_
     rm_jw_end(w);
 }
 
-void decision_write(const struct decision_record *r, struct rm_jw *w)
+void decision_write(const struct decision_record *r, const char *request, struct rm_jw *w)
 {
     char at[RM_TIME_TEXT];
 
     rm_jw_obj(w, NULL);
+    if (request != NULL)
+        rm_jw_str(w, "request", request);
     rm_jw_str(w, "at", rm_time_text(r->at_ms, at));
     rm_jw_str(w, "role", r->role);
     rm_jw_str(w, "node", r->node[r->chosen]);

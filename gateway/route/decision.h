@@ -51,6 +51,7 @@ void decision_keep(const struct decision *d, struct decision_record *out);
 void decision_again(const struct decision_record *r, struct decision *out); /* without a choice */
 
 struct rm_jw;
-void decision_write(const struct decision_record *r, struct rm_jw *w); /* one object in an array */
+/* One object in an array; request: NULL, or the id of whose decision it is, told with it. */
+void decision_write(const struct decision_record *r, const char *request, struct rm_jw *w);
 
 #endif

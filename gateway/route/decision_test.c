@@ -184,7 +184,7 @@ static void made_again(void **state)
         same_choice(&d, &again);
         out.len = 0;
         w = rm_jw_to(&out);
-        decision_write(&kept, &w);
+        decision_write(&kept, NULL, &w);
         assert_int_equal(rm_jw_done(&w), 0);
         assert_non_null(o = json_loadb(out.data, out.len, 0, NULL));
         assert_string_equal(json_string_value(json_object_get(o, "node")), d.host[d.chosen].node);

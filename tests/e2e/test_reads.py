@@ -373,3 +373,63 @@ def test_a_worker_that_is_not_there_is_told(tmp_path):
             assert ask(c, path, schema)["silent"] == [{"node": "reasoning", "why": "its worker does not answer"}]
     finally:
         c.stop()
+
+
+# ---- decisions ----
+
+
+def decisions(c, query=""):
+    return ask(c, f"decisions?{query}", "Decisions")
+
+
+def test_decisions_are_told_with_their_requests(two):
+    two.answer("ask", "which host?")
+    two.answer("code", "which host?")
+    newest = decisions(two, "limit=2")
+    assert newest["next"] is not None
+    requests = {r["id"]: r for r in two.get("/api/v1/requests?limit=500")["requests"]}
+    for d, role, node in zip(newest["decisions"], ("code", "ask"), ("reasoning", "speed")):
+        assert (d["role"], d["node"]) == (role, node) and requests[d["request"]]["node"] == node
+        why = ask(two, f"requests/{d['request']}/why", "Why")["decisions"]
+        assert [{"request": d["request"], **w} for w in why] == [d]
+    one = newest["decisions"][0]
+    assert decisions(two, f"request={one['request']}")["decisions"] == [one]
+    assert all(d["node"] == "speed" for d in decisions(two, "node=speed")["decisions"]) and decisions(two, "node=nobody")["decisions"] == []
+    assert one not in decisions(two, f"until={one['at']}")["decisions"] and one in decisions(two, f"since={one['at']}&role=code")["decisions"]
+    whole = pages(two, "decisions", "decisions", "Decisions", "limit=500")
+    assert pages(two, "decisions", "decisions", "Decisions", "limit=1&role=code") == [d for d in whole if d["role"] == "code"]
+    keys = [(d["at"], d["request"], d["node"]) for d in whole]
+    assert keys == sorted(keys, reverse=True) and len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("query,words", [("cursor=1", "cursor"), ("cursor=2026-05-04T12:00:00.000Z", "cursor"), ("cursor=2026-05-04T12:00:00.00xZ/a/b", "cursor"),
+                                         ("since=now", "since: 'now' is not a time"), ("limit=501", "limit")])
+def test_mistakes_of_who_wants_decisions(two, query, words):
+    status, told = ask(two, f"decisions?{query}")
+    assert status == 400 and words in told["detail"]
+
+
+def test_a_decision_of_a_running_request_is_there(two):
+    two.answer("ask", "first")
+    s = two.stream("late", max_tokens=400)
+    events = s.events()
+    next(events)
+    d = wait_for("its host is decided", lambda: next(iter(decisions(two, "role=late&limit=1")["decisions"]), None))
+    assert d["candidates"] and any(k["chosen"] for k in d["candidates"])
+    s.close()
+
+
+def test_memory_and_history_are_one_list(two):
+    """More than memory holds; then a new gateway, which holds none."""
+    before = len(pages(two, "decisions", "decisions", "Decisions", "limit=500"))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda i: two.answer("ask", f"{i}", max_tokens=1), range(560)))
+    assert len(told) == 560
+    wait_for("all are over", lambda: not two.get("/api/v1/requests?state=running")["requests"])
+    whole = pages(two, "decisions", "decisions", "Decisions", "limit=500")
+    assert len(whole) == before + 560
+    assert pages(two, "decisions", "decisions", "Decisions", "limit=99") == whole
+    assert two.gateway.stop() == 0
+    two.start_gateway()
+    two.wait_ready("ask", "code")
+    assert pages(two, "decisions", "decisions", "Decisions", "limit=499") == whole
