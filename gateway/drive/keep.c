@@ -47,18 +47,17 @@ static void job_on_done(uv_work_t *work, int status)
 {
     struct keep_job *j = work->data;
     struct drive *d = j->drive;
+    int err = status < 0 ? status : j->err;
 
-    if (status < 0)
-        j->err = status;
+    job_free(j);
     d->keep.writing = false;
-    if (j->err < 0)
-        keep_failed(d, j->err);
+    if (err < 0)
+        keep_failed(d, err);
     else if (d->keep.failed)
         rm_info("drive", "operators' wishes are kept again", RM_S("file", d->keep.path));
-    if (j->err == 0)
+    if (err == 0)
         d->keep.failed = false;
-    job_free(j);
-    if (j->err == 0 || !d->closing) /* what changed meanwhile, also when the gateway stops */
+    if (err == 0 || !d->closing) /* what changed meanwhile, also when the gateway stops */
         drive_keep(d);
     d->pending--;
     drive_free_when_idle(d);
