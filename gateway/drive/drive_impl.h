@@ -54,7 +54,7 @@ struct drive_role {
     char name[NODE_NAME_MAX];
     const struct map_role *conf;               /* NULL: left the map, but hosts of it stand */
     enum route_note_state noted;               /* what route was told last */
-    uint64_t given_up[HOSTING_LOAD_FAILS + 1]; /* hosts, by hosting_why */
+    uint64_t given_up[HOSTING_KEPT_OFF + 1]; /* hosts, by hosting_why */
 };
 
 /* One role on one node. */

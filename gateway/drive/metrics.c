@@ -10,12 +10,13 @@ static void write_given_up(const struct drive *d, struct rm_om *om)
     static const struct {
         enum hosting_why why;
         const char *word;
-    } words[] = {{HOSTING_ROOM, "room"},       {HOSTING_IDLE, "idle"}, {HOSTING_MOVED, "moved"},
-                 {HOSTING_CHANGED, "changed"}, {HOSTING_LEFT, "left"}, {HOSTING_BROKEN, "broken"}};
+    } words[] = {{HOSTING_ROOM, "room"},       {HOSTING_IDLE, "idle"},  {HOSTING_MOVED, "moved"},
+                 {HOSTING_CHANGED, "changed"}, {HOSTING_LEFT, "left"},  {HOSTING_BROKEN, "broken"},
+                 {HOSTING_DRAINED, "drained"}, {HOSTING_ASKED, "asked"}};
 
     rm_om_family(om, "rolemesh_evictions", RM_OM_COUNTER, "",
                  "Hosts given up: for the room of another, not used, placed elsewhere, changed in "
-                 "or gone from the role map, broken.");
+                 "or gone from the role map, broken, by an operator.");
     for (size_t r = 0; r < d->map->n_roles; r++)
         for (size_t i = 0; i < RM_COUNT(words); i++) {
             rm_om_labels(om, "role", d->roles[r].name, "why", words[i].word, NULL);

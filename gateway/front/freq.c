@@ -154,6 +154,9 @@ static void freq_end_record(struct freq *r)
 
     if (rec == NULL)
         return;
+    if (r->role !=
+        NULL) /* refused before it asked for a host: the counters know its role as well */
+        rm_text_copy(rec->role, sizeof(rec->role), r->role->name);
     rec->outcome = r->outcome;
     rec->prompt_tokens = r->usage.prompt_tokens;
     rec->cached_tokens = r->usage.cached_tokens;
@@ -489,6 +492,8 @@ static void freq_begin_record(struct freq *r)
     rec->at_ms = rm_wall_ms();
     rec->began_ms = rm_now_ms();
     rec->dialect = r->dialect->name;
+    if (r->role != NULL)
+        rm_text_copy(rec->role, sizeof(rec->role), r->role->name);
     if (r->pass.key != NULL) {
         rm_text_copy(rec->key_id, sizeof(rec->key_id), r->pass.key->id);
         rm_text_copy(rec->key_name, sizeof(rec->key_name), r->pass.key->name);
