@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* cli/plan.c - `rolemesh plan [--role-map FILE] [--nodes FILE]`: which role would go where. The
- * map's workers are asked what they have and what each role would take there; with --nodes a file
- * says so instead and nobody is asked. Nothing is changed anywhere.
+/* cli/plan.c - `rolemesh plan [--role-map FILE] [--nodes FILE | --gateway URL]`: which role would
+ * go where. The map's workers are asked what they have and what each role would take there; with
+ * --nodes a file says so instead and nobody is asked; with --gateway a gateway says what it plans
+ * (plan_gateway.c). Nothing is changed anywhere.
  * Exit codes: 0 every pinned and resident role has a host; 1 one has none, or no worker answers;
  * 2 wrong use, or a file with mistakes. */
 #include "cli/cli.h"
 #include "cli/plan_ask.h"
+#include "cli/plan_gateway.h"
 #include "cli/plan_show.h"
 #include "proto/plan/plan_facts.h"
 
@@ -102,6 +104,10 @@ static int plan_run(const struct cli_args *said)
     struct conf_report report;
     int r, code;
 
+    if (cli_text(said, "gateway") != NULL && args.nodes != NULL)
+        return cli_usage("plan", "--nodes describes machines, --gateway asks for them: say one");
+    if (cli_text(said, "gateway") != NULL)
+        return plan_gateway(said, args.map);
     if (args.map == NULL)
         args.map = "role-map.yaml";
     conf_report_init(&report);
@@ -124,7 +130,7 @@ static const struct cli_option plan_options[] = {
      .kind = CLI_STRING,
      .value = "FILE",
      .complete = CLI_COMPLETE_FILE,
-     .help = "the map (default: role-map.yaml)"},
+     .help = "the map (default: role-map.yaml; with --gateway: the one that runs there)"},
     {.name = "nodes",
      .kind = CLI_STRING,
      .value = "FILE",
@@ -139,14 +145,20 @@ const struct cli_command cli_plan = {
     .summary = "which role would go where, before anything is loaded",
     .about =
         "The map's workers are asked what they have and what each role would take there; with "
-        "--nodes a file says so instead and nobody is asked. Nothing is changed anywhere. An "
+        "--nodes a file says so instead and nobody is asked. When --gateway is said "
+        "(ROLEMESH_GATEWAY alone does not count) the plan is a "
+        "running gateway's: where it wants each role, and what would be better; with --role-map "
+        "besides, "
+        "what an edited map would come to there. Nothing is changed anywhere. An "
         "impossible map names the smallest set of roles that cannot stand together, and by how "
         "many bytes.\n\n"
         "Exit codes: 0 every pinned and resident role has a host; 1 one has none, or no worker "
         "answers; 2 wrong use, or a file with mistakes.",
     .examples = "rolemesh plan --role-map role-map.yaml\n"
-                "rolemesh plan --role-map map.yaml --nodes machines.yaml --json\n",
-    .common = CLI_JSON,
+                "rolemesh plan --role-map map.yaml --nodes machines.yaml --json\n"
+                "rolemesh plan --gateway http://127.0.0.1:8080\n"
+                "rolemesh plan --gateway http://127.0.0.1:8080 --role-map edited.yaml\n",
+    .common = CLI_ASKS | CLI_JSON,
     .options = plan_options,
     .run = plan_run,
 };

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 import urllib.parse
 
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from cluster_rig import Cluster, call, cluster
-from rig import TOP, have_programs, wait_for
+from rig import TOP, free_port, have_programs, program, wait_for
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")
 
@@ -433,3 +434,47 @@ def test_memory_and_history_are_one_list(two):
     two.start_gateway()
     two.wait_ready("ask", "code")
     assert pages(two, "decisions", "decisions", "Decisions", "limit=499") == whole
+
+
+# ---- rolemesh plan --gateway ----
+
+
+def command(*args):
+    return subprocess.run([str(program("rolemesh")), *map(str, args)], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_shows_the_gateways_plan(two, tmp_path):
+    url = f"http://127.0.0.1:{two.port}"
+    done = command("plan", "--gateway", url)
+    assert done.returncode == 0 and done.stderr == "", done
+    assert "keep  ask" in done.stdout and "keep  code" in done.stdout and done.stdout.endswith("fits; no plan is better\n") and "would be better" not in done.stdout
+    done = command("plan", "--gateway", url, "--json")
+    assert done.returncode == 0 and hosts_of(check("Plans", json.loads(done.stdout))["current"])[("ask", "speed")] == "keep"
+
+    edited = tmp_path / "edited.yaml"
+    edited.write_text(two.map_text().replace("model: code, context: 2Ki", "model: code, context: 4Ki") + "  more: { modes: [more], model: code, context: 1Ki, slots: 1 }\n")
+    done = command("plan", "--gateway", url, "--role-map", edited)
+    assert done.returncode == 0 and done.stderr == "", done
+    assert "~ role code: context" in done.stdout and "+ role more" in done.stdout and "code@reasoning: replaced" in done.stdout and "load  more" in done.stdout
+    done = command("plan", "--gateway", url, "--role-map", edited, "--json")
+    assert done.returncode == 0 and check("PlanTrial", json.loads(done.stdout))["plan"]["fits"]
+
+    edited.write_text(two.map_text().replace("reserve: 100MiB", f"reserve: {two.node_state('speed')['memory']['total'] - (1 << 20)}B"))
+    done = command("plan", "--gateway", url, "--role-map", edited)
+    assert done.returncode == 1 and "does not fit" in done.stdout and "no host: ask" in done.stdout and "cannot be hosted together:" in done.stdout
+
+    edited.write_text("version: 1\nroels: {}\n")
+    done = command("plan", "--gateway", url, "--role-map", edited)
+    assert done.returncode == 2 and done.stdout == "" and f"{edited}:2:1: error: unknown key 'roels'" in done.stderr
+    done = command("plan", "--gateway", url, "--role-map", tmp_path / "none.yaml")
+    assert done.returncode == 2 and "No such file" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_mistakes_of_the_command(two):
+    done = command("plan", "--gateway", f"http://127.0.0.1:{two.port}", "--nodes", "machines.yaml")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "say one" in done.stderr
+    done = command("plan", "--gateway", "nonsense://x")
+    assert done.returncode == 2 and "--gateway is http://HOST:PORT" in done.stderr
+    port = free_port()
+    done = command("plan", "--gateway", f"http://127.0.0.1:{port}")
+    assert done.returncode == 1 and done.stdout == "" and f"127.0.0.1:{port}" in done.stderr and "start rolemesh-gateway" in done.stderr
