@@ -77,7 +77,7 @@ static void tell_route(struct drive *d)
             bool shut = drive_is_shut(d, r, n), stands;
 
             stands = node_state_find(&d->nodes[n]->state, role) != NULL;
-            if (shut && stands)
+            if (shut && stands && !d->fenced)
                 route_host_close(d->route, role, node, true);
             else if (!shut && p->was_shut && !hosting_is_closed(d->hosting, r, n))
                 route_host_close(d->route, role, node, false);
@@ -97,7 +97,9 @@ void drive_take_wishes(struct drive *d)
 
 void drive_shut_before(struct drive *d, size_t node, const struct node_state *state)
 {
-    for (size_t r = 0; r < d->map->n_roles && node < d->map->n_nodes; r++)
+    if (d->fenced || node >= d->map->n_nodes)
+        return; /* of another gateway's wishes nothing is known here */
+    for (size_t r = 0; r < d->map->n_roles; r++)
         if (drive_is_shut(d, r, node) && node_state_find(state, d->roles[r].name) != NULL)
             route_host_close(d->route, d->roles[r].name, d->nodes[node]->name, true);
 }

@@ -204,6 +204,30 @@ static void say_coming(const struct cluster_role *role, const struct coming *c, 
         snprintf(out, n, "%s is being loaded%s", role->name, eta);
 }
 
+/* An operator keeps the role, or its requests, off a node. */
+static bool say_operator(const struct cluster_role *role, char *out, size_t n)
+{
+    const struct cluster_host *h;
+    const struct cluster_node *node;
+
+    TAILQ_FOREACH(h, &role->hosts, link)
+    if (h->wanted != NULL && !h->node->gone && strcmp(h->wanted, "loaded") != 0) {
+        snprintf(out, n,
+                 strcmp(h->wanted, "drained") == 0 ? "an operator drains %s on %s"
+                                                   : "an operator has unloaded %s from %s",
+                 role->name, h->node->name);
+        return true;
+    }
+    TAILQ_FOREACH(node, &role->cluster->nodes, link)
+    if (node->drained && !node->gone && role->conf != NULL &&
+        map_role_allows(role->conf, node->name)) {
+        snprintf(out, n, "an operator drains the node %s, which may host %s", node->name,
+                 role->name);
+        return true;
+    }
+    return false;
+}
+
 /* A role whose hosts are there in some state, but serve nobody. */
 static void say_hosts(const struct cluster_role *role, char *out, size_t n)
 {
@@ -215,6 +239,9 @@ static void say_hosts(const struct cluster_role *role, char *out, size_t n)
          (best->facts.state != HOST_FAILED && h->facts.state != HOST_FAILED &&
           h->facts.progress > best->facts.progress)))
         best = h;
+    if ((best == NULL || best->closed || best->node->health.state == HEALTH_DOWN) &&
+        say_operator(role, out, n))
+        return;
     if (best == NULL && role->conf != NULL && !any_node(role))
         snprintf(out, n, "no node that may host %s answers", role->name);
     else if (best == NULL)

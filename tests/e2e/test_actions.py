@@ -116,6 +116,26 @@ def test_a_drained_host_on_demand_stays_loaded(one):
     wait_for("it goes when it is idle again", lambda: host(one, "code", "speed") is None)
 
 
+def test_a_fallback_answers_for_a_drained_role(tmp_path):
+    roles = {"ask": ASK + ", fallback: [spare]", "spare": ASK.replace("ask", "spare")}
+    with cluster(tmp_path, {"speed": None}, {"m": ENDLESS}, roles) as c:
+        do(c, "hosts/ask/speed/drain")
+        assert c.answer("ask", max_tokens=2)
+        assert [(r["role"], r["served"]) for r in c.get("/api/v1/requests")["requests"]] == [("ask", "spare")]
+
+
+def test_who_waits_for_a_node_that_is_away_is_told_of_the_drain(tmp_path):
+    """The other node may come back: the request waits as long as its role's queue lets it."""
+    with cluster(tmp_path, {"speed": None, "reasoning": None}, {"m": ENDLESS}, {"ask": ASK + ", queue_deadline: 3s"}) as c:
+        at = next(iter(nodes_of(c, "ask")))
+        other = ({"speed", "reasoning"} - {at}).pop()
+        c.workers[other].kill()
+        wait_for("the other node is down", lambda: c.node(other)["health"] == "down")
+        do(c, f"hosts/ask/{at}/drain")
+        status, _, body = c.chat("ask", timeout=30)
+        assert status in (503, 504) and f"an operator drains ask on {at}" in json.loads(body)["error"]["message"], body
+
+
 # ---- unload, load, evict ----
 
 
@@ -253,6 +273,22 @@ def test_damaged_wishes_are_set_aside(one):
     wait_for("the other is dropped", lambda: json.loads(kept.read_text())["hosts"] == [])
 
 
+def test_wishes_that_cannot_be_kept_hold_all_the_same(one):
+    one.gateway.stop()
+    kept = one.folder / "state-gateway" / "wishes.json"
+    kept.unlink(missing_ok=True)
+    kept.mkdir()  # no file can take its place
+    one.start_gateway()
+    one.wait_ready("ask")
+    assert "what operators wanted cannot be read" in one.gateway.log()
+    do(one, "hosts/ask/speed/drain")
+    wait_for("it is told", lambda: "operators' wishes cannot be kept" in one.gateway.log())
+    assert host(one, "ask", "speed")["wanted"] == "drained" and one.chat("ask")[0] == 503
+    kept.rmdir()
+    wait_for("they are kept again", lambda: kept.is_file() and json.loads(kept.read_text())["hosts"][0]["wanted"] == "drained")
+    assert one.gateway.log().count("operators' wishes cannot be kept") == 1 and "are kept again" in one.gateway.log()
+
+
 # ---- mistakes, and who may ----
 
 
@@ -295,6 +331,30 @@ def test_an_admin_key_is_needed_and_named(one):
     kept = state / "wishes.json"
     wait_for("it is kept", kept.exists)
     assert [(h["role"], h["wanted"], h["by"]) for h in json.loads(kept.read_text())["hosts"]] == [("ask", "drained", "boss")]
+
+
+# ---- the command ----
+
+
+def test_the_command_gives_orders(one):
+    def run(*args, code=0):
+        argv = [program("rolemesh"), *args, "--gateway", f"http://127.0.0.1:{one.port}"]
+        done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=30 * SLOW)
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done.stdout if code == 0 else done.stderr
+
+    assert "stays loaded" in run("drain", "ask", "speed") and host(one, "ask", "speed")["wanted"] == "drained"
+    assert "takes requests again" in run("undrain", "ask")  # its only host
+    assert json.loads(run("load", "code", "--json"))["action"] == "load"  # the only node
+    one.wait_ready("code")
+    assert "then the plan decides" in run("evict", "code", "speed")
+    wait_for("it is gone", lambda: host(one, "code", "speed") is None)
+    assert "not hosted" in run("drain", "code", "speed", code=1)
+    run("drain", "speed")
+    assert one.node("speed")["drained"]
+    run("undrain", "--node", "speed")
+    assert not one.node("speed")["drained"]
+    assert "nobody" in run("load", "nobody", "speed", code=1)
 
 
 # ---- reload ----
