@@ -55,7 +55,7 @@ int api_call(const struct api *api, const char *method, const char *target, stru
     *out = NULL;
     r = ask_run(&ask, status, &got);
     if (r == 0)
-        *out = json_loadb(got.data != NULL ? got.data : "", got.len, 0, NULL);
+        *out = json_loadb(got.data != NULL ? got.data : "", got.len, JSON_ALLOW_NUL, NULL);
     rm_buf_clear(&got);
     if (r == 0)
         return CLI_OK;

@@ -37,7 +37,7 @@ static int api_ask(const struct keys_ask *a, const char *method, const char *tar
         return cli_usage("keys", "--gateway is http://HOST:PORT, not '%s'", a->gateway);
     r = ask_run(&ask, &status, &got);
     if (r == 0)
-        *answer = json_loadb(got.data != NULL ? got.data : "", got.len, 0, NULL);
+        *answer = json_loadb(got.data != NULL ? got.data : "", got.len, JSON_ALLOW_NUL, NULL);
     if (got.data != NULL)
         sodium_memzero(got.data, got.len);
     rm_buf_clear(&got);
@@ -73,7 +73,7 @@ static int api_list(const struct keys_ask *a)
         json_decref(page);
     }
     if (r == CLI_OK)
-        keys_print_list(all, a->json);
+        r = keys_print_list(a->args, all);
     json_decref(all);
     return r;
 }

@@ -8,8 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "cli/ask.h"
-#include "cli/cli.h"
+#include "cli/api.h"
+#include "cli/grid.h"
+#include "cli/show.h"
 #include "proto/base/json_write.h"
 #include "proto/conf/role_map.h"
 #include "proto/trust/keyring_file.h"
@@ -84,10 +85,8 @@ static int read_args(const struct cli_args *args, struct keys_ask *a)
     rm_text_copy(a->state_dir, sizeof a->state_dir, dir != NULL ? dir : "");
     if (a->gateway != NULL && dir != NULL)
         return cli_usage(args->command->name, "either --gateway or --state-dir");
-    if (a->list) {
-        a->json = cli_wants_json(args);
+    if (a->list)
         return CLI_OK;
-    }
     if (a->edit.act == KEYRING_CREATE && (what = read_wish(args, a)) == NULL)
         what = keyring_name_fault(name);
     if (what != NULL)
@@ -111,76 +110,91 @@ void keys_print_new(const char *text, const char *name, const char *id)
     printf("%s\n", text);
 }
 
-static void print_time(const json_t *key, const char *member)
+static const struct grid_column columns[] = {
+    {"NAME", false, false, 32},  {"ID", false, false, 0},      {"STATE", false, false, 0},
+    {"ADMIN", false, false, 0},  {"CREATED", false, false, 0}, {"EXPIRES", false, false, 0},
+    {"ROLES", false, false, 40}, {"LANES", false, false, 0},   {"NOW", true, false, 0},
+    {"TODAY", true, false, 0},   {"LIMITS", false, false, 0},
+};
+
+static void add_time(struct grid *g, const json_t *key, const char *member)
 {
     time_t at = (time_t)json_integer_value(json_object_get(key, member));
+    char text[32] = "";
     struct tm tm;
-    char text[32];
 
-    if (at == 0 || gmtime_r(&at, &tm) == NULL)
-        rm_text_copy(text, sizeof text, "-");
-    else
+    if (at != 0 && gmtime_r(&at, &tm) != NULL)
         strftime(text, sizeof text, "%Y-%m-%d %H:%MZ", &tm);
-    printf("%-18s", text);
+    grid_add(g, TERM_PLAIN, "%s", text);
 }
 
-static void print_names(const json_t *list, int width)
+static void add_names(struct grid *g, const json_t *list)
 {
-    char text[200] = "", shown[ASK_TEXT_MAX];
-    const json_t *item;
-    size_t i, n = 0;
+    char text[GRID_CELL_MAX];
 
-    json_array_foreach(list, i, item) if (n < sizeof text - 1) n +=
-        (size_t)snprintf(text + n, sizeof text - n, "%s%s", i > 0 ? "," : "",
-                         ask_shown(json_string_value(item), shown));
-    printf("%-*s ", width, text[0] != '\0' ? text : "all");
+    show_words(list, text, sizeof text);
+    grid_add(g, TERM_PLAIN, "%s", json_array_size(list) > 0 ? text : "all");
 }
 
-static void print_limits(const json_t *key)
+static void add_limits(struct grid *g, const json_t *key)
 {
     static const char *const names[][2] = {{"requests_per_min", "requests/min"},
                                            {"concurrency", "at once"},
                                            {"tokens_per_min", "tokens/min"},
                                            {"tokens_per_day", "tokens/day"}};
-    bool any = false;
+    char text[256] = "";
+    size_t n = 0;
 
     for (size_t i = 0; i < RM_COUNT(names); i++) {
-        long long n = json_integer_value(json_object_get(key, names[i][0]));
+        long long most = json_integer_value(json_object_get(key, names[i][0]));
 
-        if (n == 0)
-            continue;
-        printf("%s%lld %s", any ? ", " : "", n, names[i][1]);
-        any = true;
+        if (most > 0)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%lld %s", n > 0 ? ", " : "", most,
+                                  names[i][1]);
     }
-    puts(any ? "" : "-");
+    grid_add(g, TERM_PLAIN, "%s", text);
 }
 
-void keys_print_list(const json_t *keys, bool json)
+static void add_key(struct grid *g, const json_t *k)
 {
-    char name[ASK_TEXT_MAX], id[ASK_TEXT_MAX], state[ASK_TEXT_MAX];
+    const char *state = json_string_value(json_object_get(k, "state"));
+    char text[ASK_TEXT_MAX], cell[HUMAN_MAX];
+
+    grid_add(g, TERM_PLAIN, "%s", api_text(k, "name", text));
+    grid_add(g, TERM_PLAIN, "%s", api_text(k, "id", text));
+    grid_add(g, show_color(state), "%s", state != NULL ? state : "-");
+    grid_add(g, TERM_PLAIN, "%s", api_true(k, "admin") ? "yes" : "-");
+    add_time(g, k, "created_s");
+    add_time(g, k, "expires_s");
+    add_names(g, json_object_get(k, "roles"));
+    add_names(g, json_object_get(k, "lanes"));
+    for (int i = 0; i < 2; i++) { /* a state directory does not tell what runs */
+        const char *member = i == 0 ? "running" : "tokens_today";
+
+        grid_add(g, TERM_PLAIN, "%s",
+                 api_null(k, member) ? "-" : human_count(api_u64(k, member), cell));
+    }
+    add_limits(g, k);
+}
+
+int keys_print_list(const struct cli_args *args, const json_t *keys)
+{
+    struct term t;
+    struct grid g;
     const json_t *k;
     size_t i;
+    int r;
 
-    if (json) {
-        json_dumpf(keys, stdout, JSON_INDENT(2));
-        putchar('\n');
-        return;
+    if (cli_wants_json(args)) {
+        api_print(keys, stdout, false);
+        return CLI_OK;
     }
-    printf("%-20s %-13s %-8s %-6s %-18s%-18s%-20s %-14s %s\n", "NAME", "ID", "STATE", "ADMIN",
-           "CREATED", "EXPIRES", "ROLES", "LANES", "LIMITS");
-    json_array_foreach(keys, i, k)
-    {
-        printf("%-20s %-13s %-8s %-6s ",
-               ask_shown(json_string_value(json_object_get(k, "name")), name),
-               ask_shown(json_string_value(json_object_get(k, "id")), id),
-               ask_shown(json_string_value(json_object_get(k, "state")), state),
-               json_is_true(json_object_get(k, "admin")) ? "yes" : "-");
-        print_time(k, "created_s");
-        print_time(k, "expires_s");
-        print_names(json_object_get(k, "roles"), 20);
-        print_names(json_object_get(k, "lanes"), 14);
-        print_limits(k);
-    }
+    term_look(args, &t);
+    grid_init(&g, columns, RM_COUNT(columns));
+    json_array_foreach(keys, i, k) add_key(&g, k);
+    r = grid_print(&g, &t, cli_wants_wide(args));
+    grid_clear(&g);
+    return r == 0 ? CLI_OK : cli_failed(args->command->name, "%s", rm_strerror(r));
 }
 
 /* ---- in a state directory ---- */
@@ -192,6 +206,7 @@ static int list_here(const struct keys_ask *a)
     struct rm_buf text;
     struct rm_jw w;
     json_t *keys;
+    int r;
 
     if (keyring_load(a->state_dir, &ring, why) < 0) {
         cli_failed("keys", "%s", why);
@@ -212,9 +227,9 @@ static int list_here(const struct keys_ask *a)
     keyring_clear(&ring);
     if (keys == NULL)
         return CLI_FAILED;
-    keys_print_list(keys, a->json);
+    r = keys_print_list(a->args, keys);
     json_decref(keys);
-    return CLI_OK;
+    return r;
 }
 
 static int edit_here(struct keys_ask *a)
@@ -245,7 +260,8 @@ static int edit_here(struct keys_ask *a)
 
 static int keys_do(const struct cli_args *args, bool list, enum keyring_act act)
 {
-    struct keys_ask a = {.list = list, .edit = {.act = act, .now_s = (uint64_t)time(NULL)}};
+    struct keys_ask a = {
+        .args = args, .list = list, .edit = {.act = act, .now_s = (uint64_t)time(NULL)}};
     int r = read_args(args, &a);
 
     if (r != CLI_OK)
@@ -360,7 +376,10 @@ const struct cli_command cli_keys_list = {
     .name = "keys list",
     .group = CLI_PREPARE,
     .summary = "the keys with their rights and limits, revoked ones too",
-    .common = CLI_ASKS | CLI_JSON,
+    .about =
+        "NOW is requests at this time, TODAY tokens since midnight UTC; both are known only to "
+        "the gateway itself (--gateway).",
+    .common = CLI_ASKS | CLI_JSON | CLI_TABLE,
     .options = plain_options,
     .run = list_run,
 };

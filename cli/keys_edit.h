@@ -9,11 +9,13 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "cli/cli.h"
 #include "proto/base/state_dir.h"
 #include "proto/trust/keyring_edit.h"
 
 struct keys_ask {
-    bool list, json;
+    const struct cli_args *args;
+    bool list;
     struct keyring_edit edit; /* when not list */
     const char *gateway;      /* URL: over its API; NULL: in state_dir */
     char state_dir[RM_STATE_DIR_MAX];
@@ -22,8 +24,9 @@ struct keys_ask {
 /* Over the API. Returns the exit code. */
 int keys_over_api(struct keys_ask *a);
 
-/* The list, an array of ApiKey (proto/openapi.yaml), as a table or as it is. */
-void keys_print_list(const json_t *keys, bool json);
+/* The list, an array of ApiKey (proto/openapi.yaml), as a table or as it is. Returns the exit code.
+ */
+int keys_print_list(const struct cli_args *args, const json_t *keys);
 
 /* Prints a new key alone on stdout, and on stderr what it is. */
 void keys_print_new(const char *text, const char *name, const char *id);

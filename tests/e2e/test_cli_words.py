@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: MIT
+"""Every command of `rolemesh`, as its own table tells them: mistakes are one line that says what to do, whatever stands in it;
+help, man pages and completion tell the same options; and nothing that a gateway says breaks a line or reaches a terminal raw."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import unicodedata
+
+import pytest
+from cli_rig import Echo, Terminal, commands, one_line, options_of, rolemesh, words_of
+from rig import BIN, TOP, free_port
+
+NASTY = "a\nb\r\x1b[2Jc\x07"
+
+
+@pytest.fixture(name="table", scope="module")
+def table_fixture():
+    return commands()
+
+
+@pytest.fixture(name="echo", scope="module")
+def echo_fixture():
+    e = Echo()
+    yield e
+    e.close()
+
+
+# ---- mistakes ----
+
+
+def test_the_table_is_whole(table):
+    names = {"apply", "cancel", "check", "completion", "drain", "evict", "events", "forecast", "help", "keys", "keys create", "keys list",
+             "keys revoke", "keys rotate", "ledger", "load", "models", "nodes", "plan", "ps", "pull", "reload", "roles", "status",
+             "undrain", "unload", "usage", "version", "why"}
+    assert names <= set(table)
+
+
+def test_an_unknown_option_is_one_line_everywhere(table):
+    for name in table:
+        assert "unknown option '--frobnicate'; see" in one_line(rolemesh(*name.split(), "--frobnicate"), 2), name
+        said = one_line(rolemesh(*name.split(), f"--frob{NASTY}=1"), 2)
+        assert said.startswith(f"rolemesh {name}: unknown option '--froba?b??[2Jc?'"), said
+
+
+def test_a_misspelt_option_is_named(table):
+    for name, text in table.items():
+        for option, value in options_of(text):
+            if len(option) > 6:
+                said = one_line(rolemesh(*name.split(), option[:-2] + option[-1], *([] if value is None else ["1"])), 2)
+                assert re.search(r"did you mean '--[\w-]+'\?", said), said
+
+
+def test_a_missing_value_is_one_line_everywhere(table):
+    for name, text in table.items():
+        for option, value in options_of(text):
+            if value is None or option == "--watch":
+                continue
+            assert f"{option}: a value must follow: {value}" in one_line(rolemesh(*name.split(), option), 2)
+            assert f"{option}: a value must follow" in one_line(rolemesh(*name.split(), option, "--json"), 2)
+            assert f"{option} takes " in one_line(rolemesh(*name.split(), f"{option}="), 2)
+
+
+def test_a_flag_takes_no_value(table):
+    for name, text in table.items():
+        for option, value in options_of(text):
+            if value is None:
+                assert f"{option} takes no value" in one_line(rolemesh(*name.split(), f"{option}=yes"), 2)
+
+
+def test_numbers_times_and_words_are_checked(table):
+    tried = set()
+    for name, text in table.items():
+        for option, value in options_of(text):
+            words = value is not None and "|" in value and value == value.lower()
+            if value in ("N", "BYTES", "TIME", "SECONDS]") or words or option in ("--lane", "--outcome"):
+                said = one_line(rolemesh(*name.split(), f"{option}=x{NASTY}"), 2)
+                assert said.startswith(f"rolemesh {name}: {option} takes ") and "not 'xa?b??[2Jc?'" in said, said
+                tried.add(option)
+    assert {"--lines", "--watch", "--since", "--slots", "--kv", "--expires", "--output", "--severity", "--per", "--lane"} <= tried
+
+
+def test_an_argument_too_many_is_one_line_everywhere(table):
+    for name, text in table.items():
+        usage = text.splitlines()[0]
+        if "..." in usage or name == "pull":
+            continue
+        words = ["bash" if name == "completion" else "help"] * usage.partition("[OPTIONS]")[2].count(" ")
+        said = one_line(rolemesh(*name.split(), *words, NASTY), 2)
+        assert "'a?b??[2Jc?'" in said and ("too many" in said or "no arguments" in said), said
+
+
+def test_a_missing_argument_says_which(table):
+    for name, text in table.items():
+        usage = text.splitlines()[0].partition("[OPTIONS]")[2]
+        if usage.strip() and not usage.strip().startswith("["):
+            assert one_line(rolemesh(*name.split()), 2).startswith(f"rolemesh {name}: "), name
+
+
+@pytest.mark.parametrize("word,near", [("statsu", "status"), ("kesy", "keys"), ("unlaod", "unload"), ("evnts", "events"), ("whyy", "why")])
+def test_a_misspelt_command_is_named(word, near):
+    assert f"no such command '{word}'; did you mean '{near}'?" in one_line(rolemesh(word), 2)
+
+
+@pytest.mark.parametrize("argv", [[""], [NASTY], ["__nothing"], ["--nothing"], ["--gateway"], ["keys", NASTY], ["help", NASTY]])
+def test_what_is_no_command_is_one_line(argv):
+    one_line(rolemesh(*argv), 2)
+
+
+def asking(table):
+    """Commands that ask a gateway, with the arguments that they need; __complete of a role stands for the rest of completion."""
+    words = {"ROLE": "code", "NODE": "speed", "REQUEST": "req_1", "NAME": "laptop", "NAME|ID": "laptop", "ROLE|NODE": "speed"}
+    found = {}
+    for name, text in table.items():
+        if any(option == "--gateway" for option, _ in options_of(text)):
+            usage = re.findall(r" (\[?[A-Z|]+\]?)", text.splitlines()[0].partition("[OPTIONS]")[2])
+            found[name] = [words.get(w, "x") for w in usage if not w.startswith("[")]
+    found["drain"] = found["undrain"] = ["speed"]
+    found["apply"] = ["--dry-run", "configs/demo.yaml"]
+    return found
+
+
+TERMINAL_ONLY = {"top", "chat"}  # they have tests of their own
+
+
+def test_a_gateway_that_is_not_there_is_one_line(table):
+    port = free_port()
+    for name, words in asking(table).items():
+        if name in TERMINAL_ONLY:
+            continue
+        said = one_line(rolemesh(*name.split(), *words, "--gateway", f"http://127.0.0.1:{port}", cwd=TOP), 1)
+        assert f"http://127.0.0.1:{port}: connection refused" in said and re.search("start rolemesh-gateway|--state-dir|start ", said), said
+        one_line(rolemesh(*name.split(), *words, "--gateway", "http://", cwd=TOP), 2)
+
+
+def test_the_gateway_of_the_environment(table):
+    port = free_port()
+    for name in ("status", "nodes", "ps"):
+        assert f"http://127.0.0.1:{port}: connection refused" in one_line(rolemesh(name, gateway=port), 1)
+        assert "ROLEMESH_GATEWAY is http://HOST:PORT" in one_line(rolemesh(name, gateway="nonsense"), 2)
+        assert "no such file" in one_line(rolemesh("--gateway", "unix:/nonexistent", name, gateway=port), 1)
+
+
+# ---- one table ----
+
+
+def test_man_pages_tell_the_same_and_are_well_formed(table):
+    pages = BIN.parent / "cli" / "man"
+    if not pages.is_dir():
+        pytest.skip("the man pages of this build are not beside its programs")
+    assert {p.name for p in pages.glob("*.1")} == {"rolemesh.1"} | {f"rolemesh-{name.replace(' ', '-')}.1" for name in table}
+    for name, text in table.items():
+        page = (pages / f"rolemesh-{name.replace(' ', '-')}.1").read_text()
+        said = [o.replace("\\-", "-") for o in re.findall(r"^(?:\\fB\\-\w\\fR, )?\\fB((?:\\-){2}[\w\\-]+)\\fR", page, re.M)]
+        assert said == [option for option, _ in options_of(text)], name
+    groff = shutil.which("groff")
+    if groff is None:
+        pytest.skip("no groff to check the pages with")
+    for page in pages.glob("*.1"):
+        done = subprocess.run([groff, "-ww", "-man", "-Tutf8", "-z", page], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), page
+
+
+def test_completion_offers_what_help_tells(table):
+    assert sorted(words_of("bash", "")) == sorted(name for name in table if " " not in name)
+    for name, text in table.items():
+        assert sorted(words_of("bash", *name.split(), "--")) == sorted(option for option, _ in options_of(text)), name
+    assert words_of("bash", "keys", "") == ["create", "list", "revoke", "rotate"]
+    assert words_of("bash", "completion", "") == ["bash", "zsh", "fish"]
+    assert words_of("bash", "forecast", "--kv", "") == ["f16", "q8_0"]
+    assert words_of("bash", "forecast", "--kv", "=", "q") == ["q8_0"] and words_of("zsh", "forecast", "--kv=q") == ["--kv=q8_0"]
+    assert words_of("bash", "check", "") == [":file"] and words_of("bash", "keys", "list", "--state-dir", "") == [":dir"]
+    assert words_of("fish", "help", "stat") == ["status"]
+    assert words_of("bash", "events", "--since", "1h", "--severity", "w") == ["warning"]
+    assert words_of("bash", "check", "--", "--") == [":file"]
+
+
+def test_completion_asks_the_gateway(echo):
+    echo.text = "code-a"
+    for words in (["roles", ""], ["nodes", "co"], ["why", ""], ["cancel", "c"], ["keys", "revoke", ""], ["events", "--subject", ""], ["--no-color", "drain", ""]):
+        assert set(words_of("bash", *words, gateway=echo.port)) == {"code-a"}, words
+    assert words_of("bash", "keys", "create", "x", "--roles", "ask,co", gateway=echo.port)[0] == "ask,code-a"
+    assert words_of("bash", "--gateway", f"http://127.0.0.1:{echo.port}", "roles", "")[0] == "code-a"
+    assert words_of("bash", "roles", "--gateway", "=", f"http://127.0.0.1:{echo.port}", "")[0] == "code-a"
+    assert words_of("bash", "roles", "", gateway=free_port()) == []
+    for text in ("a b", "$(id)", "`id`", "a;b", "-x", "a\nb", "é", "'", ""):
+        echo.text = text  # nothing that a shell might read otherwise
+        assert words_of("bash", "roles", "", gateway=echo.port) == []
+
+
+# ---- shells ----
+
+
+def script(shell, tmp_path):
+    done = rolemesh("completion", shell)
+    assert done.returncode == 0
+    path = tmp_path / f"rolemesh.{shell}"
+    path.write_text(done.stdout)
+    return path
+
+
+def test_bash_completes(tmp_path, echo):
+    """A real bash at a terminal, with tabs."""
+    echo.text = "code-a"
+    path = script("bash", tmp_path)
+    bash = shutil.which("bash")
+    (tmp_path / "some-file.yaml").write_text("")
+    t = Terminal([bash, "--norc", "--noprofile", "-i"], columns=200, gateway=echo.port, PS1="READY> ", PATH=f"{BIN}:{os.environ['PATH']}", INPUTRC="/dev/null", HISTFILE="/dev/null")
+    try:
+        t.until("READY> ")
+        t.write(f"bind 'set bell-style none'; bind 'set enable-bracketed-paste off'; source {path}; cd {tmp_path}; echo DO''NE\n")
+        t.until(r"DONE\r?\n")
+        for typed, becomes in [("rolemesh stat\t", "rolemesh status "), ("rolemesh keys cr\t", "rolemesh keys create "), ("rolemesh roles c\t", "rolemesh roles code-a "),
+                               ("rolemesh forecast --kv=q\t", "rolemesh forecast --kv=q8_0 "), ("rolemesh check some\t", "rolemesh check some-file.yaml "),
+                               ("rolemesh nodes --heal\tsus\t", "rolemesh nodes --health suspect "), ("rolemesh keys list --state-dir=/de\t", "rolemesh keys list --state-dir=/dev/")]:
+            t.text = ""
+            t.write(typed)
+            t.until(re.escape(becomes))
+            t.write("\x15")  # the line is cleared
+    finally:
+        t.close()
+    done = subprocess.run([bash, "-n", path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_can_read_their_scripts(shell, tmp_path):
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"no {shell} here")
+    done = subprocess.run([found, "-n", script(shell, tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# ---- hostile text ----
+
+HOSTILE = [
+    "\n", "\r\n", "a\nb", "\x1b[2J", "\x1b]0;title\x07", "\x1b[31mred\x1b[0m", "\x00", "\x07", "\x08\x08\x08", "\x7f", "\x9b31m", "\u0085", "\u2028", "\u2029",
+    "\u202e\u202d", "\u200b", "\u2066x\u2069", "\ufeff", "\x0b\x0c", "\t\t", "\x1bc", "\x1bP1$r\x1b\\", "\x1b_x\x1b\\", "\x1b[?1049h", "\x1b[6n", "\x1b[10;10H", "\x0e\x0f",
+    "<script>alert(1)</script>", "'\"`$(id)", "%s%n%x", "{}[]", "\\", "../../etc", "\U000e0041", "\u0600", "é" * 300, "\u6a5f" * 100, "e\u0301" * 50, "\U0001f600" * 20, "x" * 5000, "\ud7ff", " lead", "--json",
+]
+
+
+def is_quiet(text):
+    """Only characters that can be seen, and ends of lines."""
+    return all(c == "\n" or not (unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200b\ufeff\u200e\u200f" or "\U000e0000" <= c <= "\U000e0fff") for c in text)
+
+
+def test_hostile_text_breaks_no_line(table, echo):
+    assert len(HOSTILE) >= 40
+    runs = []
+    for name, words in asking(table).items():
+        if name in TERMINAL_ONLY or name in ("apply", "keys create", "keys rotate", "ledger", "logs", "doctor", "copy"):
+            continue
+        wide = [["-o", "wide"]] if "--output" in dict(options_of(table[name])) else []
+        runs += [[*name.split(), *words, *more] for more in [[], *wide]]
+    runs += [["nodes", "speed"], ["roles", "code"], ["ps", "--all"], ["load", "code", "speed"]]
+
+    def lines_of(argv):
+        done = rolemesh(*argv, gateway=echo.port) if "keys" not in argv else rolemesh(*argv, "--gateway", f"http://127.0.0.1:{echo.port}")
+        assert is_quiet(done.stdout) and is_quiet(done.stderr), (argv, echo.text, done.stdout, done.stderr)
+        return done.returncode, done.stdout.count("\n"), done.stderr.count("\n")
+
+    echo.text = "plain"
+    usual = [lines_of(argv) for argv in runs]
+    for text in HOSTILE:
+        echo.text = text
+        for argv, want in zip(runs, usual):
+            assert lines_of(argv) == want, (argv, text)
+
+
+def test_a_problem_that_is_hostile_is_one_line(echo):
+    for text in HOSTILE:
+        echo.text = text
+        done = rolemesh("roles", "--gateway", f"http://127.0.0.1:{echo.port}/", "x")
+        assert is_quiet(done.stdout) and is_quiet(done.stderr)
+
+
+def test_json_is_the_body_as_it_came(echo):
+    """--json is for programs: nothing is replaced, and JSON escapes it."""
+    echo.text = "a\x1b[31m\u202e\n"
+    said = json.loads(rolemesh("nodes", "speed", "--json", gateway=echo.port).stdout)
+    assert said["name"] == echo.text
