@@ -125,6 +125,8 @@ static void narrow(const struct grid *g, unsigned room, unsigned width[GRID_COLU
             break;
         width[most]--;
     }
+    for (size_t c = g->n_columns; c-- > 1 && row_cells(g, width) > room;) /* there is no room */
+        width[c] = 0;
 }
 
 static void print_cell(const struct term *t, const char *text, unsigned width,

@@ -30,7 +30,7 @@ void term_look(const struct cli_args *args, struct term *out)
     bool terminal = isatty(STDOUT_FILENO);
     struct winsize size = {.ws_col = 0};
 
-    *out = (struct term){.to = stdout};
+    *out = (struct term){.to = stdout, .terminal = terminal};
     if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) {
         out->width = size.ws_col;
         out->height = size.ws_row;
@@ -189,15 +189,15 @@ int term_watch(const struct cli_args *args,
     if (!cli_has(args, "watch"))
         return draw(args, &t, arg);
     term_end_on_signals();
-    if (t.height > 0) {
+    if (t.terminal) {
         hides_cursor = 1;
         fputs("\033[?25l\033[2J", stdout);
     }
     for (bool first = true;; first = false) {
         t.compact = true;
-        if (!first && t.height == 0 && !cli_wants_json(args))
+        if (!first && !t.terminal && !cli_wants_json(args))
             fputc('\n', stdout);
-        r = t.height > 0 ? draw_frame(args, draw, arg, every_ms) : draw(args, &t, arg);
+        r = t.terminal ? draw_frame(args, draw, arg, every_ms) : draw(args, &t, arg);
         if (r == CLI_BAD || fflush(stdout) != 0)
             break;
         wait_ms(every_ms);

@@ -10,10 +10,11 @@ enum term_color { TERM_PLAIN, TERM_BOLD, TERM_DIM, TERM_GOOD, TERM_WARN, TERM_BA
 
 struct term {
     FILE *to;
+    bool terminal;
     bool color;
     bool compact;    /* JSON in one line: the output is a list of them */
     unsigned width;  /* cells of a line; 0: as many as there are (no terminal) */
-    unsigned height; /* lines; 0: the same */
+    unsigned height; /* lines; 0: unknown */
 };
 
 /* stdout as it is now. Colours only on a terminal, without NO_COLOR, --no-color and TERM=dumb; the

@@ -59,8 +59,8 @@ class Terminal:
     def __init__(self, argv, columns=100, lines=30, gateway=None, **env):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
             os.execve(str(argv[0]), [str(a) for a in argv], environment(gateway, **{"TERM": "xterm-256color", **env}))
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.text, self.code = "", None
 
     def read(self, seconds=0.1):
