@@ -192,6 +192,7 @@ void man_write(const struct cli_command *command, FILE *to);
     X(chat) \
     X(check) \
     X(completion) \
+    X(copy) \
     X(drain) \
     X(events) \
     X(evict) \
@@ -210,6 +211,7 @@ void man_write(const struct cli_command *command, FILE *to);
     X(plan) \
     X(ps) \
     X(pull) \
+    X(pulls) \
     X(reload) \
     X(roles) \
     X(status) \
