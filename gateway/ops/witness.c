@@ -45,6 +45,7 @@ struct witness {
     size_t n_alarms;
     char reload_at[RM_TIME_TEXT + 8], revision[40];
     int64_t wall_ms;
+    char first_look[RM_TIME_TEXT]; /* a second before it: pulls tell whole seconds */
     bool looked;
 };
 
@@ -500,6 +501,7 @@ static struct seen *node_seen(struct witness *w, const char *name)
 static void look_at_pull(struct witness *w, struct rm_slice pull)
 {
     char id[32], node[64], name[WITNESS_NAME_MAX], state[STATE_MAX];
+    char began[RM_TIME_TEXT + 8];
     const struct seen *n;
     struct seen *s;
     bool is_new;
@@ -514,11 +516,13 @@ static void look_at_pull(struct witness *w, struct rm_slice pull)
     if (strcmp(s->state, state) == 0)
         return;
     rm_text_copy(s->state, sizeof s->state, state);
-    if (n->spoke || !is_new)
+    text_of(pull, "began", began, sizeof began);
+    if (n->spoke || !is_new || strcmp(began, w->first_look) >= 0)
         pull_changed(w, pull, state, is_new);
 }
 
-/* What a node has when it speaks first is no news; a pull that leaves the list is none either. */
+/* What a node has when it speaks first, from before us, is no news; a pull that leaves the list is
+ * none either. */
 static void look_at_pulls(struct witness *w, struct rm_slice array)
 {
     struct rm_slice pull;
@@ -542,6 +546,8 @@ void witness_look(struct witness *w, const struct witness_facts *facts, uint64_t
     struct rm_slice nodes = facts->nodes, node;
 
     w->wall_ms = wall_ms;
+    if (!w->looked)
+        rm_time_text(wall_ms - 1000, w->first_look);
     while (list_next(&nodes, &node))
         look_at_node(w, node, now_ms);
     for (size_t i = 0; i < w->hosts.n; i++) { /* of a node that is down, nothing is known */

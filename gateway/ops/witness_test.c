@@ -133,7 +133,8 @@ static void run_story(void **state)
 
 #define PULL(id, state)                                                                            \
     "{\"node\":\"speed\",\"id\":\"p-" id "\",\"source\":\"hf:o/r:Q8\",\"state\":\"" state          \
-    "\",\"bytes\":7,\"text\":\"why\"}"
+    "\",\"bytes\":7,\"text\":\"why\",\"began\":\"" BEGAN "\"}"
+#define BEGAN "2026-01-02T03:04:05.000Z"
 
 static void pulls(void **state)
 {
@@ -160,16 +161,37 @@ static void pulls(void **state)
                                             rm_slice_of(SAME), rm_slice_of(looks[i].pulls)};
 
         said[0] = '\0';
-        witness_look(w, &facts, 1000 * (i + 1), 0);
+        witness_look(w, &facts, 1000 * (i + 1), 1800000000000);
         assert_string_equal(said, looks[i].says);
     }
     witness_free(w);
 }
 
+/* One that was wished for before the node was first looked at, but not before we were there. */
+static void a_pull_before_the_first_look(void **state)
+{
+    struct witness *w;
+
+    (void)state;
+    for (int64_t later = 0; later < 2; later++) {
+        const struct witness_facts facts = {RM_LIT(UP("")), RM_LIT("[]"), RM_LIT("{}"),
+                                            rm_slice_of(SAME), RM_LIT("[" PULL("1", "done") "]")};
+
+        assert_int_equal(witness_new(on_event, NULL, &w), 0);
+        said[0] = '\0';
+        witness_look(w, &facts, 1000, 1767323045900 + later * 200);
+        assert_string_equal(said, later ? "node.up speed;"
+                                        : "node.up speed;pull.begun speed;pull.done speed;");
+        witness_free(w);
+    }
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(stories) + 1];
+    struct CMUnitTest tests[RM_COUNT(stories) + 2];
 
+    tests[RM_COUNT(stories) + 1] =
+        (struct CMUnitTest)cmocka_unit_test(a_pull_before_the_first_look);
     tests[RM_COUNT(stories)] = (struct CMUnitTest)cmocka_unit_test(pulls);
     for (size_t i = 0; i < RM_COUNT(stories); i++)
         tests[i] = (struct CMUnitTest){stories[i].name, run_story, NULL, NULL, (void *)&stories[i]};
