@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { KEY_MAX = 256, FIELDS_MAX = 8 };
 
@@ -17,14 +18,31 @@ struct asking {
     struct http_client *client;
     struct http_call *call; /* in flight, or NULL */
     struct rm_buf *body;
+    int64_t *date_s;
     int status, err; /* err: the first */
 };
+
+/* RFC 9110 section 5.6.7, the form that is sent. 0: none, or another. */
+static int64_t date_of(const struct http_head *head)
+{
+    struct rm_slice value = http_head_value(head, "Date");
+    char text[40];
+    struct tm tm = {.tm_sec = 0};
+
+    if (value.n == 0 || value.n >= sizeof text)
+        return 0;
+    memcpy(text, value.p, value.n);
+    text[value.n] = '\0';
+    return strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm) != NULL ? (int64_t)timegm(&tm) : 0;
+}
 
 static void ask_on_head(struct http_call *k, const struct http_head *head)
 {
     struct asking *a = http_call_arg(k);
 
     a->status = head->status;
+    if (a->date_s != NULL)
+        *a->date_s = date_of(head);
 }
 
 static void ask_on_body(struct http_call *k, const char *bytes, size_t n)
@@ -138,7 +156,7 @@ int ask_run(const struct ask *ask, int *status, struct rm_buf *body)
                                   .n_fields = ask_fields(ask, key, fields),
                                   .body = &ask->body,
                                   .n_body = ask->body.p != NULL ? 1 : 0};
-    struct asking a = {.body = body};
+    struct asking a = {.body = body, .date_s = ask->date_s};
     int r;
 
     *status = 0;

@@ -22,6 +22,7 @@ struct ask {
     struct rm_slice body; /* p NULL: none; empty otherwise is a body too */
     uint32_t deadline_ms; /* for all of it */
     bool to_gateway;      /* the key of ask_use_key_file or ROLEMESH_KEY goes with it */
+    int64_t *date_s;      /* gets the answer's Date, seconds since 1970, or 0; NULL: not wanted */
 };
 
 /* Reads the key that gateways are asked with; the file has it and nothing else. Call it once.

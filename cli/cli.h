@@ -193,6 +193,7 @@ void man_write(const struct cli_command *command, FILE *to);
     X(check) \
     X(completion) \
     X(copy) \
+    X(doctor) \
     X(drain) \
     X(events) \
     X(evict) \
