@@ -313,9 +313,13 @@ static void request_detail(struct top_model *m, const json_t *o)
     snprintf(text, sizeof text, "%s, waited %s, first token after %s", figure(o, "age_ms", TIME, a),
              figure(o, "queue_ms", TIME, b), figure(o, "ttft_ms", TIME, c));
     line(m, "age", text);
-    snprintf(text, sizeof text, "%s of the prompt (%s from a cache), %s answered",
-             figure(o, "prompt_tokens", COUNT, a), figure(o, "cached_tokens", COUNT, b),
-             figure(o, "completion_tokens", COUNT, c));
+    if (top_num0(o, "prompt_tokens") > 0) /* the engine has said */
+        snprintf(text, sizeof text, "%s of the prompt (%s from a cache), %s answered",
+                 figure(o, "prompt_tokens", COUNT, a), figure(o, "cached_tokens", COUNT, b),
+                 figure(o, "completion_tokens", COUNT, c));
+    else
+        snprintf(text, sizeof text, "prompt not counted yet, %s parts answered",
+                 figure(o, "completion_tokens", COUNT, c));
     line(m, "tokens", text);
     if (top_rates_of(m->rates, m->target, &rate))
         line(m, "tokens/s", top_rate(rate, a));

@@ -151,8 +151,10 @@ static const struct figure_row {
     double v;
     const char *want;
 } figure_rows[] = {
-    {"no bytes", top_bytes, 0, "0K"},
-    {"below zero", top_bytes, -5, "0K"},
+    {"no bytes", top_bytes, 0, "0B"},
+    {"few bytes", top_bytes, 136, "136B"},
+    {"kibibytes", top_bytes, 2048, "2K"},
+    {"below zero", top_bytes, -5, "0B"},
     {"mebibytes", top_bytes, 512.0 * 1048576, "512M"},
     {"gibibytes", top_bytes, 6.25 * 1073741824, "6.2G"},
     {"many gibibytes", top_bytes, 112.4 * 1073741824, "112G"},

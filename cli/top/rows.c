@@ -43,6 +43,10 @@ const char *top_bytes(double bytes, char out[TOP_FIGURE])
 
     if (!(bytes >= 0))
         bytes = 0;
+    if (bytes < 1023.5) {
+        snprintf(out, TOP_FIGURE, "%.0fB", bytes);
+        return out;
+    }
     for (bytes /= 1024; bytes >= 999.5 && i + 2 < sizeof units; i++)
         bytes /= 1024;
     if (bytes > 9999)

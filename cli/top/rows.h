@@ -62,6 +62,7 @@ struct top_column {
     unsigned rank; /* where there is no room the highest rank goes first; 0 stays */
     void (*fill)(const json_t *item, const struct top_rates *rates, struct top_cell *out);
     bool is_bar; /* drawn from top_row.bar */
+    bool tail;   /* when cut, its end is shown: ids that begin alike */
 };
 
 /* The columns of a pane; *n: how many. The first one is the name. */
@@ -88,7 +89,7 @@ bool top_is(const json_t *o, const char *name);     /* a true */
 
 /* Figures as text, each within 24 bytes. */
 enum { TOP_FIGURE = 24 };
-const char *top_bytes(double bytes, char out[TOP_FIGURE]); /* "61.2G", "512M" */
+const char *top_bytes(double bytes, char out[TOP_FIGURE]); /* "61.2G", "512M", "0B" */
 const char *top_time(double ms, char out[TOP_FIGURE]);     /* "87ms", "4.2s", "3m10s", "5h02m" */
 const char *top_rate(double per_s, char out[TOP_FIGURE]);  /* "0", "4.7", "132", "12k" */
 

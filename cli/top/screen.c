@@ -44,6 +44,29 @@ static void put_right(const struct top_canvas *c, unsigned y, unsigned x, unsign
     put(c, y, used < width ? x + width - used : x, used < width ? used : width, tone, false, text);
 }
 
+static bool is_plain(const char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < 0x20 || (unsigned char)*text >= 0x7f)
+            return false;
+    return true;
+}
+
+/* A text whose end counts: "~9f754". What is more than ASCII is cut as others are. */
+static void put_tail(const struct top_canvas *c, unsigned y, unsigned x, unsigned width,
+                     enum top_tone tone, const char *text)
+{
+    size_t n = strlen(text);
+    char tail[TOP_CELL_MAX + 1];
+
+    if (n <= width || width < 2 || !is_plain(text)) {
+        put(c, y, x, width, tone, false, text);
+        return;
+    }
+    snprintf(tail, sizeof tail, "~%s", text + n - (width - 1));
+    put(c, y, x, width, tone, false, tail);
+}
+
 /* ---- columns ---- */
 
 void top_screen_share(enum top_pane pane, unsigned width, unsigned out[TOP_COLUMNS_MAX])
@@ -153,6 +176,8 @@ static void draw_row(const struct top_canvas *c, enum top_pane pane, unsigned y,
             draw_bar(c, y, x, width[i], &row->bar);
         else if (column[i].right)
             put_right(c, y, x, width[i], tone, cell->known ? cell->text : "-");
+        else if (column[i].tail && cell->known)
+            put_tail(c, y, x, width[i], tone, cell->text);
         else
             put(c, y, x, width[i], tone, false, cell->known ? cell->text : "-");
         x += width[i] + 1;
@@ -245,8 +270,9 @@ static void draw_title(const struct top_model *m, const struct top_canvas *c, ui
     double sum_out = sum_of(m, TOP_NODES, "tokens_out_per_s", &knows_out);
     double old = now_ms > m->snapshot_ms ? (double)(now_ms - m->snapshot_ms) : 0;
 
-    snprintf(text, sizeof text, "rolemesh top  %s  up %s  %.0f in flight  %s tok/s in  %s out  %s",
-             m->gateway, top_time(top_num0(status, "uptime_ms"), up), top_num0(status, "requests"),
+    snprintf(text, sizeof text, "rolemesh top  %s  up %s  %.0f in flight  tok/s in %s out %s  %s",
+             strncmp(m->gateway, "http://", 7) == 0 ? m->gateway + 7 : m->gateway,
+             top_time(top_num0(status, "uptime_ms"), up), top_num0(status, "requests"),
              knows_in ? top_rate(sum_in, in) : "-", knows_out ? top_rate(sum_out, out) : "-",
              top_str(status, "version"));
     put(c, 0, 0, c->width, TONE_TITLE, true, text);
@@ -332,8 +358,9 @@ static const char *const help_lines[] = {
     "q              quit",
     "",
     "memory: # hosts, : others, . reserve; slots: busy/all; a - is not known",
-    "tokens/s of nodes are counted over the last seconds, of requests between two",
-    "snapshots; without the API's figure there is a -",
+    "IN/S and OUT/S are tokens of a node over its last seconds. Of a running request",
+    "OUT and TOK/S count the parts of its stream: a part is one token, or several",
+    "where the engine is faster than the stream. TTFT and TOK/S of roles are medians.",
 };
 
 static void draw_help(const struct top_canvas *c)

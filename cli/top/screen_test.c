@@ -106,7 +106,7 @@ static const struct row {
      "",
      80,
      24,
-     {"rolemesh top  http://127.0.0.1:8080  up 1m01s", "48", "speed", "2/3", "64G/128G", "req-1",
+     {"rolemesh top  127.0.0.1:8080  up 1m01s", "48", "speed", "2/3", "64G/128G", "req-1",
       "? help"}},
     {"wide shows all columns", "", 160, 24, {"loopback", "0.4ms", "interactive", "anna", "12%"}},
     {"narrow keeps the names", "", 30, 24, {"speed", "ask", "req-1"}},
@@ -249,6 +249,20 @@ static void lost_line(void **state)
     top_model_clear(&m);
 }
 
+/* Ids begin alike: where there is no room their ends are seen. */
+static void ids_are_cut_in_front(void **state)
+{
+    struct top_model m;
+
+    (void)state;
+    take(&m, "{\"status\":{},\"requests\":{\"requests\":[{\"id\":\"req_01a1ff48aaaac11038f836ac\","
+             "\"state\":\"running\"}]}}");
+    assert_non_null(strstr(text_of(draw(&m, 80, 24)), "38f836ac "));
+    assert_null(strstr(text_of(draw(&m, 80, 24)), "req_01"));
+    assert_non_null(strstr(text_of(draw(&m, 160, 24)), "req_01a1ff48aaaac11038f836ac "));
+    top_model_clear(&m);
+}
+
 static void alarm_line(void **state)
 {
     struct top_model m;
@@ -264,7 +278,7 @@ static void alarm_line(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + RM_COUNT(hostile) + 3];
+    struct CMUnitTest tests[RM_COUNT(rows) + RM_COUNT(hostile) + 4];
     size_t n = 0;
 
     if (setlocale(LC_ALL, "C.UTF-8") == NULL) {
@@ -279,5 +293,6 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(share);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(lost_line);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(alarm_line);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(ids_are_cut_in_front);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

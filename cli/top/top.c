@@ -347,8 +347,8 @@ static int top_run(const struct cli_args *args)
         return cli_usage("top", "--gateway is http://HOST:PORT, not '%s'", gateway);
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return cli_usage("top", "it needs a terminal; 'rolemesh status' prints once");
-    t = (struct top){
-        .colours = !cli_has(args, "no-color") && (no_colour == NULL || no_colour[0] == '\0')};
+    t = (struct top){.colours =
+                         !cli_has(args, "no-color") && (no_colour == NULL || no_colour[0] == '\0')};
     rm_text_copy(t.url, sizeof t.url, ask_shown(gateway, shown));
     if ((r = uv_loop_init(&t.loop)) < 0 || (r = top_model_init(&t.model, t.url)) < 0 ||
         (r = top_start(&t, &address)) < 0) {

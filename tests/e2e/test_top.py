@@ -94,12 +94,6 @@ def number(text):
     return float(re.sub(r"[^0-9.].*", "", text) or 0) if text and text != "-" else 0
 
 
-def request_row(lines):
-    """The first request in the list: the line under its head."""
-    top = next((i for i, line in enumerate(lines) if line.startswith("REQUEST")), None)
-    return lines[top + 1].split()[0] if top is not None and lines[top + 1].startswith("req") else None
-
-
 def test_live_figures_while_a_stream_runs(two, terminal):
     t = terminal()
     start(t, two)
@@ -107,7 +101,7 @@ def test_live_figures_while_a_stream_runs(two, terminal):
     t.wait("both nodes", lambda s: column(s, "NODE", "speed", "STATE") == "up" and column(s, "NODE", "reasoning", "STATE") == "up")
     t.wait("no request in flight")
     with streaming(two):
-        t.wait("tokens/s of the request", lambda s: number(column(s, "REQUEST", "re", "TOK/S")) > 0)
+        t.wait("tokens/s of the request", lambda s: number(column(s, "REQUEST", "~", "TOK/S")) > 0)
         t.wait("tokens/s of the node", lambda s: number(column(s, "NODE", "speed", "OUT/S")) > 0)
         t.wait("a busy slot", lambda s: column(s, "NODE", "speed", "SLOTS") == "1/2")
         t.wait("a running request of the role", lambda s: column(s, "ROLE", "talk", "RUN") == "1")
@@ -154,7 +148,7 @@ def test_cancel_asks_first(two, terminal):
     t = terminal()
     start(t, two)
     with streaming(two) as s:
-        t.wait("the request", lambda l: column(l, "REQUEST", "re", "STATE") == "running")
+        t.wait("the request", lambda l: column(l, "REQUEST", "~", "STATE") == "running")
         t.keys("3", "Enter")
         t.wait("why (w asks again)")
         t.wait("speed:")
@@ -179,7 +173,7 @@ def test_quit_restores_the_terminal(two, terminal, tmp_path):
     start(t, two)
     assert "this was here" not in t.text()
     t.keys("q")
-    t.wait("shell> ", lambda s: "rolemesh top  http" not in "\n".join(s) and any("this was here" in line for line in s))
+    t.wait("shell> ", lambda s: "in flight" not in "\n".join(s) and any("this was here" in line for line in s))
     t.type(f"stty -g >{tmp_path}/after; echo code $?")
     t.wait("code 0")
     assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
