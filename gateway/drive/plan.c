@@ -188,6 +188,16 @@ static bool stands(const struct node_state *s, const char *role)
            h->state != HOST_FAILED;
 }
 
+/* Before there was a plan, what stands is to stay. */
+static bool is_wanted(const struct drive_plan *p, size_t role, size_t node, size_t role_at,
+                      size_t node_at)
+{
+    const struct hosting *h = p->drive->hosting;
+
+    return hosting_wants(h, role_at, node_at) ||
+           (!hosting_is_planned(h) && p->pairs[role * p->map->n_nodes + node].standing);
+}
+
 static int copy_role(struct drive_plan *p, size_t role)
 {
     const struct drive *d = p->drive;
@@ -209,7 +219,7 @@ static int copy_role(struct drive_plan *p, size_t role)
              d->nodes[node_at]->drained || !p->pairs[role * p->map->n_nodes + n].standing);
         if ((r = copy_pair(p, role, n, role_at, node_at)) < 0)
             return r;
-        if (!p->trial && hosting_wants(d->hosting, role_at, node_at)) {
+        if (!p->trial && is_wanted(p, role, n, role_at, node_at)) {
             p->hosts[role] |= UINT64_C(1) << n;
             p->asked[role] = true;
         }

@@ -88,7 +88,8 @@ static void on_json(void *arg, int err, struct rm_slice json)
     g->answers++;
     g->err = err;
     assert_true(json.n < sizeof g->text);
-    memcpy(g->text, json.p, json.n);
+    if (json.n > 0)
+        memcpy(g->text, json.p, json.n);
     g->text[json.n] = '\0';
 }
 

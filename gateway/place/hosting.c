@@ -645,6 +645,11 @@ bool hosting_is_clear(const struct hosting *h, size_t role, size_t node)
     return true;
 }
 
+bool hosting_is_planned(const struct hosting *h)
+{
+    return h->planned;
+}
+
 bool hosting_wants(const struct hosting *h, size_t role, size_t node)
 {
     return hosting_is_target(h, role, node);

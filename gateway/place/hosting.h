@@ -262,6 +262,7 @@ void hosting_role_view(const struct hosting *h, const struct hosting_facts *f, s
                        uint64_t now_ms, struct hosting_view *out);
 
 bool hosting_wants(const struct hosting *h, size_t role, size_t node); /* a target */
+bool hosting_is_planned(const struct hosting *h); /* there was a plan since the map changed */
 
 /* Closed by the last CLOSE. route forgets that when a host is gone, or never knew it: drive says it
  * again after each state. */

@@ -3,6 +3,7 @@
 its schema in proto/openapi.yaml."""
 import concurrent.futures
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -478,3 +479,41 @@ def test_mistakes_of_the_command(two):
     port = free_port()
     done = command("plan", "--gateway", f"http://127.0.0.1:{port}")
     assert done.returncode == 1 and done.stdout == "" and f"127.0.0.1:{port}" in done.stderr and "start rolemesh-gateway" in done.stderr
+
+
+# ---- who leaves early ----
+
+
+def begin(c, method, path, body=None):
+    """A request whose answer nobody has read yet."""
+    connection = http.client.HTTPConnection("127.0.0.1", c.port, timeout=60)
+    connection.request(method, path, body, {"Content-Type": "application/yaml"} if body else {})
+    return connection
+
+
+def test_whoever_asks_may_leave_and_the_gateway_may_stop(tmp_path):
+    with cluster(tmp_path, ["speed", "reasoning"], MODELS, ROLES, wait=False) as c:
+        c.wait_ready("ask", "code")
+        edited = c.map_text().replace("model: code, context: 2Ki", "model: code, context: 4Ki")
+        paths = [("GET", "/api/v1/plan", None), ("POST", "/api/v1/plan", edited), ("GET", "/api/v1/models", None), ("GET", "/api/v1/ledger", None),
+                 ("GET", "/api/v1/decisions", None), ("GET", "/api/v1/history?metric=ttft_ms&range=30d", None)]
+        os.kill(c.workers["reasoning"].pid, signal.SIGSTOP)  # it is still taken for alive: its answers are waited for
+        try:
+            for _ in range(5):
+                for method, path, body in paths:
+                    begin(c, method, path, body).close()
+            assert ask(c, "status", "Status")["version"]
+            waiting = [begin(c, method, path, body) for method, path, body in paths for _ in range(2)]
+            assert c.gateway.stop() == 0
+            for w in waiting:
+                try:
+                    status = w.getresponse().status
+                    assert status in (200, 503)
+                except (http.client.HTTPException, ConnectionError):
+                    pass
+                w.close()
+        finally:
+            os.kill(c.workers["reasoning"].pid, signal.SIGCONT)
+        c.start_gateway()
+        c.wait_ready("ask", "code")
+        assert hosts_of(ask(c, "plan", "Plans")["current"]) == {("ask", "speed"): "keep", ("code", "reasoning"): "keep"}
