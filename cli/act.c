@@ -27,7 +27,7 @@ static int act_post(const struct act *a, const char *role, const char *node)
     }
     api_segment(target, node);
     strcat(target, "/");
-    api_segment(target, a->action);
+    strcat(target, a->action);
     if ((r = api_ask(&a->api, "POST", target, (struct rm_slice){NULL, 0}, &answer)) != CLI_OK)
         return r;
     if (cli_wants_json(a->args)) {
@@ -59,26 +59,47 @@ static json_t *look_up(const struct act *a, const char *list, const char *name, 
     return NULL;
 }
 
-/* The only node that the cluster has, into out. */
-static bool only_node(const struct act *a, char *out, size_t size, int *r)
+static bool has_word(const json_t *array, const char *word)
 {
-    const char *name;
+    const json_t *item;
+    size_t i;
+
+    json_array_foreach(array, i, item)
+    {
+        if (json_is_string(item) && strcmp(json_string_value(item), word) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The only node that the role was unloaded from, or that the cluster has, into out. */
+static bool only_node(const struct act *a, const char *role, char *out, size_t size, int *r)
+{
+    const json_t *all, *node;
+    const char *from = NULL;
+    size_t i, n_from = 0;
     json_t *nodes;
-    bool only;
 
     if ((*r = api_list(&a->api, "/api/v1/nodes", "nodes", 0, &nodes)) != CLI_OK)
         return false;
-    name = json_string_value(
-        json_object_get(json_array_get(json_object_get(nodes, "nodes"), 0), "name"));
-    only = json_array_size(json_object_get(nodes, "nodes")) == 1 && name != NULL &&
-           strlen(name) < size;
-    if (only)
-        strcpy(out, name);
+    all = json_object_get(nodes, "nodes");
+    json_array_foreach(all, i, node)
+    {
+        if (has_word(json_object_get(node, "unloaded"), role) || json_array_size(all) == 1) {
+            from = json_string_value(json_object_get(node, "name"));
+            n_from++;
+        }
+    }
+    if (n_from != 1 || from == NULL || strlen(from) >= size)
+        n_from = 0;
+    else
+        strcpy(out, from);
     json_decref(nodes);
-    return only;
+    return n_from == 1;
 }
 
-/* Every host of a role; where it has none, the one node that it can only mean. */
+/* Every host of a role; where it has none, load means the one node that it was unloaded from, or
+ * that there is. */
 static int act_role(const struct act *a, const char *role, const json_t *hosts)
 {
     char only[ASK_TEXT_MAX];
@@ -90,7 +111,7 @@ static int act_role(const struct act *a, const char *role, const json_t *hosts)
         if (strcmp(a->action, "load") != 0)
             return cli_failed(a->action, "role '%s' has no host; `rolemesh roles %s` tells more",
                               role, role);
-        if (only_node(a, only, sizeof only, &r))
+        if (only_node(a, role, only, sizeof only, &r))
             return act_post(a, role, only);
         return r != CLI_OK ? r
                            : cli_usage(a->action,

@@ -53,6 +53,9 @@ int api_call(const struct api *api, const char *method, const char *target, stru
     int r;
 
     *out = NULL;
+    *status = 0;
+    if (target[0] != '/')
+        return api->quiet ? CLI_BAD : cli_usage(api->command, "a name is empty or too long");
     r = ask_run(&ask, status, &got);
     if (r == 0)
         *out = json_loadb(got.data != NULL ? got.data : "", got.len, JSON_ALLOW_NUL, NULL);
@@ -140,7 +143,9 @@ void api_segment(char target[API_TARGET_MAX], const char *text)
 {
     size_t n = strlen(target);
 
-    escape(text, target + n, API_TARGET_MAX - n);
+    /* with room for what follows: "/undrain" */
+    if (n + 32 >= API_TARGET_MAX || escape(text, target + n, API_TARGET_MAX - n - 32) == 0)
+        rm_text_copy(target, API_TARGET_MAX, "-");
 }
 
 void api_query(char target[API_TARGET_MAX], const char *name, const char *value)

@@ -45,9 +45,13 @@ int api_refused(const struct api *api, const char *target, int status, const jso
 RM_MUST_USE int api_list(const struct api *api, const char *target, const char *name, size_t most,
                          json_t **out);
 
-/* Appends a path segment, or "?name=value" and from the second on "&name=value" (nothing when value
- * is NULL), with what may not stand there escaped. What does not fit is left out whole. */
+/* Appends a path segment with what may not stand there escaped. One that is empty or does not fit
+ * names nothing: the target is none any more, and asking for it is CLI_BAD, whatever is appended.
+ */
 void api_segment(char target[API_TARGET_MAX], const char *text);
+
+/* Appends "?name=value", from the second on "&name=value", escaped; nothing when value is NULL or
+ * does not fit. */
 void api_query(char target[API_TARGET_MAX], const char *name, const char *value);
 
 /* The options of the command whose names are parameters: those in `names` that were said, a

@@ -38,6 +38,21 @@ static int draw_one(const struct cli_args *args, const struct list *l, const str
     return err == 0 ? CLI_OK : cli_failed(l->api.command, "%s", rm_strerror(err));
 }
 
+/* Nodes that did not tell theirs. */
+static void print_silent(const json_t *silent, const struct term *t)
+{
+    char node[ASK_TEXT_MAX];
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(silent, i, one)
+    {
+        fprintf(t->to, "not known of %s: ", api_text(one, "node", node));
+        ask_print_line(json_string_value(json_object_get(one, "why")), t->to);
+        fputc('\n', t->to);
+    }
+}
+
 /* All, with this command's options of the API's names as filters. */
 static int draw_all(const struct cli_args *args, const struct list *l, const struct term *t)
 {
@@ -55,6 +70,8 @@ static int draw_all(const struct cli_args *args, const struct list *l, const str
         api_print(all, t->to, t->compact);
     else
         err = l->show(json_object_get(all, l->name), t, cli_wants_wide(args));
+    if (!cli_wants_json(args))
+        print_silent(json_object_get(all, "silent"), t);
     json_decref(all);
     return err == 0 ? CLI_OK : cli_failed(l->api.command, "%s", rm_strerror(err));
 }
@@ -198,6 +215,25 @@ static int models_run(const struct cli_args *args)
     return list_run(args, &l);
 }
 
+static const struct cli_option models_options[] = {
+    {.name = "name",
+     .kind = CLI_STRING,
+     .value = "MODEL",
+     .complete = CLI_COMPLETE_MODEL,
+     .help = "only this model of the map"},
+    {.name = "role",
+     .kind = CLI_STRING,
+     .value = "ROLE",
+     .complete = CLI_COMPLETE_ROLE,
+     .help = "only what it runs"},
+    {.name = "node",
+     .kind = CLI_STRING,
+     .value = "NODE",
+     .complete = CLI_COMPLETE_NODE,
+     .help = "only what is there"},
+    {NULL},
+};
+
 const struct cli_command cli_models = {
     .name = "models",
     .group = CLI_LOOK,
@@ -205,5 +241,6 @@ const struct cli_command cli_models = {
     .about =
         "A row for each node that has the file. Files that the map does not name have no MODEL.",
     .common = CLI_ASKS | CLI_JSON | CLI_TABLE | CLI_WATCH,
+    .options = models_options,
     .run = models_run,
 };

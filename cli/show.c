@@ -118,7 +118,7 @@ static const struct grid_column node_columns[] = {
     {"CPU", true, false, 0},      {"GPU", true, false, 0},     {"IN/S", true, false, 0},
     {"OUT/S", true, false, 0},    {"ADDRESS", false, true, 0}, {"VERSION", false, true, 0},
     {"AVAILABLE", true, true, 0}, {"RESERVE", true, true, 0},  {"SWAP", true, true, 0},
-    {"HOSTS", false, false, 60},  {"ERROR", false, true, 0},
+    {"KEPT OFF", false, true, 0}, {"HOSTS", false, false, 60}, {"ERROR", false, true, 0},
 };
 
 static void add_health(struct grid *g, const json_t *node)
@@ -178,6 +178,8 @@ static void add_node(struct grid *g, const json_t *node)
     grid_add(g, TERM_PLAIN, "%s", seen ? show_bytes(memory, "available", cell) : "-");
     grid_add(g, TERM_PLAIN, "%s", seen ? show_bytes(memory, "reserve", cell) : "-");
     grid_add(g, TERM_PLAIN, "%s", seen ? show_bytes(memory, "swap_used", cell) : "-");
+    grid_add(g, TERM_WARN, "%s",
+             show_words(json_object_get(node, "unloaded"), hosts, sizeof hosts));
     grid_add(g, TERM_PLAIN, "%s",
              hosts_text(json_object_get(node, "hosts"), "role", hosts, sizeof hosts));
     grid_add(g, TERM_BAD, "%s", api_text(node, "last_error", text));

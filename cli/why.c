@@ -223,8 +223,6 @@ static int why_run(const struct cli_args *args)
 
     if (r != CLI_OK)
         return r;
-    if (strlen(cli_word(args, 0)) > 127)
-        return cli_usage("why", "the id of a request has at most 127 characters");
     term_look(args, &t);
     return why_draw(args, &t, &api);
 }

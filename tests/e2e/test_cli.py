@@ -49,7 +49,7 @@ def newest(c):
 
 @pytest.mark.parametrize("args,schema", [
     (["status"], "Overview"), (["nodes"], "Nodes"), (["nodes", "speed"], "Node"), (["nodes", "--health", "up"], "Nodes"), (["roles"], "Roles"), (["roles", "code"], "Role"),
-    (["ps"], "Requests"), (["ps", "--all"], "Requests"), (["events"], "Events"), (["events", "-n", "1"], "Events"), (["usage"], "Usage"),
+    (["models"], "MapModels"), (["models", "--node", "speed"], "MapModels"), (["ps"], "Requests"), (["ps", "--all"], "Requests"), (["events"], "Events"), (["events", "-n", "1"], "Events"), (["usage"], "Usage"),
     (["usage", "--by", "node", "--per", "hour", "--since", "1h"], "Usage"),
 ])
 def test_json_has_the_documented_form(pair, args, schema):
@@ -91,6 +91,8 @@ def test_lists_tell_what_the_api_tells(pair):
     assert rows_of(one[0])[0]["MODES"] == "code, debug" and rows_of(one[1])[0]["HOST"] == "code@reasoning"
     host = pair.host("code")
     assert rows_of(one[1])[0]["SLOTS"] == f"{host['slots_busy']}/{host['slots_total']}" and rows_of(one[1])[0]["CONTEXT"] == str(host["context"])
+    models = rows_of(said(pair, "models"))
+    assert [(m["MODEL"], m["NODE"]) for m in models] == [("m", "speed"), ("m", "reasoning")] and models[0]["ROLES"] == "ask, code"
     assert rows_of(said(pair, "usage"))[0]["REQUESTS"] == "3" and {u["NAME"]: u["REQUESTS"] for u in rows_of(said(pair, "usage", "--by", "node"))} == {"speed": "3", "reasoning": "1"}
 
 
@@ -118,6 +120,32 @@ def test_a_running_stream_is_listed_and_cancelled(pair):
     assert said(pair, "cancel", one["REQUEST"]) == f"{one['REQUEST']} of ask is cancelled\n"
     assert any(isinstance(e, dict) and e.get("error", {}).get("code") == "cancelled" for e in events)
     wait_for("it is over", lambda: rows_of(said(pair, "ps")) == [])
+
+
+def test_orders_and_reload(pair):
+    """More of them in test_actions.py."""
+    assert check("Order", json.loads(said(pair, "drain", "code", "--json"))) == {**json.loads(said(pair, "drain", "code", "reasoning", "--json"))}
+    assert rows_of(said(pair, "nodes", "reasoning").split("\n\n")[1])[0]["STATE"] == "ready, closed"
+    assert rows_of(said(pair, "nodes", "reasoning", "-o", "wide").split("\n\n")[1])[0]["WANTED"] == "drained"
+    assert said(pair, "undrain", "code").endswith("\n")
+    said(pair, "unload", "code", "reasoning")
+    wait_for("it is gone", lambda: not pair.role("code")["hosts"])
+    assert {n["NODE"]: n["KEPT OFF"] for n in rows_of(said(pair, "nodes", "-o", "wide"))} == {"speed": "-", "reasoning": "code"}
+    assert "has no host" in one_line(rolemesh("evict", "code", gateway=pair.port), 1)
+    assert "no role is called 'ask-not'" in one_line(rolemesh("load", "ask-not", gateway=pair.port), 1)
+    said(pair, "load", "code")  # where it was unloaded
+    pair.wait_ready("code")
+    assert "no change" in said(pair, "reload") and f"reloaded: revision {pair.get('/api/v1/status')['revision']}" in said(pair, "reload")
+    check("MapAnswer", json.loads(said(pair, "reload", "--json")))
+    good = pair.map.read_text()
+    pair.map.write_text(good.replace("context: 1Ki", "context: none"))
+    try:
+        done = rolemesh("reload", gateway=pair.port)
+        assert done.returncode == 2 and done.stdout == "" and "role-map.yaml:" in done.stderr and "context" in done.stderr
+        assert rolemesh("reload", "--json", gateway=pair.port).returncode == 2
+    finally:
+        pair.map.write_text(good)
+    said(pair, "reload")
 
 
 # ---- at a terminal, at a pipe ----
