@@ -363,13 +363,13 @@ static void models_add_hashes(struct ask *a)
     size_t n = strlen(dir);
 
     for (uint32_t i = 0; i < a->w->n_hosts; i++) {
-        const char *source = host_desired(a->w->hosts[i])->source;
+        const char *path = host_model_path(a->w->hosts[i]);
 
-        if (strncmp(source, dir, n) != 0 || source[n] != '/')
+        if (strncmp(path, dir, n) != 0 || path[n] != '/')
             continue;
         host_fill(a->w->hosts[i], &host);
         for (uint32_t k = 0; k < a->list.n; k++)
-            if (strcmp(a->list.v[k].path, source + n + 1) == 0)
+            if (strcmp(a->list.v[k].path, path + n + 1) == 0)
                 memcpy(a->list.v[k].hash, host.model_hash, sizeof(host.model_hash));
     }
 }

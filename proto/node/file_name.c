@@ -74,6 +74,55 @@ void node_file_escape(const char *name, char out[NODE_FILE_ESCAPED])
     out[n] = '\0';
 }
 
+/* ---- hubs ---- */
+
+static bool word_is_plain(const char *s, size_t n)
+{
+    if (n == 0 || s[0] == '.')
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)s[i]) && strchr("-_.", s[i]) == NULL)
+            return false;
+    return true;
+}
+
+bool node_hub_read(const char *text, char repo[NODE_HUB_REPO], char quant[NODE_HUB_QUANT])
+{
+    const char *slash, *colon;
+
+    if (strncmp(text, "hf:", 3) != 0)
+        return false;
+    text += 3;
+    slash = strchr(text, '/');
+    colon = strchr(text, ':');
+    if (slash == NULL || colon == NULL || colon < slash ||
+        !word_is_plain(text, (size_t)(slash - text)) ||
+        !word_is_plain(slash + 1, (size_t)(colon - slash - 1)) ||
+        !word_is_plain(colon + 1, strlen(colon + 1)) || colon - text >= NODE_HUB_REPO ||
+        strlen(colon + 1) >= NODE_HUB_QUANT)
+        return false;
+    snprintf(repo, NODE_HUB_REPO, "%.*s", (int)(colon - text), text);
+    snprintf(quant, NODE_HUB_QUANT, "%s", colon + 1);
+    return true;
+}
+
+bool node_hub_fits(const char *file, const char *quant)
+{
+    size_t n = strlen(quant);
+
+    if (strstr(file, "mmproj") != NULL)
+        return false;
+    for (const char *p = file; *p != '\0'; p++) {
+        bool begins = p == file || (!isalnum((unsigned char)p[-1]) && p[-1] != '_');
+
+        if (begins && strncasecmp(p, quant, n) == 0 && !isalnum((unsigned char)p[n]) && p[n] != '_')
+            return true;
+    }
+    return false;
+}
+
+/* ---- what may be shown ---- */
+
 /* Where the host begins: behind the last '@' of what stands before the path. */
 static const char *skip_user(const char *authority)
 {

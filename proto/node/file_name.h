@@ -25,6 +25,17 @@ bool node_file_decode(struct rm_slice path, char out[NODE_FILE_MAX]);
  * percent-encoded. */
 void node_file_escape(const char *name, char out[NODE_FILE_ESCAPED]);
 
+enum { NODE_HUB_REPO = 192, NODE_HUB_QUANT = 64 };
+
+/* "hf:ORG/REPO:QUANT": its parts, of letters, digits and "-_." that do not begin with '.'. What is
+ * pulled of it lies beneath ORG/REPO. False: it is none. */
+bool node_hub_read(const char *text, char repo[NODE_HUB_REPO], char quant[NODE_HUB_QUANT]);
+
+/* Is a file of such a repository a model of that quantisation? The word stands in its name by
+ * itself
+ * ("Q4_K" is in "m-Q4_K.gguf", not in "m-Q4_K_M.gguf"), case aside; projectors are no models. */
+bool node_hub_fits(const char *file, const char *quant);
+
 /* A source as it may be shown, logged and kept: a URL without user, password, query and fragment
  * (these may be secrets), everything else as it is; bytes that are no printable ASCII become '?'.
  * Cut to fit. Returns out. */

@@ -139,6 +139,55 @@ static void spellings(void **state)
     assert_true(good > 1000);
 }
 
+static void hubs(void **state)
+{
+    static const struct {
+        const char *text, *repo, *quant; /* repo NULL: none */
+    } names[] = {
+        {"hf:org/repo:Q8_0", "org/repo", "Q8_0"},
+        {"hf:o.r-g_1/re.po:a.b", "o.r-g_1/re.po", "a.b"},
+        {"hf:org/repo", NULL, NULL},
+        {"hf:org:Q8_0", NULL, NULL},
+        {"hf:org/:Q8_0", NULL, NULL},
+        {"hf:org/repo:", NULL, NULL},
+        {"hf:../org:Q8_0", NULL, NULL},
+        {"hf:org/..:Q8_0", NULL, NULL},
+        {"hf:org/repo:..", NULL, NULL},
+        {"hf:org/a/b:Q8_0", NULL, NULL},
+        {"hf:org/repo:Q8/0", NULL, NULL},
+        {"hf:org/re po:Q8_0", NULL, NULL},
+        {"org/repo:Q8_0", NULL, NULL},
+        {"", NULL, NULL},
+    };
+    static const struct {
+        const char *file, *quant;
+        bool fits;
+    } files[] = {
+        {"m-Q8_0.gguf", "Q8_0", true},       {"m-q8_0.gguf", "Q8_0", true},
+        {"m-Q4_K_M.gguf", "Q4_K", false},    {"m-IQ4_K.gguf", "Q4_K", false},
+        {"Q4_K/m.gguf", "Q4_K", true},       {"m.Q8_0-00001-of-00002.gguf", "Q8_0", true},
+        {"mmproj-Q8_0.gguf", "Q8_0", false}, {"m-Q8_0x.gguf", "Q8_0", false},
+    };
+    char repo[NODE_HUB_REPO], quant[NODE_HUB_QUANT], text[400];
+
+    (void)state;
+    for (size_t i = 0; i < RM_COUNT(names); i++) {
+        bool good = node_hub_read(names[i].text, repo, quant);
+
+        assert_int_equal(good, names[i].repo != NULL);
+        if (good) {
+            assert_string_equal(repo, names[i].repo);
+            assert_string_equal(quant, names[i].quant);
+        }
+    }
+    for (size_t i = 0; i < RM_COUNT(files); i++)
+        assert_int_equal(node_hub_fits(files[i].file, files[i].quant), files[i].fits);
+    snprintf(text, sizeof text, "hf:o/%0190d:Q8", 0); /* too long */
+    assert_false(node_hub_read(text, repo, quant));
+    snprintf(text, sizeof text, "hf:o/r:%064d", 0);
+    assert_false(node_hub_read(text, repo, quant));
+}
+
 static void sources_as_shown(void **state)
 {
     static const struct {
@@ -169,9 +218,8 @@ static void sources_as_shown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_by_row),
-        cmocka_unit_test(lengths),
-        cmocka_unit_test(spellings),
+        cmocka_unit_test(names_by_row),     cmocka_unit_test(lengths),
+        cmocka_unit_test(spellings),        cmocka_unit_test(hubs),
         cmocka_unit_test(sources_as_shown),
     };
 

@@ -164,10 +164,17 @@ def hub_has(server, name, data):
 
 
 def test_a_model_of_the_map_by_its_name(server, apart):
-    hub_has(server, "m-Q8_0.gguf", content(100_000))
+    """And a role of it that waited serves, without a restart of anything."""
+    data = write_model(apart.folder / "tiny.gguf").read_bytes()
+    hub_has(server, "m-Q8_0.gguf", data)
+    apart.write_map(apart.map.read_text() + "  hubbed: { modes: [hubbed], model: hub, context: 512, slots: 1, nodes: [a] }\n")
+    apart.gateway.signal(signal.SIGHUP)
+    wait_for("the role is known", lambda: apart.role("hubbed"))
     done = apart.rolemesh("pull", "--node", "a", "hub")
     assert done.returncode == 0 and "org/repo/m-Q8_0.gguf is on node a" in done.stdout, done
-    assert (apart.dirs["a"] / "org" / "repo" / "m-Q8_0.gguf").read_bytes() == content(100_000)
+    assert (apart.dirs["a"] / "org" / "repo" / "m-Q8_0.gguf").read_bytes() == data
+    apart.wait_ready("hubbed", seconds=15)
+    assert apart.chat("hubbed")[0] == 200
     here = apart.folder / "here"
     here.mkdir()
     argv = [program("rolemesh"), "pull", "--role-map", apart.map, "--dir", here, "--keep-free", "0", "hub"]

@@ -768,6 +768,11 @@ void host_fill(const struct host *h, struct node_host *out)
     memcpy(out->notice, h->notice, sizeof(out->notice));
 }
 
+const char *host_model_path(const struct host *h)
+{
+    return h->file.path;
+}
+
 void host_files_changed(struct host *h)
 {
     h->ticks = 0;

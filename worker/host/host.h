@@ -71,6 +71,9 @@ void host_add_use(const struct host *h, struct account_use *sum); /* what its en
 /* Every second: measures. */
 void host_tick(struct host *h);
 
+/* The model's first file as it was found last, absolute; "": not found. Borrowed. */
+const char *host_model_path(const struct host *h);
+
 /* Model files came: a host that failed for want of its own looks again with the next tick. */
 void host_files_changed(struct host *h);
 

@@ -14,6 +14,7 @@
 #include <uv.h>
 
 #include "proto/gguf/gguf_model.h"
+#include "proto/node/file_name.h"
 #include "worker/models/models.h"
 #include "worker/models/page_cache.h"
 
@@ -268,9 +269,67 @@ bool model_context_beyond(const char *source, uint32_t context, uint32_t trained
     return true;
 }
 
+/* ---- by its hub's name ---- */
+
+/* What lies beneath ORG/REPO; an empty list when there is none. */
+static int list_repo(int dir_fd, const char *dir, const char *repo, struct model_list *out)
+{
+    int fd = open_beneath(dir_fd, dir, repo), r = 0;
+    struct stat st;
+
+    memset(out, 0, sizeof(*out));
+    if (fd < 0)
+        return 0;
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+        r = models_list(fd, out);
+    close(fd);
+    return r;
+}
+
+/* The file that was pulled for "hf:ORG/REPO:QUANT" (proto/node/file_name.h). Returns as model_look.
+ */
+static int look_hub(int dir_fd, const char *dir, const char *source, char path[MODELS_PATH_MAX],
+                    char *why)
+{
+    char repo[NODE_HUB_REPO], quant[NODE_HUB_QUANT];
+    const char *found = NULL;
+    struct model_list list;
+    int r;
+
+    if (!node_hub_read(source, repo, quant)) {
+        snprintf(why, MODELS_WHY_MAX, "\"%.200s\" is not hf:ORG/REPO:QUANT", source);
+        return RM_ERR_CONF;
+    }
+    if ((r = list_repo(dir_fd, dir, repo, &list)) < 0)
+        return r;
+    for (uint32_t i = 0; r == 0 && i < list.n; i++) {
+        if (!node_hub_fits(list.v[i].path, quant))
+            continue;
+        if (found != NULL) {
+            snprintf(why, MODELS_WHY_MAX, "\"%.160s\": several models fit: %.70s, %.70s", source,
+                     found, list.v[i].path);
+            r = RM_ERR_CONF;
+        }
+        found = list.v[i].path;
+    }
+    if (r == 0 && found == NULL) {
+        snprintf(why, MODELS_WHY_MAX,
+                 "\"%.200s\": not on this node yet: rolemesh pull --node NODE MODEL fetches it",
+                 source);
+        r = RM_ERR_MODEL_FILE;
+    } else if (r == 0 &&
+               snprintf(path, MODELS_PATH_MAX, "%s/%s/%s", dir, repo, found) >= MODELS_PATH_MAX) {
+        snprintf(why, MODELS_WHY_MAX, "\"%.200s\": the path is too long", source);
+        r = RM_ERR_CONF;
+    }
+    models_list_clear(&list);
+    return r;
+}
+
 int model_look(int dir_fd, const char *dir, const char *source, bool want_hash,
                struct model_file *out, struct gguf_head *head, char *why)
 {
+    char pulled[MODELS_PATH_MAX];
     char path[MODELS_PATH_MAX + 24];
     struct looking l = {.dir_fd = dir_fd, .dir = dir, .out = out, .why = why};
     struct gguf_head *own = NULL;
@@ -282,6 +341,11 @@ int model_look(int dir_fd, const char *dir, const char *source, bool want_hash,
 
     memset(out, 0, sizeof(*out));
     why[0] = '\0';
+    if (strncmp(source, "hf:", 3) == 0) {
+        if ((r = look_hub(dir_fd, dir, source, pulled, why)) < 0)
+            return r;
+        source = pulled;
+    }
     if ((r = look_name(dir, source, &skip, &parts, why)) < 0)
         return r;
     if (sodium_init() < 0)

@@ -40,7 +40,8 @@ RM_MUST_USE int models_open_file(int dir_fd, const char *dir, const char *rel);
 /* Looks a model up and checks what can be checked without reading it all: the headers of all its
  * files, and that all bytes they speak of are there.
  * dir_fd, dir   the models directory, open, and its absolute path
- * source        absolute path of the first (or only) file, beneath dir
+ * source        absolute path of the first (or only) file, beneath dir; or hf:ORG/REPO:QUANT: what
+ *               was pulled of it (proto/node/file_name.h)
  * want_hash     also make the content id: BLAKE2b-256 over, for each file in order, its size (8
  *               bytes, little-endian), its first MiB, 14 samples of 64 KiB at even distances, its
  *               last MiB; files up to 3 MiB whole. An id, not a proof.

@@ -135,6 +135,19 @@ static int set_up(void **state)
     link_to("nothing.gguf", "dangling.gguf");
     link_to("/dev/zero", "zero.gguf");
     put_socket("socket.gguf");
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const dirs[] = {"org", "org/repo", "org/two"};
+
+        snprintf(path, sizeof(path), "%s/%s", dir, dirs[i]);
+        assert_int_equal(mkdir(path, 0755), 0);
+    }
+    put_model("org/repo/m-Q8_0.gguf", 4096);
+    put("org/repo/mmproj-Q8_0.gguf", "GGUF", 40);
+    put_model_part("org/repo/m-Q4_K_M-00001-of-00002.gguf", 500, 0, 2);
+    put_model_part("org/repo/m-Q4_K_M-00002-of-00002.gguf", 600, 1, 2);
+    put_model("org/two/a-Q8_0.gguf", 4096);
+    put_model("org/two/b-Q8_0.gguf", 4096);
+    link_to(base, "org/out");
     dir_fd = models_open_dir(dir);
     return dir_fd < 0;
 }
@@ -155,7 +168,7 @@ static int tear_down(void **state)
 static const struct row {
     const char *name, *rel; /* rel: put after the models directory; '@': the whole path as it is */
     int err;
-    const char *why; /* part of it */
+    const char *why; /* part of it; of a hub's model its file */
 } rows[] = {
     {"a file", "/a.gguf", 0, ""},
     {"in a folder", "/sub/b.gguf", 0, ""},
@@ -186,7 +199,17 @@ static const struct row {
     {"outside", "@/etc/x.gguf", RM_ERR_CONF, "does not lie beneath"},
     {"the directory's name as a prefix", "-x/a.gguf", RM_ERR_CONF, "does not lie beneath"},
     {"relative", "@a.gguf", RM_ERR_CONF, "not an absolute path"},
-    {"a scheme", "@hf:org/model:Q8_0", RM_ERR_CONF, "not an absolute path"},
+    {"a scheme", "@http://org/model", RM_ERR_CONF, "not an absolute path"},
+    {"a hub's model", "@hf:org/repo:Q8_0", 0, "org/repo/m-Q8_0.gguf"},
+    {"a hub's model, case aside", "@hf:org/repo:q8_0", 0, "org/repo/m-Q8_0.gguf"},
+    {"a hub's split model", "@hf:org/repo:Q4_K_M", 0, "org/repo/m-Q4_K_M-00001-of-00002.gguf"},
+    {"a hub's model that is not there", "@hf:org/repo:Q2_K", RM_ERR_MODEL_FILE, "not on this node"},
+    {"a hub's repository that is not there", "@hf:org/none:Q8_0", RM_ERR_MODEL_FILE,
+     "not on this node"},
+    {"a hub's repository that is a link out", "@hf:org/out:Q8_0", RM_ERR_MODEL_FILE,
+     "not on this node"},
+    {"a hub's model that may be two", "@hf:org/two:Q8_0", RM_ERR_CONF, "several models fit"},
+    {"a hub's name that climbs", "@hf:../org:Q8_0", RM_ERR_CONF, "is not hf:ORG/REPO:QUANT"},
     {"other ending", "/note.txt", RM_ERR_CONF, "not a .gguf"},
     {"second part", "/s-00002-of-00002.gguf", RM_ERR_CONF, "part 2 of 2: name the first"},
     {"part missing", "/gap-00001-of-00003.gguf", RM_ERR_MODEL_FILE,
@@ -206,6 +229,8 @@ static void run_row(void **state)
     assert_int_equal(model_look(dir_fd, dir, source, true, &m, NULL, why), row->err);
     if (row->err == 0) {
         assert_int_equal(strlen(m.hash), 64);
+        if (row->why[0] != '\0') /* a hub's name: where its file is */
+            snprintf(source, sizeof(source), "%s/%s", dir, row->why);
         assert_string_equal(m.path, source);
     } else {
         assert_non_null(strstr(why, row->why));
@@ -291,7 +316,10 @@ static void inventory(void **state)
                  list.v[i].files);
     assert_string_equal(names,
                         "a.gguf:1 alone.gguf:1 bad.gguf:1 empty.gguf:1 "
-                        "gap-00001-of-00003.gguf:2 half.gguf:1 s-00001-of-00002.gguf:2 "
+                        "gap-00001-of-00003.gguf:2 half.gguf:1 "
+                        "org/repo/m-Q4_K_M-00001-of-00002.gguf:2 org/repo/m-Q8_0.gguf:1 "
+                        "org/repo/mmproj-Q8_0.gguf:1 org/two/a-Q8_0.gguf:1 org/two/b-Q8_0.gguf:1 "
+                        "s-00001-of-00002.gguf:2 "
                         "short.gguf:1 sparse.gguf:1 sub/b.gguf:1 swap-00001-of-00002.gguf:2 ");
     assert_false(list.truncated);
     rm_buf_init(&text, 65536);

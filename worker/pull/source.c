@@ -92,20 +92,15 @@ static bool word_is_plain(const char *s, size_t n, const char *more)
     return true;
 }
 
-/* "ORG/REPO:QUANT" */
+/* "hf:ORG/REPO:QUANT" */
 static int parse_repo(const char *text, struct source *out, char *why)
 {
-    const char *slash = strchr(text, '/'), *colon = strchr(text, ':');
+    char shown[201];
 
-    if (slash == NULL || colon == NULL || colon < slash ||
-        !word_is_plain(text, (size_t)(slash - text), "-_.") ||
-        !word_is_plain(slash + 1, (size_t)(colon - slash - 1), "-_.") ||
-        !word_is_plain(colon + 1, strlen(colon + 1), "-_.") ||
-        (size_t)(colon - text) >= sizeof out->org_repo || strlen(colon + 1) >= sizeof out->quant)
-        return wrong(why, RM_ERR_FIELD, "hf:%.200s: expected hf:ORG/REPO:QUANT", text);
-    snprintf(out->org_repo, sizeof out->org_repo, "%.*s", (int)(colon - text), text);
-    snprintf(out->quant, sizeof out->quant, "%s", colon + 1);
-    return 0;
+    if (node_hub_read(text, out->org_repo, out->quant))
+        return 0;
+    return wrong(why, RM_ERR_FIELD, "%s: expected hf:ORG/REPO:QUANT",
+                 node_source_shown(text, shown, sizeof shown));
 }
 
 static int parse_hub(const char *text, const char *endpoint, struct source *out, char *why)
@@ -166,7 +161,7 @@ static int parse_node(const char *text, const char *from, struct source *out, ch
     }
     snprintf(out->list_url, sizeof out->list_url, "%s/node/v1/models", out->endpoint);
     if (strncmp(out->what, "hf:", 3) == 0)
-        return parse_repo(out->what + 3, out, why);
+        return parse_repo(out->what, out, why);
     return 0;
 }
 
@@ -183,7 +178,7 @@ int source_parse(const char *text, const char *endpoint, const char *from, struc
         if (*p <= 0x20 || *p >= 0x7f)
             return wrong(why, RM_ERR_FIELD, "the source has a blank or a byte that no URL has");
     if (strncmp(text, "hf:", 3) == 0)
-        return parse_hub(text + 3, endpoint, out, why);
+        return parse_hub(text, endpoint, out, why);
     if (strncmp(text, "https://", 8) == 0 || strncmp(text, "http://", 7) == 0)
         return list_one(text, files, why);
     return wrong(why, RM_ERR_FIELD, "%s: expected hf:ORG/REPO:QUANT or a URL",
@@ -191,20 +186,6 @@ int source_parse(const char *text, const char *endpoint, const char *from, struc
 }
 
 /* ---- the hub's list ---- */
-
-/* `word` stands in `name` by itself: "Q4_K" is in "m-Q4_K.gguf", not in "m-Q4_K_M.gguf". */
-static bool has_word(const char *name, const char *word)
-{
-    size_t n = strlen(word);
-
-    for (const char *p = name; *p != '\0'; p++) {
-        bool begins = p == name || (!isalnum((unsigned char)p[-1]) && p[-1] != '_');
-
-        if (begins && strncasecmp(p, word, n) == 0 && !isalnum((unsigned char)p[n]) && p[n] != '_')
-            return true;
-    }
-    return false;
-}
 
 /* The name without "-00001-of-00003.gguf" or ".gguf": one per model. */
 static size_t stem_length(const char *path)
@@ -261,7 +242,7 @@ static void say_models(const json_t *list, const char *quant, char *why)
         const char *path = json_string_value(json_object_get(entry, "path"));
         char stem[SOURCE_NAME_MAX];
 
-        if (!is_model(entry) || (quant != NULL && !has_word(path, quant)))
+        if (!is_model(entry) || (quant != NULL && !node_hub_fits(path, quant)))
             continue;
         snprintf(stem, sizeof stem, "%.*s", (int)stem_length(path), path);
         if (strcmp(stem, last) == 0)
@@ -302,7 +283,7 @@ static int choose(const struct source *s, const json_t *list, struct source_list
     {
         const char *path = json_string_value(json_object_get(entry, "path"));
 
-        if (!is_model(entry) || !has_word(path, s->quant))
+        if (!is_model(entry) || !node_hub_fits(path, s->quant))
             continue;
         if (first != NULL && (stem_length(first) != stem_length(path) ||
                               strncmp(first, path, stem_length(path)) != 0)) {
@@ -355,8 +336,8 @@ static bool is_meant(const struct source *s, const char *name, const char *path)
 
     if (name != NULL)
         return strcmp(path, name) == 0;
-    return strncmp(path, s->org_repo, n) == 0 && path[n] == '/' && strstr(path, "mmproj") == NULL &&
-           has_word(path + n + 1, s->quant);
+    return strncmp(path, s->org_repo, n) == 0 && path[n] == '/' &&
+           node_hub_fits(path + n + 1, s->quant);
 }
 
 static int part_of(const struct source *s, const char *path, uint32_t part, uint32_t parts,

@@ -45,8 +45,8 @@ void source_list_clear(struct source_list *l);
 struct source {
     bool hub;                      /* hf: */
     bool node;                     /* node: */
-    char org_repo[192];            /* hub: "ORG/REPO" */
-    char quant[64];                /* hub */
+    char org_repo[NODE_HUB_REPO];  /* hub: "ORG/REPO" */
+    char quant[NODE_HUB_QUANT];    /* hub */
     char list_url[SOURCE_URL_MAX]; /* hub, node: to be fetched, then source_take_list */
     char endpoint[300];            /* hub, node; without a slash at its end */
     char unix_path[256];           /* node: of its socket; "": TCP */
