@@ -5,6 +5,7 @@ say the same numbers."""
 import asyncio
 import collections
 import contextlib
+import importlib.util
 import json
 import random
 import sqlite3
@@ -12,7 +13,8 @@ import threading
 
 import pytest
 
-from cluster_rig import Cluster
+from browser_rig import CHROMIUM, browser, page_of
+from cluster_rig import Cluster, call
 from metrics_rig import Scrape
 from rig import SLOW, wait_for
 from test_ops import Feed, check
@@ -229,6 +231,16 @@ def sums(tally):
     return found
 
 
+def drawn(c):
+    """What the page itself shows as errors, by role, when it has drawn; None where there is no browser or no page."""
+    if CHROMIUM is None or importlib.util.find_spec("playwright") is None or call(c.port, "GET", "/dashboard/")[0] != 200:
+        return None
+    with browser() as b, page_of(b, f"http://127.0.0.1:{c.port}/dashboard/") as p:
+        p.wait_for_selector("article[data-role] .figure")
+        return p.evaluate("""() => Object.fromEntries([...document.querySelectorAll('article[data-role]')].map((a) =>
+            [a.dataset.role, [...a.querySelectorAll('.figure')].find((f) => f.querySelector('dt').textContent === 'errors').querySelector('dd').textContent]))""")
+
+
 @pytest.fixture(name="engine")
 def engine_fixture():
     loop = asyncio.new_event_loop()
@@ -293,6 +305,8 @@ def test_all_say_the_same_after_ten_thousand_requests(tmp_path, engine):
         want = {role: told[role][:2] for role in roles_now}
         page.until(lambda name, _, data: name == "snapshot" and {r["name"]: (r["requests"], r["errors"]) for r in data["roles"]["roles"]} == want)
         page.close()
+        shown = drawn(c)
+        assert shown is None or shown == {role: f"{errors:,} of {requests:,}" for role, (requests, errors) in want.items()}
 
         # the history, read by somebody else
         with contextlib.closing(sqlite3.connect(f"file:{c.folder}/state-gateway/history.db?mode=ro", uri=True)) as db:
