@@ -300,7 +300,7 @@ static int read_cursor(struct ops_call *c, struct key *out)
     }
     snprintf(c->query.why, sizeof c->query.why,
              "cursor: it is none of this list's; begin again without one");
-    return RM_ERR_FIELD;
+    return RM_ERR_STATE;
 }
 
 static void read_filter(struct ops_call *c, const char *name, char out[QUERY_VALUE_MAX])

@@ -148,7 +148,7 @@ static void page_free(void *job)
 
 /* ---- the query ---- */
 
-/* Where the page begins. Returns 0 or RM_ERR_FIELD. */
+/* Where the page begins. Returns 0 or RM_ERR_STATE: nowhere now. */
 static int read_cursor(struct ops_call *c, const struct role_map *map, size_t *first,
                        uint64_t *after)
 {
@@ -170,7 +170,7 @@ static int read_cursor(struct ops_call *c, const struct role_map *map, size_t *f
     }
     snprintf(c->query.why, sizeof c->query.why,
              "cursor: nothing in this list has that name now; begin again without one");
-    return RM_ERR_FIELD;
+    return RM_ERR_STATE;
 }
 
 static int prepare(struct ops_call *c, struct asking *a)

@@ -257,7 +257,7 @@ static int word_page(struct asking *a, struct rm_buf *out)
     rm_jw_end(&w);
     if (p->has_cursor && !p->behind) {
         a->fault = "cursor: nothing in this list has that name now; begin again without one";
-        return RM_ERR_FIELD;
+        return RM_ERR_STATE;
     }
     rm_jw_str(&w, "next", p->more ? p->last : NULL);
     rm_jw_arr(&w, "silent");

@@ -72,19 +72,6 @@ bool past_is_sampled(int metric)
     return metrics[metric].sampled;
 }
 
-const char *past_fault(const struct past_question *q)
-{
-    const struct metric *m = &metrics[q->metric];
-
-    if (!m->sampled)
-        return NULL;
-    if (q->by != PAST_BY_NODE)
-        return "by: this metric comes by node";
-    if (q->role[0] != '\0' && strcmp(m->value, "slots_busy") != 0)
-        return "role: this metric is of nodes; of roles' hosts slots_busy is known";
-    return NULL;
-}
-
 /* ---- a step's numbers ---- */
 
 static int by_size(const void *a, const void *b)

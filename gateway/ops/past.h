@@ -33,12 +33,9 @@ struct past_question {
     int64_t now_ms;                                  /* of the wall clock */
 };
 
-/* Is the metric one of nodes and hosts, looked at once a minute? Else it is of requests. */
+/* Is the metric one of nodes and hosts, looked at once a minute? Else it is of requests. These come
+ * by node; with a role only slots are known. */
 bool past_is_sampled(int metric);
-
-/* What is wrong with the question; NULL: nothing. Sampled ones come by node; with a role only slots
- * are known. */
-const char *past_fault(const struct past_question *q);
 
 /* Returns SQLITE_OK or the code that stopped it. */
 struct sqlite3;

@@ -210,11 +210,13 @@ def test_nodes_are_looked_at(two):
     assert 0 < used[-1] < memory["total"] and budget[-1] == memory["budget"]
     slots = chart(two, "metric=slots_busy&role=ask")["series"]
     assert [(s["node"], s["role"], s["stat"]) for s in slots] == [("speed", "ask", "mean")]
+    assert not known(chart(two, "metric=cpu_percent&role=ask&node=speed")["series"][0])  # it is of nodes
+    assert [s["node"] for s in chart(two, "metric=cpu_percent&by=role")["series"]] == ["reasoning", "speed"]
 
 
 @pytest.mark.parametrize("query,words", [
     ("", "metric: say which"), ("metric=colour", "metric: 'colour'"), ("metric=requests&range=2h", "range: '2h'"),
-    ("metric=cpu_percent&by=role", "comes by node"), ("metric=cpu_percent&role=ask", "slots_busy is known"), ("metric=requests&by=key", "by: 'key'"),
+    ("metric=requests&by=key", "by: 'key'"),
     ("metric=requests&node=", "node: a name is needed"), ("metric=requests&since=1", "no parameter 'since'"),
 ])
 def test_mistakes_of_who_wants_a_chart(two, query, words):
@@ -326,7 +328,7 @@ def test_models_of_the_map_and_other_files(tmp_path):
         assert [m["name"] for m in ask(c, "models?name=code", "MapModels")["models"]] == ["code"]
         assert ask(c, "models?node=nobody", "MapModels")["models"] == [] and ask(c, "models?node=speed&limit=500", "MapModels")["models"] == told["models"]
         status, wrong = ask(c, "models?cursor=0123456789abcdef")
-        assert status == 400 and "begin again" in wrong["detail"]
+        assert status == 409 and "begin again" in wrong["detail"]
         raw = call(c.port, "GET", "/api/v1/models?limit=500")[2]
         assert raw.count(b"\n") == 1 and b"\x1b" not in raw and b"\x7f\x01" not in raw
         os.kill(c.workers["reasoning"].pid, signal.SIGSTOP)
@@ -359,10 +361,10 @@ def test_the_ledger_of_all_nodes(two):
     assert ask(two, "ledger?node=nobody", "LedgerRows") == {"ledger": [], "next": None, "nodes": [], "silent": []}
 
 
-@pytest.mark.parametrize("cursor", ["", "speed", "speed:", "speed:x", "nobody:1", "speed:-1", ":1", "speed:99999999999999999999"])
+@pytest.mark.parametrize("cursor", ["speed", "speed:", "speed:x", "nobody:1", "speed:-1", ":1", "speed:99999999999999999999"])
 def test_cursors_of_the_ledger_that_are_none(two, cursor):
     status, told = ask(two, f"ledger?cursor={cursor}")
-    assert status == 400 and "begin again" in told["detail"]
+    assert status == 409 and "begin again" in told["detail"]
 
 
 def test_a_worker_that_is_not_there_is_told(tmp_path):
@@ -408,7 +410,7 @@ def test_decisions_are_told_with_their_requests(two):
                                          ("since=now", "since: 'now' is not a time"), ("limit=501", "limit")])
 def test_mistakes_of_who_wants_decisions(two, query, words):
     status, told = ask(two, f"decisions?{query}")
-    assert status == 400 and words in told["detail"]
+    assert status == (409 if query.startswith("cursor") else 400) and words in told["detail"]
 
 
 def test_a_decision_of_a_running_request_is_there(two):
