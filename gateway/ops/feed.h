@@ -5,7 +5,8 @@
  *                    after it, from the history where the ring does not reach back that far; a
  *                    comment says so when that has no more of it either
  *   event: snapshot  with ?live=1: {status,nodes,roles,requests}, the bodies of those GETs, on
- *                    connecting and at most once a second when they changed; without an id
+ *                    connecting and at most every FEED_SNAPSHOT_MS when they changed, so that what
+ *                    happens is told within a second; without an id
  *   event: end       the gateway ends the stream, with the reason
  *
  * Everything is encoded once for all. A listener that does not keep up misses snapshots, is caught
@@ -17,7 +18,7 @@
 #include "gateway/ops/recall.h"
 #include "proto/http/server.h"
 
-enum { FEED_MAX = 256, FEED_SLOW_MS = 15000, FEED_ALIVE_MS = 15000, FEED_SNAPSHOT_MS = 1000 };
+enum { FEED_MAX = 256, FEED_SLOW_MS = 15000, FEED_ALIVE_MS = 15000, FEED_SNAPSHOT_MS = 700 };
 
 struct feed;
 

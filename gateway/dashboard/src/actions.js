@@ -22,6 +22,7 @@ const NODE = {
 export function choicesOf(host) {
   if (host.state === "failed") return ["retry", "unload"];
   if (host.wanted === "drained") return ["undrain", "unload", "evict"];
+  if (host.wanted === "unloaded") return ["load"];
   return ["drain", ...(host.wanted === "loaded" ? [] : ["load"]), "unload", "evict"];
 }
 

@@ -71,7 +71,7 @@ function sparks(node, model) {
   const points = model.rates.get(node.name) || [];
   const part = { show: (n) => percent(n / 100), top: 100 };
   return h("div", { class: "sparks" }, spark("CPU", points, (p) => p.cpu, { ...part, now: node.cpu_percent }), spark("GPU", points, (p) => p.gpu, { ...part, now: node.gpu_percent }),
-    spark("tok/s in", points, (p) => p.in, { show: pace, now: node.tokens_in_per_s }), spark("tok/s out", points, (p) => p.out, { show: pace, now: node.tokens_out_per_s }));
+    spark("tokens in/s", points, (p) => p.in, { show: pace, now: node.tokens_in_per_s }), spark("tokens out/s", points, (p) => p.out, { show: pace, now: node.tokens_out_per_s }));
 }
 
 // ---- hosts ----
@@ -114,8 +114,8 @@ function hostRow(host, tone, stale, model, redraw) {
   const restarts = host.restarts > 0 ? h("span", { class: "wish" }, `${count(host.restarts)} restarts`) : null;
   return h("li", { class: "host", key: host.role },
     h("div", { class: "line" }, swatch("weights", tone), h("strong", null, line(host.role, 64)), hostBadge(host, stale), kept, restarts, h("span", { class: "gap" }),
-      h("span", { class: "all n", title: `${bytes(bytesOfHost(host))} count for it; its process holds ${bytes(host.rss_bytes)}` }, bytes(bytesOfHost(host))),
       host.queue > 0 ? h("span", { class: "queue" }, `${count(host.queue)} queued`) : null, slots(host),
+      h("span", { class: "all n", title: `${bytes(bytesOfHost(host))} count for it; its process holds ${bytes(host.rss_bytes)}` }, bytes(bytesOfHost(host))),
       model.session.acts ? h("button", { type: "button", id, class: "quiet more", "aria-label": `Actions for ${line(host.role, 64)} on ${line(host.node, 64)}`, on: { click: () => hostActions(host, redraw) } }, "⋯") : null),
     pulse(host), takes(host, tone),
     host.notice ? h("p", { class: "notice" }, line(host.notice, 400)) : null,
@@ -124,14 +124,17 @@ function hostRow(host, tone, stale, model, redraw) {
 
 // ---- the card ----
 
+// Two lines, whatever is in them: how it is reached, and how it is.
 function facts(node, model, stale) {
   const silent = (node.silent_ms || 0) + (Date.now() - model.at);
   const m = node.memory || {};
   const fact = (text, kind) => (text ? h("span", { class: kind || null }, text) : null);
-  return h("p", { class: "facts" }, fact(node.host ? `${line(node.host, 80)}:${node.port}` : "no address"), fact(node.path ? line(node.path, 40) : null), fact(line(node.version, 40)),
-    fact(Number.isFinite(node.rtt_ms) ? `${node.rtt_ms < 10 ? node.rtt_ms.toFixed(1) : Math.round(node.rtt_ms)} ms` : null, "rtt"),
-    stale ? (node.seen ? fact(`last heard ${span(silent)} ago`, "fault") : null) : fact(`up ${span(node.uptime_ms)}`, "up"),
-    fact(m.vram_total > 0 ? `VRAM ${bytes(m.vram_used)} of ${bytes(m.vram_total)}` : null), fact(m.pressure > 0 ? `memory pressure ${m.pressure.toFixed(1)} %` : null), fact(m.swap_used > 0 ? `${bytes(m.swap_used)} swapped` : null));
+  const rtt = Number.isFinite(node.rtt_ms) ? `${node.rtt_ms < 10 ? node.rtt_ms.toFixed(1) : Math.round(node.rtt_ms)} ms` : null;
+  return [
+    h("p", { class: "facts one", key: "where" }, fact(node.host ? `${line(node.host, 80)}:${node.port}` : "no address"), fact(node.path ? line(node.path, 40) : null), fact(rtt)),
+    h("p", { class: "facts one", key: "how" }, fact(line(node.version, 40)), stale ? (node.seen ? fact(`last heard ${span(silent)} ago`, "fault") : null) : fact(`up ${span(node.uptime_ms)}`),
+      fact(m.vram_total > 0 ? `VRAM ${bytes(m.vram_used)} of ${bytes(m.vram_total)}` : null), fact(m.swap_used > 0 ? `${bytes(m.swap_used)} swapped` : null), fact(m.pressure > 0 ? `memory pressure ${m.pressure.toFixed(1)} %` : null)),
+  ];
 }
 
 export function nodeCard(node, model, redraw) {
@@ -143,6 +146,7 @@ export function nodeCard(node, model, redraw) {
       model.session.acts ? h("button", { type: "button", id: `act-${node.name}`, class: "quiet more", "aria-label": `Actions for node ${line(node.name, 64)}`, on: { click: () => nodeActions(node, model, redraw) } }, "⋯") : null),
     facts(node, model, stale),
     node.last_error && stale ? h("p", { class: "fault" }, line(node.last_error, 300)) : null,
+    Array.isArray(node.unloaded) && node.unloaded.length ? h("p", { class: "where" }, `Kept off this node until somebody loads it here: ${node.unloaded.map((r) => line(r, 64)).join(", ")}`) : null,
     memory(node), sparks(node, model),
     hosts.length ? h("ul", { class: "hosts", "aria-label": `Hosts on ${line(node.name, 64)}` }, hosts.map((x, i) => hostRow(x, i, stale, model, redraw))) : h("p", { class: "empty" }, "Nothing is loaded here."));
 }

@@ -151,13 +151,13 @@ function verdict(model, redraw) {
     list.length && model.session.acts ? h("div", { class: "line" }, h("button", { type: "button", id: "map-apply", class: "strong", on: { click: () => askApply(redraw) } }, "Apply this map …")) : null);
 }
 
-async function loadRunning(redraw) {
-  try {
-    const answer = await fetch("/api/v1/map", { headers: { Accept: "application/yaml" }, cache: "no-store" });
-    if (answer.ok && /yaml/.test(answer.headers.get("Content-Type") || "")) document.getElementById("map-text").value = await answer.text();
-  } finally {
-    redraw();
-  }
+function askReload(redraw) {
+  confirmDialog({ title: "Read the role map's file again?", verb: "Read it again", back: "Leave it", redraw, text: ["The file on the gateway's machine is checked and taken over, and so are its keys. A file with mistakes changes nothing."],
+    run: () => act("POST", "/api/v1/reload"),
+    done: (answer) => {
+      plans.at = 0;
+      return answer?.changes?.length ? `Taken over: ${count(answer.changes.length)} changes.` : "The file says what runs already.";
+    } });
 }
 
 function editor(model, redraw) {
@@ -166,7 +166,8 @@ function editor(model, redraw) {
   return h("form", { class: "card try", on: { submit } }, h("div", { class: "line" }, h("label", { for: "map-text" }, "Role map (YAML)"), h("span", { class: "gap" }),
     h("label", { for: "map-file", class: "unseen" }, "Read it from a file"), h("input", { id: "map-file", type: "file", accept: ".yaml,.yml", on: { change: (e) => readFile(e, redraw) } })),
     h("textarea", { id: "map-text", spellcheck: "false", autocomplete: "off", required: true, placeholder: "version: 1 …" }),
-    h("div", { class: "line" }, h("button", { type: "submit", id: "map-try", class: "strong", disabled: trial.busy }, trial.busy ? "Trying it …" : "Try it (dry run)"), h("span", { class: "where" }, "Nothing changes until you apply it.")),
+    h("div", { class: "line" }, h("button", { type: "submit", id: "map-try", class: "strong", disabled: trial.busy }, trial.busy ? "Trying it …" : "Try it (dry run)"), h("span", { class: "where" }, "Nothing changes until you apply it."), h("span", { class: "gap" }),
+      h("button", { type: "button", id: "map-reload", class: "quiet", on: { click: () => askReload(redraw) } }, "Read the gateway's file again …")),
     verdict(model, redraw));
 }
 

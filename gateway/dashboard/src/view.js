@@ -58,8 +58,7 @@ const isText = (v) => typeof v !== "object";
 // The child that v was before: by key, else the next without a key that is of its kind.
 function takeOld(v, keyed, rest) {
   if (!isText(v) && v.key !== undefined) {
-    const el = keyed.get(v.key);
-    keyed.delete(v.key);
+    const el = keyed.get(v.key)?.shift();
     return el && described.get(el).tag === v.tag ? el : null;
   }
   const i = rest.findIndex((n) => (isText(v) ? n.nodeType === 3 : n.nodeType === 1 && described.get(n)?.tag === v.tag));
@@ -68,12 +67,13 @@ function takeOld(v, keyed, rest) {
 
 /** Makes parent's children what kids describe. */
 export function draw(parent, kids) {
-  const keyed = new Map();
+  const keyed = new Map(); // key -> elements; more than one only where names that should differ do not
   const rest = [];
   for (const n of parent.childNodes) {
     const key = described.get(n)?.key;
     if (key === undefined) rest.push(n);
-    else keyed.set(key, n);
+    else if (keyed.has(key)) keyed.get(key).push(n);
+    else keyed.set(key, [n]);
   }
   const wanted = cleaned(kids).map((v) => {
     const old = takeOld(v, keyed, rest);
