@@ -96,12 +96,14 @@ def test_what_others_use_holds_nothing_of_ours(worker, make_model):
         pages = resident(host["pid"])
         memory = worker.state()["memory"]
         used = memory["total"] - memory["vram_counted"] - memory["available"]
+        seen.append((used, memory["others"], pages))
         return abs(used - memory["others"] - pages["RssAnon"] - pages["RssShmem"]) < 2 * MIB and pages
+    seen = []
     pages = wait_for("the reading knows the engine's pages", ours)
-    memory, host = worker.state()["memory"], worker.host("code")
+    state = worker.state()
+    memory, host = state["memory"], state["hosts"][0]
     assert pages["RssAnon"] > host["kv_used_bytes"] > 0
     assert host["weights_bytes"] > 50 * MIB and sum(host[p] for p in PARTS) == memory["committed"]
-    assert memory["committed"] + memory["others"] <= memory["total"]
 
 
 def test_parts_are_nothing_without_an_engine(worker, make_model):
@@ -165,30 +167,42 @@ def test_slots_show_what_they_do(one):
     wait_for("all idle again", lambda: one.host("talk")["slots"] == ["idle"] * 3)
 
 
-def test_rates_rise_while_a_stream_runs_and_go_back_to_zero(one):
+def test_rates_rise_while_streams_run_and_go_back_to_zero(one):
+    """Against the engine's own counters, looked at beside it: a client may be slower than its engine."""
     wait_for("nothing runs", lambda: (n := one.node("speed")) and n["tokens_out_per_s"] == 0 and n["tokens_in_per_s"] == 0)
-    stream = one.stream("talk", "count " * 500, max_tokens=8000)
-    counted, ended, leave = [], threading.Event(), threading.Event()
+    leave = threading.Event()
 
     def read():
-        for e in stream.events():
-            if text_of([e]):
-                counted.append(time.monotonic())
-            if leave.is_set():
-                break
-        stream.close()
-        ended.set()
+        i = 0
+        while not leave.is_set():
+            stream = one.stream("talk", f"{i} " + "count " * 500, max_tokens=6000)
+            for _ in stream.events():
+                if leave.is_set():
+                    break
+            stream.close()
+            i += 1
 
-    threading.Thread(target=read, daemon=True).start()
-    wait_for("the rate of prompts is told", lambda: one.node("speed")["tokens_in_per_s"] > 0, 5)
-    wait_for("six seconds of the stream, or all", lambda: ended.is_set() or (counted and time.monotonic() - counted[0] > 6), 60)
-    if not ended.is_set():
-        now, node = time.monotonic(), one.node("speed")
-        mine = len([t for t in counted if now - 5 < t <= now]) / 5
-        assert 0.5 * mine < node["tokens_out_per_s"] < 2 * mine
-    leave.set()
-    assert ended.wait(30)
-    wait_for("back to 0", lambda: (n := one.node("speed"))["tokens_out_per_s"] == 0 and n["tokens_in_per_s"] == 0, 10)
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        wait_for("the rate of prompts is told", lambda: one.node("speed")["tokens_in_per_s"] > 0)
+        seen = []
+
+        def steady():
+            host = one.node_state("speed")["hosts"][0]
+            now = time.monotonic()
+            seen.append((now, host["generated_tokens"], host["read_tokens"]))
+            then = [x for x in seen if x[0] <= now - 5]
+            if not then:
+                return None
+            node, (at, out, read_then) = one.node("speed"), then[-1]
+            rates = [(host["generated_tokens"] - out) / (now - at), (host["read_tokens"] - read_then) / (now - at)]
+            return all(abs(told - rate) <= 0.3 * rate for told, rate in zip((node["tokens_out_per_s"], node["tokens_in_per_s"]), rates))
+        wait_for("the node's rates are the counters' of five seconds", steady, 40, 0.1)
+    finally:
+        leave.set()
+        reader.join(30)
+    wait_for("back to 0", lambda: (n := one.node("speed"))["tokens_out_per_s"] == 0 and n["tokens_in_per_s"] == 0, 15)
 
 
 def test_node_figures(one):
