@@ -171,6 +171,12 @@ def test_man_pages_tell_the_same_and_are_well_formed(table):
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), page
 
 
+def test_the_readme_names_every_command(table):
+    part = (TOP / "README.md").read_text().partition("\n## The command\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"`([a-z]+)`", "".join(line for line in part.splitlines() if line.startswith("| `")))
+    assert sorted(listed) == sorted(name for name in table if " " not in name)
+
+
 def test_completion_offers_what_help_tells(table):
     assert sorted(words_of("bash", "")) == sorted(name for name in table if " " not in name)
     for name, text in table.items():
