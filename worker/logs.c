@@ -5,6 +5,7 @@
 
 #include "worker/worker.h"
 
+#include "proto/node/fields.h"
 #include "proto/node/logs.h"
 
 enum { LOGS_DEFAULT = 100, LOGS_ANSWER_MAX = 1024 * 1024 };
@@ -27,6 +28,8 @@ static bool read_number(struct rm_slice v, bool *has, uint64_t *out)
             return false;
         n = n * 10 + (uint64_t)(v.p[i] - '0');
     }
+    if (n > NODE_INT_MAX)
+        return false;
     *has = true;
     *out = n;
     return true;

@@ -96,10 +96,14 @@ static int read_wish(struct ops_call *c, struct logs_page *p)
     int level, r;
 
     if ((r = query_number(&c->query, "limit", 1, LIST_LIMIT_MAX, LIST_LIMIT, &limit)) < 0 ||
-        (r = query_number(&c->query, "cursor", 1, ID_MAX, 0, &p->wish.before)) < 0 ||
         (r = query_number(&c->query, "after", 0, ID_MAX, 0, &p->wish.after)) < 0 ||
         (r = query_word(&c->query, "level", levels, &level)) < 0)
         return r;
+    if (query_number(&c->query, "cursor", 1, ID_MAX, 0, &p->wish.before) < 0) {
+        snprintf(c->query.why, sizeof c->query.why,
+                 "cursor: it is none of this list's; begin again without one");
+        return RM_ERR_STATE;
+    }
     p->wish.limit = (size_t)limit;
     p->wish.level = level >= 0 ? (enum rm_log_level)level : RM_LOG_DEBUG;
     if (engine == NULL)

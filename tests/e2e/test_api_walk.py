@@ -54,7 +54,7 @@ def walk(folder, port, *options, key=None):
     if key:
         argv += ["--header", f"Authorization: Bearer {key}"]
     done = subprocess.run([str(a) for a in argv], cwd=folder, capture_output=True, text=True, timeout=500)
-    print(done.stdout[-6000:], done.stderr[-2000:])
+    print("\n".join(line[:400] for line in done.stdout.splitlines())[-9000:], done.stderr[-2000:])
     return done.returncode, done.stdout
 
 
