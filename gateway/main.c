@@ -5,6 +5,7 @@
 #include <malloc.h>
 #endif
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "gateway/gateway.h"
 #include "gateway/keys/auth.h"
@@ -85,6 +86,14 @@ static void keep_some_memory(void)
 #endif
 }
 
+/* Threads of libuv's pool. What people ask for takes at most eight at one time (charts and lists of
+ * the past, plans, a map's file), some of them for seconds: the plans of the cluster itself never
+ * wait behind those. */
+static void have_enough_threads(void)
+{
+    (void)setenv("UV_THREADPOOL_SIZE", "10", 0); /* read when the first job comes */
+}
+
 int main(int argc, char **argv)
 {
     enum { OPT_ADDR_FILE = 256, OPT_LOG_LEVEL, OPT_STATE_DIR };
@@ -149,5 +158,6 @@ int main(int argc, char **argv)
         return 2;
     }
     keep_some_memory();
+    have_enough_threads();
     return only_check ? check(o.role_map, o.state_dir) : gateway_run(&o);
 }
