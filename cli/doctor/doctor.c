@@ -124,13 +124,14 @@ static const char *which_map(const struct cli_args *args, const struct doctor_cl
 static int doctor_run(const struct cli_args *args)
 {
     struct doctor_cluster c = {.url = cli_gateway(args)};
-    struct doctor d = {.checks = json_array()};
+    struct doctor d = {.checks = NULL};
     struct machine_facts facts;
     struct http_address address;
     struct role_map *map;
 
     if (ask_address(c.url, &address) < 0)
         return cli_usage("doctor", "--gateway is http://HOST:PORT, not '%s'", c.url);
+    d.checks = json_array();
     cluster_check(&d, &c);
     map = place_check_map(&d, which_map(args, &c), c.keys_exist);
     if (!c.reached)

@@ -47,7 +47,7 @@ static void set_tones(bool colours)
 
 int terminal_open(bool colours)
 {
-    if ((screen = newterm(NULL, stdout, stdin)) == NULL)
+    if (!terminal_is_known() || (screen = newterm(NULL, stdout, stdin)) == NULL)
         return UV_ENOTSUP;
     set_term(screen);
     cbreak();

@@ -6,6 +6,10 @@
 
 #include "cli/top/screen.h"
 
+/* Does $TERM name a terminal that is described here? newterm would lose memory on another.
+ * terminfo.c, for <term.h> defines every other word as a macro. */
+bool terminal_is_known(void);
+
 /* Takes the terminal over: full screen, keys one by one. colours: when it has some.
  * Returns 0, or UV_ENOTSUP: $TERM names no terminal that can be drawn on (nothing was changed). */
 RM_MUST_USE int terminal_open(bool colours);
