@@ -9,8 +9,8 @@ import subprocess
 import unicodedata
 
 import pytest
-from cli_rig import Echo, Terminal, commands, one_line, options_of, rolemesh, words_of
-from rig import BIN, TOP, free_port
+from cli_rig import Echo, Terminal, commands, environment, one_line, options_of, rolemesh, words_of
+from rig import BIN, TOP, free_port, wait_for
 
 NASTY = "a\nb\r\x1b[2Jc\x07"
 
@@ -217,36 +217,76 @@ def script(shell, tmp_path):
     return path
 
 
+def typed_and_completed(t, lines):
+    """Types each line, with tabs, at a prompt; the shell must show what it becomes."""
+    for typed, becomes in lines:
+        t.text = ""
+        t.write(typed)
+        wait_for(f"{typed!r} becomes {becomes!r}", lambda: t.read() and becomes in re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", t.text), pause=0)
+        t.write("\x15")  # the line is cleared
+
+
+LINES = [("rolemesh stat\t", "rolemesh status"), ("rolemesh keys cr\t", "rolemesh keys create"), ("rolemesh roles c\t", "rolemesh roles code-a"),
+         ("rolemesh forecast --kv=q\t", "rolemesh forecast --kv=q8_0"), ("rolemesh check some\t", "rolemesh check some-file.yaml"),
+         ("rolemesh nodes --health s\t", "rolemesh nodes --health suspect"), ("rolemesh keys list --state-dir /de\t", "rolemesh keys list --state-dir /dev/")]
+
+
 def test_bash_completes(tmp_path, echo):
     """A real bash at a terminal, with tabs."""
     echo.text = "code-a"
-    path = script("bash", tmp_path)
-    bash = shutil.which("bash")
+    path, bash = script("bash", tmp_path), shutil.which("bash")
     (tmp_path / "some-file.yaml").write_text("")
     t = Terminal([bash, "--norc", "--noprofile", "-i"], columns=200, gateway=echo.port, PS1="READY> ", PATH=f"{BIN}:{os.environ['PATH']}", INPUTRC="/dev/null", HISTFILE="/dev/null")
     try:
         t.until("READY> ")
         t.write(f"bind 'set bell-style none'; bind 'set enable-bracketed-paste off'; source {path}; cd {tmp_path}; echo DO''NE\n")
         t.until(r"DONE\r?\n")
-        for typed, becomes in [("rolemesh stat\t", "rolemesh status "), ("rolemesh keys cr\t", "rolemesh keys create "), ("rolemesh roles c\t", "rolemesh roles code-a "),
-                               ("rolemesh forecast --kv=q\t", "rolemesh forecast --kv=q8_0 "), ("rolemesh check some\t", "rolemesh check some-file.yaml "),
-                               ("rolemesh nodes --heal\tsus\t", "rolemesh nodes --health suspect "), ("rolemesh keys list --state-dir=/de\t", "rolemesh keys list --state-dir=/dev/")]:
-            t.text = ""
-            t.write(typed)
-            t.until(re.escape(becomes))
-            t.write("\x15")  # the line is cleared
+        typed_and_completed(t, [*LINES, ("rolemesh keys list --state-dir=/de\t", "rolemesh keys list --state-dir=/dev/")])
     finally:
         t.close()
     done = subprocess.run([bash, "-n", path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_can_read_their_scripts(shell, tmp_path):
-    found = shutil.which(shell)
-    if found is None:
-        pytest.skip(f"no {shell} here")
-    done = subprocess.run([found, "-n", script(shell, tmp_path)], capture_output=True, text=True, check=False)
+def test_zsh_completes(tmp_path, echo):
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("no zsh here")
+    echo.text = "code-a"
+    path = script("zsh", tmp_path)
+    (tmp_path / "some-file.yaml").write_text("")
+    t = Terminal([zsh, "-f", "-i"], columns=200, gateway=echo.port, PS1="READY> ", PATH=f"{BIN}:{os.environ['PATH']}", ZDOTDIR=str(tmp_path))
+    try:
+        t.until("READY> ")
+        t.write(f"unset zle_bracketed_paste; autoload -Uz compinit; compinit -u -D; source {path}; cd {tmp_path}; echo DO''NE\n")
+        t.until(r"DONE\r?\n")
+        typed_and_completed(t, LINES)
+    finally:
+        t.close()
+    done = subprocess.run([zsh, "-n", path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_fish_completes(tmp_path, echo):
+    """fish tells by itself what it would complete."""
+    fish = shutil.which("fish")
+    if fish is None:
+        pytest.skip("no fish here")
+    echo.text = "code-a"
+    path = script("fish", tmp_path)
+    (tmp_path / "some-file.yaml").write_text("")
+
+    def offered(line):
+        env = environment(echo.port, HOME=str(tmp_path), PATH=f"{BIN}:{os.environ['PATH']}")
+        done = subprocess.run([fish, "--no-config", "-c", f"source {path}; complete -C '{line}'"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        return [found.partition("\t")[0] for found in done.stdout.splitlines()]
+
+    for typed, becomes in LINES:
+        line = typed.rstrip("\t")
+        assert becomes.rpartition(" ")[2] in offered(line), line
+    assert offered("rolemesh keys ") == ["create", "list", "revoke", "rotate"]
+    done = subprocess.run([fish, "-n", path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
