@@ -15,7 +15,7 @@
 #include "proto/base/json_write.h"
 #include "proto/plan/plan_answer.h"
 
-enum { PLAN_TEXT_MAX = 8 << 20 };
+enum { PLAN_TEXT_MAX = 15 << 20 };
 
 struct drive_listener {
     drive_plan_fn *on_plan;

@@ -40,7 +40,11 @@ const char *const history_migrations[HISTORY_MIGRATIONS] = {
     /* where decisions are in the rows of their requests, by time: decisions.c */
     "CREATE TABLE decision(at TEXT NOT NULL, request TEXT NOT NULL, node TEXT NOT NULL,"
     " role TEXT NOT NULL, request_row INTEGER NOT NULL, k INTEGER NOT NULL,"
-    " PRIMARY KEY(at, request, node)) WITHOUT ROWID;"};
+    " PRIMARY KEY(at, request, node)) WITHOUT ROWID;"
+    "INSERT OR IGNORE INTO decision SELECT d.value ->> 'at', r.id, d.value ->> 'node',"
+    " d.value ->> 'role', r.rowid, d.key FROM request r, json_each(r.why) d"
+    " WHERE json_valid(r.why) AND d.value ->> 'at' NOT NULL AND d.value ->> 'node' NOT NULL"
+    " AND d.value ->> 'role' NOT NULL;"};
 
 /* ---- rows, on the writer thread ---- */
 

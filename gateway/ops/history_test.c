@@ -163,8 +163,19 @@ static const char *id_of(int64_t at_ms, unsigned n, char out[40])
     return out;
 }
 
+/* One decision, made when the request began; why: its time. */
+static int write_decision(const void *why, struct rm_buf *out)
+{
+    char at[RM_TIME_TEXT];
+
+    return rm_buf_printf(out,
+                         "[{\"at\":\"%s\",\"role\":\"ask\",\"node\":\"speed\",\"candidates\":[]}]",
+                         rm_time_text(*(const int64_t *)why, at));
+}
+
 static void add(struct rig *g, int64_t at_ms, unsigned n)
 {
+    int64_t *why = malloc(sizeof *why);
     struct ops_done d = {.at_ms = at_ms,
                          .seq = n,
                          .status = 200,
@@ -181,6 +192,10 @@ static void add(struct rig *g, int64_t at_ms, unsigned n)
     rm_text_copy(d.key_name, sizeof d.key_name, "a \"quoted\" name");
     rm_text_copy(d.dialect, sizeof d.dialect, "chat");
     rm_text_copy(d.outcome, sizeof d.outcome, "ok");
+    assert_non_null(why);
+    *why = at_ms;
+    d.why = why;
+    d.why_write = write_decision;
     history_add_request(g->history, &d);
 }
 
@@ -204,8 +219,8 @@ static void a_request_is_recalled(void **state)
     assert_int_equal(ask_request(g, id, true), 0);
     assert_int_equal(strncmp(g->text, "{\"request\":{\"id\":\"req_", 22), 0);
     assert_non_null(strstr(g->text,
-                           "},\"decisions\":[],\"rewrites\":[\"a token bound was lowered to "
-                           "the context\"]}"));
+                           "\",\"role\":\"ask\",\"node\":\"speed\",\"candidates\":[]}],"
+                           "\"rewrites\":[\"a token bound was lowered to the context\"]}"));
     /* right time, another one; right one, another time; nothing of ours */
     assert_int_equal(ask_request(g, id_of(now - DAY + 1234, 77777, id), false), RM_ERR_NOT_FOUND);
     assert_int_equal(ask_request(g, id_of(now, 1235, id), false), RM_ERR_NOT_FOUND);
@@ -220,8 +235,9 @@ static void a_request_is_recalled(void **state)
 static void an_older_file_is_taken_over(void **state)
 {
     struct rig *g = *state;
+    static const char *const odd[] = {"", "[", "{}", "[7]", "[{\"at\":null}]", "no"};
     int64_t at = rm_wall_ms() - 5000;
-    char id[40], sql[800];
+    char id[40], sql[1000];
     sqlite3 *db = NULL;
 
     rig_close(g);
@@ -240,14 +256,24 @@ static void an_older_file_is_taken_over(void **state)
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     snprintf(sql, sizeof sql,
              "INSERT INTO request VALUES('%s', %lld, '', 'ask', 'ask', '', 'speed', 'chat', 200, "
-             "'ok', '', 1, 5, 6, 7, 8, 9, 10, 11, 12, '[]')",
-             id_of(at, 1, id), (long long)at);
+             "'ok', '', 1, 5, 6, 7, 8, 9, 10, 11, 12, '%s')",
+             id_of(at, 1, id), (long long)at,
+             "[{\"at\":\"2026-01-01T00:00:00.000Z\",\"role\":\"ask\",\"node\":\"speed\"}]");
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    for (size_t i = 0; i < RM_COUNT(odd); i++) {
+        snprintf(sql, sizeof sql,
+                 "INSERT INTO request VALUES('%s', 1, '', '', '', '', '', '', 200, 'ok', '', 1, 5, "
+                 "6, 7, 8, 9, 10, 11, 12, '%s')",
+                 id, odd[i]);
+        assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    }
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
     rig_open(g);
     assert_int_equal(ask_request(g, id, false), 0);
     assert_non_null(strstr(g->text, "\"duration_ms\":7,\"queue_ms\":5,\"ttft_ms\":6,"));
     assert_non_null(strstr(g->text, "\"key\":null"));
+    assert_int_equal(number(g, "SELECT count(*) FROM decision WHERE node = 'speed'"), 1);
+    assert_int_equal(number(g, "SELECT count(*) FROM decision"), 1);
 }
 
 /* ---- retention ---- */
@@ -256,17 +282,25 @@ static void what_is_too_old_goes(void **state)
 {
     struct rig *g = *state;
     int64_t now = rm_wall_ms();
+    const struct sample s = {.node = "speed"};
 
     for (unsigned i = 0; i < 10; i++) { /* the first batch is swept */
         add(g, now - (HISTORY_DAYS + 1) * DAY + i, i + 1);
         add(g, now - (HISTORY_DAYS - 1) * DAY + i, i + 100);
         history_add_event(g->history, i + 1, now - (HISTORY_DAYS + 1) * DAY, "{}");
         history_add_event(g->history, i + 100, now - (HISTORY_DAYS - 1) * DAY, "{}");
+        history_add_samples(g->history, &s, 1, now - (HISTORY_DAYS + 1) * DAY);
+        history_add_samples(g->history, &s, 1, now - (HISTORY_DAYS - 1) * DAY + i);
     }
     assert_int_equal(number(g, "SELECT count(*) FROM request"), 10);
     assert_int_equal(number(g, "SELECT min(seq) FROM request"), 100);
     assert_int_equal(number(g, "SELECT count(*) FROM event"), 10);
     assert_int_equal(number(g, "SELECT min(id) FROM event"), 100);
+    assert_int_equal(number(g, "SELECT count(*) FROM sample"), 10);
+    assert_int_equal(number(g, "SELECT count(*) FROM decision d JOIN request r ON r.rowid = "
+                               "d.request_row AND r.id = d.request"),
+                     10);
+    assert_int_equal(number(g, "SELECT count(*) FROM decision"), 10);
 }
 
 /* Swept again and again the file comes under its bound, from its oldest end, and does not grow. */
@@ -296,6 +330,8 @@ static void what_is_too_much_goes(void **state)
     assert_int_equal(number(g, "SELECT max(seq) FROM request"), 6000); /* the newest stay */
     assert_int_equal(number(g, "SELECT max(seq) - min(seq) + 1 - count(*) FROM request"), 0);
     assert_int_equal(number(g, "SELECT max(id) FROM event"), 500);
+    assert_true(number(g, "SELECT count(*) FROM decision") <=
+                number(g, "SELECT count(*) FROM request") + 1);
     for (unsigned i = 0; i < 1000; i++) /* freed pages are used again */
         add(g, now + i, 7000 + i);
     assert_int_equal(number(g, "SELECT max(seq) FROM request"), 7999);
