@@ -11,9 +11,9 @@ enum { ASKING_MS = 4000, ASKING_MAX = 16 /* at one time */, ASKING_CACHE_MS = 30
 
 struct asked_node {
     const struct map_node *node;
-    bool asked;      /* by the caller, before asking_begin */
+    bool asked;       /* by the caller, before asking_begin */
     char target[192]; /* the same */
-    int err;         /* 0, or why there is no answer */
+    int err;          /* 0, or why there is no answer */
     int status;
     struct rm_buf body;
 };

@@ -136,7 +136,7 @@ static bool in_time(const struct list_page *page, struct rm_slice item)
            (page->until == NULL || strcmp(text, page->until) < 0);
 }
 
-static bool passes(const struct list_page *page, struct rm_slice item)
+bool list_passes(const struct list_page *page, struct rm_slice item)
 {
     for (uint32_t i = 0; i < page->n_filters; i++)
         if (!list_member_is(item, page->filter[i].member, page->filter[i].value))
@@ -173,7 +173,7 @@ int list_write(const struct list_page *page, struct rm_slice array, struct rm_bu
         (page->cursor[0] == '\0' || strspn(page->cursor, "0123456789") != strlen(page->cursor)))
         return RM_ERR_STATE;
     while (r == 0 && !more && list_next(&array, &item)) {
-        if (!is_behind(page, item, &found) || !passes(page, item))
+        if (!is_behind(page, item, &found) || !list_passes(page, item))
             continue;
         if ((more = n == page->limit))
             break;

@@ -36,6 +36,9 @@ struct list_page {
     struct list_filter filter[LIST_FILTERS_MAX];
 };
 
+/* Is the element one of those that the filters and the time let through? */
+bool list_passes(const struct list_page *page, struct rm_slice item);
+
 /* Appends "NAME":[...],"next":"..." (null at the end). Returns as rm_buf_put, or RM_ERR_STATE: the
  * cursor is of no element now. */
 int list_write(const struct list_page *page, struct rm_slice array, struct rm_buf *out);

@@ -117,6 +117,9 @@ bool ops_post_plan(struct ops_call *c);
 bool ops_take_plan(struct ops_call *c);              /* plan.c */
 int ops_get_events(struct ops_call *c, int *status); /* watch.c */
 bool ops_follow_events(struct ops_call *c);
+
+/* events_past.c: takes a list that the ring, a JSON array, does not fill. */
+bool ops_recall_events(struct ops_call *c, struct rm_slice ring);
 int ops_get_pulls(struct ops_call *c, int *status); /* pulls.c */
 bool ops_post_pull(struct ops_call *c);
 bool ops_cancel_pull(struct ops_call *c);

@@ -9,13 +9,7 @@
 #include "proto/base/json_write.h"
 #include "proto/base/om.h"
 
-/* What a page borrows of the query. */
-struct page_texts {
-    char since[25], until[25], name[QUERY_MAX][40];
-};
-
-/* The page that the query asks for; names of filters are names of members. */
-static int page_of(struct ops_call *c, struct list_page *page, struct page_texts *t)
+int ops_read_page(struct ops_call *c, struct list_page *page, struct page_texts *t)
 {
     const char *const *specs = c->route->params;
     const char *value;
@@ -55,7 +49,7 @@ int ops_write_page(struct ops_call *c, struct list_page *page,
 {
     struct page_texts texts;
     struct rm_buf all;
-    int r = page_of(c, page, &texts);
+    int r = ops_read_page(c, page, &texts);
 
     rm_buf_init(&all, OPS_ANSWER_MAX);
     if (r == 0)

@@ -272,13 +272,28 @@ static uint64_t last_id(const struct http_head *head)
     return id;
 }
 
+/* A list that goes back behind the ring. */
+static bool list_events(struct ops_call *c)
+{
+    struct rm_buf ring;
+    bool taken;
+
+    rm_buf_init(&ring, OPS_ANSWER_MAX);
+    taken = source_events(ops_watch_of(c->ops), &ring) == 0 &&
+            ops_recall_events(c, (struct rm_slice){ring.data, ring.len});
+    rm_buf_clear(&ring);
+    return taken;
+}
+
 bool ops_follow_events(struct ops_call *c)
 {
     const struct http_head *head = http_req_head(c->q);
     const char *live = query_get(&c->query, "live");
 
-    if (!wants_stream(head) || (live != NULL && strcmp(live, "0") != 0 && strcmp(live, "1") != 0))
+    if (live != NULL && strcmp(live, "0") != 0 && strcmp(live, "1") != 0)
         return false;
+    if (!wants_stream(head))
+        return list_events(c);
     return feed_add(ops_watch_of(c->ops)->feed, c->q, live != NULL && strcmp(live, "1") == 0,
                     last_id(head), rm_now_ms()) == 0;
 }

@@ -101,8 +101,9 @@ def test_events_before_a_restart_are_replayed(tmp_path):
         assert ops.gateway.stop() == 0
         ops.start_gateway()
         ops.wait_ready("ask")
-        second = wait_for("the new one has told what it found", lambda: (e := ops.ask("GET", "/api/v1/events?limit=500")[1]["events"]) and len(e) > 3 and e)
-        assert not {e["id"] for e in first} & {e["id"] for e in second}
+        whole = wait_for("the new one has told what it found", lambda: (e := ops.ask("GET", "/api/v1/events?limit=500")[1]["events"]) and sum(x["kind"] == "node.up" for x in e) == 2 and e)
+        second = whole[: next(i for i, e in enumerate(whole) if e["kind"] == "gateway.started") + 1]
+        assert check("Events", {"events": whole, "next": None}) and whole[-len(first):] == first  # the list goes back behind the start as well
         seen = Feed(ops.port, last=first[-1]["id"]).until(lambda _, number, __: number >= second[0]["id"])
         ids = [number for _, number, _ in seen]
         assert ids == sorted(set(ids)) and all(check("Event", e)["id"] == number for _, number, e in seen)
@@ -110,6 +111,41 @@ def test_events_before_a_restart_are_replayed(tmp_path):
         assert [e["id"] for e in reversed(first)][1:] == ids[: len(first) - 1]
         assert [e["id"] for e in reversed(second)] == ids[-len(second):]
         assert "gateway.draining" in {e["kind"] for _, _, e in seen[len(first) - 1 : -len(second)]}
+    finally:
+        ops.stop()
+
+
+def test_lists_of_events_go_back_to_before_the_start(tmp_path):
+    ops = Ops(tmp_path, names=("speed",))
+    try:
+        ops.start()
+        assert ops.gateway.stop() == 0
+        with sqlite3.connect(tmp_path / "state-gateway" / "history.db") as db:
+            old = db.execute("SELECT min(id) FROM event").fetchone()[0] - 10**6
+            event = lambda i: {"id": old + i, "at": f"2026-01-0{1 + i // 100}T00:00:00.{i % 100:03}Z", "severity": "warning" if i % 2 else "info", "kind": "made.up", "subject": f"s{i % 5}", "text": "x", "next": None}
+            db.executemany("INSERT INTO event VALUES(?,?,?)", [(old + i, 4 * 10**12, json.dumps(event(i), separators=(",", ":"))) for i in range(1, 401)])
+        db.close()
+        ops.start_gateway()
+        ops.wait_ready("ask")
+        made = [event(i) for i in range(400, 0, -1)]
+
+        def pages(query):
+            found, cursor = [], ""
+            while cursor is not None:
+                status, page = ops.ask("GET", f"/api/v1/events?{query}{cursor and '&cursor=' + cursor}")
+                assert status == 200 and len(check("Events", page)["events"]) <= 500
+                found += page["events"]
+                cursor = page["next"]
+            return found
+
+        assert pages("limit=7&kind=made.up") == pages("limit=500&kind=made.up") == made
+        everything = pages("limit=33")
+        assert [e["id"] for e in everything] == sorted({e["id"] for e in everything}, reverse=True) and everything[-400:] == made
+        assert pages("limit=50&subject=s3&severity=warning") == [e for e in made if e["subject"] == "s3" and e["severity"] == "warning"]
+        assert pages("limit=50&since=2026-01-02T00:00:00Z&until=2026-01-03T00:00:00Z") == [e for e in made if "2026-01-02" <= e["at"] < "2026-01-03"]
+        assert ops.ask("GET", "/api/v1/events?limit=1")[1]["events"][0]["id"] > old + 400
+        for wrong, code in (("cursor=x", 409), ("limit=0", 400), ("since=yesterday", 400), ("live=2", 400)):
+            assert ops.ask("GET", f"/api/v1/events?{wrong}")[0] == code
     finally:
         ops.stop()
 
