@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 int api_open(const struct cli_args *args, struct api *out)
 {
@@ -187,7 +188,10 @@ void api_query_said(char target[API_TARGET_MAX], const struct cli_args *args,
 
 void api_print(const json_t *json, FILE *to, bool compact)
 {
-    json_dumpf(json, to, compact ? JSON_COMPACT : JSON_INDENT(2));
+    int fd = fileno(to); /* below 0: a frame that is kept for the terminal */
+    size_t safe = fd < 0 || isatty(fd) ? JSON_ENSURE_ASCII : 0;
+
+    json_dumpf(json, to, safe | (compact ? JSON_COMPACT : JSON_INDENT(2)));
     fputc('\n', to);
 }
 

@@ -59,7 +59,8 @@ void api_query(char target[API_TARGET_MAX], const char *name, const char *value)
 void api_query_said(char target[API_TARGET_MAX], const struct cli_args *args,
                     const char *const *names);
 
-/* As the API said it, indented; compact: in one line. */
+/* As the API said it, indented; compact: in one line. On a terminal in ASCII: what could move its
+ * cursor is escaped. */
 void api_print(const json_t *json, FILE *to, bool compact);
 
 /* Members for people: text through ask_shown ("-" when null or absent); numbers 0 when absent. */

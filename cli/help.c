@@ -143,7 +143,7 @@ static int help_run(const struct cli_args *args)
         return CLI_OK;
     }
     for (size_t i = 0; i < args->n_words; i++)
-        words[i] = args->argv[args->argc - (int)(args->n_words - i)];
+        words[i] = (char *)(uintptr_t)args->words[i];
     c = cli_find(args->n_words, words, &used);
     if (c == NULL || used < args->n_words)
         return cli_usage("help", "no such command '%s%s%s'", words[0], args->n_words > 1 ? " " : "",

@@ -5,6 +5,7 @@
 
 #include "proto/conf/report.h"
 
+#include <errno.h>
 #include <locale.h>
 #include <string.h>
 
@@ -66,5 +67,7 @@ int main(int argc, char **argv)
     if (command == NULL)
         return unknown(argv[1]);
     r = run(command, argc - (int)used, argv + used);
-    return fflush(stdout) == 0 || r != CLI_OK ? r : CLI_FAILED;
+    if ((fflush(stdout) != 0 || ferror(stdout)) && r == CLI_OK)
+        r = cli_failed("", "what was asked for cannot be written: %s", strerror(errno));
+    return r;
 }

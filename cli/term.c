@@ -109,7 +109,7 @@ static volatile sig_atomic_t hides_cursor;
 
 static void on_stop(int number)
 {
-    static const char back[] = "\033[?25h";
+    static const char back[] = "\033[?7h\033[?25h";
     ssize_t n = hides_cursor ? write(STDOUT_FILENO, back, sizeof back - 1) : 0;
 
     (void)number;
@@ -130,7 +130,7 @@ static void show_frame(const struct term *t, const char *frame)
 {
     unsigned lines = t->height > 1 ? t->height - 1 : 1000;
 
-    fputs("\033[H", stdout);
+    fputs("\033[?7l\033[H", stdout); /* a line that is too long is cut, not wrapped */
     for (; *frame != '\0' && lines > 0; lines--) {
         size_t n = strcspn(frame, "\n");
 
@@ -138,7 +138,7 @@ static void show_frame(const struct term *t, const char *frame)
         fputs("\033[K\n", stdout);
         frame += n + (frame[n] == '\n');
     }
-    fputs("\033[J", stdout);
+    fputs("\033[J\033[?7h", stdout);
     fflush(stdout);
 }
 

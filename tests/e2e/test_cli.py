@@ -10,7 +10,7 @@ import subprocess
 import threading
 
 import pytest
-from cli_rig import check, environment, one_line, rolemesh, terminal, words_of
+from cli_rig import Echo, check, environment, one_line, rolemesh, terminal, words_of
 from cluster_rig import Cluster, call, cluster
 from fake_worker import FakeWorker
 from rig import SLOW, program, wait_for
@@ -185,6 +185,21 @@ def test_watch_draws_again_and_ends(pair):
             check("Overview", json.loads(p.stdout.readline()))
         p.send_signal(signal.SIGINT)
         assert p.wait(20 * SLOW) == 0
+
+
+def test_json_at_a_terminal_is_ascii():
+    """What escapes a pipe's JSON needs not, a terminal's does: C1 controls and marks of direction."""
+    e = Echo()
+    try:
+        e.text = "a\x9b31m\u202eb"
+        with terminal("nodes", "speed", "--json", gateway=e.port) as t:
+            assert t.end() == 0 and t.text.isascii() and json.loads(t.text)["name"] == e.text
+        with terminal("nodes", "speed", "--json", "--watch", gateway=e.port, lines=60) as t:
+            t.until("last_error")
+            assert t.text.isascii()
+        assert json.loads(rolemesh("nodes", "speed", "--json", gateway=e.port).stdout)["name"] == e.text
+    finally:
+        e.close()
 
 
 # ---- what happens ----
