@@ -10,8 +10,11 @@ bool terminal_is_known(void)
 {
     int found;
 
+    char *move;
+
     if (setupterm(NULL, STDOUT_FILENO, &found) == ERR)
         return false;
+    move = tigetstr("cup"); /* a dumb one cannot move its cursor */
     del_curterm(cur_term);
-    return true;
+    return move != NULL && move != (char *)-1;
 }

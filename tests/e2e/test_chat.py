@@ -9,6 +9,7 @@ import pytest
 
 from cluster_rig import cluster
 from rig import BIN, SLOW, free_port, have_programs, wait_for
+from test_waiting import Gateway
 from tmux_rig import Terminal
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")
@@ -181,3 +182,20 @@ def test_a_role_that_is_not_there(one, terminal):
     t.wait("rolemesh chat:")
     t.type("/quit")
     t.wait("code 0")
+
+
+@pytest.mark.slow
+def test_why_it_waits_is_shown(tmp_path, terminal):
+    """While a role is loaded (the stream tells after 10 s) a line says so, and gives way to the answer."""
+    gateway = Gateway(tmp_path, load_s=14)
+    try:
+        terminal.type(f"{BIN}/rolemesh chat architect --gateway http://127.0.0.1:{gateway.port}; echo code $?")
+        terminal.wait("/help lists commands")
+        terminal.type("hello")
+        terminal.wait("architect is loading on reasoning")
+        terminal.wait("figures", lambda s: any(line.startswith("[") and "first after" in line for line in s))
+        assert "is loading on" not in terminal.text()
+        terminal.keys("C-d")
+        terminal.wait("code 0")
+    finally:
+        gateway.stop()

@@ -122,6 +122,16 @@ def test_only_operators_read_logs(two):
     assert status == 403
 
 
+def test_no_key_is_ever_in_them(two):
+    key = "rm-" + "canarykey5519" * 3 + "abcdefghi"
+    headers = {"Authorization": f"Bearer {key}", "x-api-key": key, "api-key": key}
+    call(two.port, "GET", "/api/v1/status", headers=headers)
+    call(two.port, "POST", f"/k/{key}/ask/v1/chat/completions", {"messages": [{"role": "user", "content": CANARY}]}, headers)
+    call(two.port, "POST", "/ask/v1/chat/completions", {"messages": CANARY}, headers)  # refused
+    everything = json.dumps([gateway_logs(two, "?limit=500"), *(worker_logs(two, n, "?limit=500") for n in two.ports)])
+    assert "canarykey5519" not in everything and CANARY not in everything
+
+
 def test_a_node_that_is_away(tmp_path):
     with cluster(tmp_path, ["speed"], MODELS, ROLES) as c:
         c.workers["speed"].kill()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """rolemesh top on a real terminal (tmux), over a real cluster: what moves, keys, and what is left behind."""
 import contextlib
+import http.client
+import json
 import os
 import re
 import signal
@@ -10,7 +12,7 @@ import threading
 import pytest
 
 from cluster_rig import cluster
-from rig import BIN, SLOW, alive, free_port, have_programs, text_of, wait_for
+from rig import BIN, SLOW, alive, chat_of, free_port, have_programs, text_of, wait_for
 from tmux_rig import Terminal
 
 pytestmark = pytest.mark.skipif(not have_programs(), reason="built without llama.cpp: there is nothing that answers")
@@ -252,8 +254,48 @@ def test_nobody_there(terminal):
     assert "connection refused; start rolemesh-gateway" in t.text().replace("\n", "")
 
 
-def test_a_terminal_that_cannot_be_drawn_on(two, terminal):
+@pytest.mark.parametrize("term", ["nonsense", "dumb"])
+def test_a_terminal_that_cannot_be_drawn_on(two, terminal, term):
     t = terminal(120, 24)
-    t.type(f"TERM=nonsense {BIN}/rolemesh top --gateway http://127.0.0.1:{two.port}; echo code $?")
+    t.type(f"TERM={term} {BIN}/rolemesh top --gateway http://127.0.0.1:{two.port}; echo code $?")
     t.wait("code 2")
     assert "$TERM names no terminal" in t.text()
+
+
+def test_with_keys(tmp_path, terminal):
+    """Who has no key is told so; who may only look is told so when a request is to be cancelled."""
+    with cluster(tmp_path, ["speed"], {"talk": MODELS["talk"]}, {"talk": ROLES["talk"]}) as c:
+        def make(name, *more):
+            done = subprocess.run([BIN / "rolemesh", "keys", "create", name, *more, "--state-dir", tmp_path / "state-gateway"],
+                                  capture_output=True, text=True, check=True)
+            return done.stdout.strip()
+
+        user, admin = make("anna"), make("boss", "--admin")
+        c.gateway.signal(signal.SIGHUP)
+        wait_for("keys count", lambda: c.get("/api/v1/status") is None)
+        t = terminal(100, 24)
+        t.type(f"{BIN}/rolemesh top --gateway http://127.0.0.1:{c.port}; echo code $?")
+        t.wait("code 1")
+        assert "wants an API key (401)" in t.text()
+        t.type(f"clear; export ROLEMESH_KEY={user}; clear")
+        start(t, c)
+        s = http.client.HTTPConnection("127.0.0.1", c.port, timeout=60 * SLOW)
+        s.request("POST", "/talk/v1/chat/completions", json.dumps(chat_of("hi", stream=True)),
+                  {"Content-Type": "application/json", "Authorization": f"Bearer {user}"})
+        response = s.getresponse()
+        t.wait("the request", lambda l: column(l, "REQUEST", "~", "STATE") == "running" and column(l, "REQUEST", "~", "WHO") == "anna")
+        t.keys("3", "c")
+        t.wait("? y/n")
+        t.keys("y")
+        t.wait("not cancelled: refused (403)")
+        t.keys("q")
+        t.wait("shell> ", lambda l: not any(line.startswith("NODE") for line in l))
+        t.type(f"clear; export ROLEMESH_KEY={admin}; clear")
+        start(t, c)
+        t.keys("3", "c")
+        t.wait("? y/n")
+        t.keys("y")
+        t.wait("cancelled: ")
+        response.close()
+        s.close()
+        assert user not in t.text() and admin not in t.text()
