@@ -17,6 +17,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/file.h"
 #include "proto/base/log.h"
+#include "proto/base/state_dir.h"
 #include "worker/host/kvfiles.h"
 #include "worker/host/supervise.h"
 #include "worker/memory/forecast.h"
@@ -384,36 +385,10 @@ static int start_wrong(char *why, const char *what, const char *name, int err)
     return err;
 }
 
-static int make_dirs(const char *path)
-{
-    char at[1024];
-
-    snprintf(at, sizeof(at), "%s", path);
-    for (char *p = at + 1; *p != '\0'; p++)
-        if (*p == '/') {
-            *p = '\0';
-            if (mkdir(at, 0700) < 0 && errno != EEXIST)
-                return uv_translate_sys_error(errno);
-            *p = '/';
-        }
-    return mkdir(at, 0700) < 0 && errno != EEXIST ? uv_translate_sys_error(errno) : 0;
-}
-
 static int default_state_dir(struct worker_options *o, char *why)
 {
-    const char *base = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    int n;
-
-    if (o->state_dir[0] != '\0')
-        return 0;
-    if (base != NULL && base[0] == '/')
-        n = snprintf(o->state_dir, sizeof(o->state_dir), "%s/rolemesh/%s", base, o->node);
-    else if (home != NULL && home[0] == '/')
-        n = snprintf(o->state_dir, sizeof(o->state_dir), "%s/.local/state/rolemesh/%s", home,
-                     o->node);
-    else
-        n = -1;
-    if (n > 0 && n < (int)sizeof(o->state_dir))
+    _Static_assert(sizeof(o->state_dir) == RM_STATE_DIR_MAX, "the default fits");
+    if (o->state_dir[0] != '\0' || rm_state_dir_default(o->node, o->state_dir) == 0)
         return 0;
     snprintf(why, OPTIONS_WHY_MAX, "no place for the state: name one with --state-dir");
     return RM_ERR_CONF;
@@ -428,7 +403,7 @@ static int open_state_dir(struct worker *w, char *why)
     DIR *d;
     int r;
 
-    if ((r = make_dirs(dir)) < 0)
+    if ((r = rm_state_dir_make(dir)) < 0)
         return start_wrong(why, "state directory", dir, r);
     snprintf(path, sizeof(path), "%s/worker.lock", dir);
     if ((w->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)

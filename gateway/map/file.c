@@ -2,15 +2,14 @@
 #include "gateway/map/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <uv.h>
 
+#include "proto/base/file.h"
 #include "proto/conf/node.h"
 
 /* ---- reading ---- */
@@ -98,81 +97,11 @@ static int write_wrong(char *why, const char *what, const char *path)
     return r;
 }
 
-/* Puts everything that must be right before the rename into the temporary file. */
-static int fill(int fd, const char *temp, const struct stat *as, const char *bytes, size_t n,
-                char *why)
-{
-    struct stat own;
-    size_t at = 0;
-
-    if (fstat(fd, &own) < 0)
-        return write_wrong(why, "cannot look at", temp);
-    if ((own.st_uid != as->st_uid || own.st_gid != as->st_gid) &&
-        fchown(fd, as->st_uid, as->st_gid) < 0)
-        return write_wrong(why, "cannot keep the owner of the role map for", temp);
-    if (fchmod(fd, as->st_mode & 07777) < 0)
-        return write_wrong(why, "cannot keep the mode of the role map for", temp);
-    while (at < n) {
-        ssize_t w = write(fd, bytes + at, n - at);
-
-        if (w < 0 && errno != EINTR)
-            return write_wrong(why, "cannot write", temp);
-        if (w > 0)
-            at += (size_t)w;
-    }
-    return fsync(fd) < 0 ? write_wrong(why, "cannot write", temp) : 0;
-}
-
-/* The rename is on the disk only when the directory is. */
-static void flush_directory(const char *target)
-{
-    char dir[MAP_PATH_MAX];
-    char *slash;
-    int fd;
-
-    rm_text_copy(dir, sizeof dir, target);
-    slash = strrchr(dir, '/');
-    if (slash == NULL)
-        return;
-    slash[slash == dir ? 1 : 0] = '\0';
-    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    (void)fsync(fd); /* file systems that cannot do it have nothing to flush */
-    close(fd);
-}
-
-static int replace(const char *target, const struct stat *as, const char *bytes, size_t n,
-                   char *why)
-{
-    char temp[MAP_PATH_MAX];
-    const char *slash = strrchr(target, '/');
-    int fd, r;
-
-    if (slash == NULL || snprintf(temp, sizeof temp, "%.*s/.%s.XXXXXX", (int)(slash - target),
-                                  target, slash + 1) >= (int)sizeof temp) {
-        snprintf(why, MAP_WHY_MAX, "the path of the role map is too long");
-        return UV_ENAMETOOLONG;
-    }
-    fd = mkostemp(temp, O_CLOEXEC);
-    if (fd < 0)
-        return write_wrong(why, "cannot make", temp);
-    r = fill(fd, temp, as, bytes, n, why);
-    close(fd);
-    if (r == 0 && rename(temp, target) < 0)
-        r = write_wrong(why, "cannot replace", target);
-    if (r < 0)
-        unlink(temp);
-    else
-        flush_directory(target);
-    return r;
-}
-
 int map_file_write(const char *path, const char *bytes, size_t n, const char *expect,
                    char found[MAP_REVISION], char *why)
 {
     char target[MAP_PATH_MAX];
-    struct stat as;
+    int r;
 
     found[0] = why[0] = '\0';
     if (realpath(path, target) == NULL)
@@ -182,7 +111,8 @@ int map_file_write(const char *path, const char *bytes, size_t n, const char *ex
         snprintf(why, MAP_WHY_MAX, "%.300s has been changed meanwhile", path);
         return RM_ERR_REVISION;
     }
-    if (stat(target, &as) < 0)
-        return write_wrong(why, "cannot look at", target);
-    return replace(target, &as, bytes, n, why);
+    if ((r = rm_file_replace_kept(target, (struct rm_slice){bytes, n})) < 0)
+        snprintf(why, MAP_WHY_MAX, "cannot replace %.300s%s: %s", target,
+                 r == UV_EPERM ? " and keep its owner" : "", uv_strerror(r));
+    return r;
 }

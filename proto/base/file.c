@@ -71,22 +71,39 @@ static int sync_dir_of(const char *path)
     return r;
 }
 
-static int replace(const char *path, struct rm_slice bytes, mode_t mode, bool sync)
+/* The mode and owner that a file had before. *mode: of a new one. */
+static int keep(const char *path, int fd, bool strict, mode_t *mode)
+{
+    struct stat old, own;
+
+    if (stat(path, &old) < 0 || fstat(fd, &own) < 0)
+        return strict ? uv_translate_sys_error(errno) : 0;
+    *mode = old.st_mode & 07777;
+    if ((own.st_uid == old.st_uid && own.st_gid == old.st_gid) ||
+        fchown(fd, old.st_uid, old.st_gid) == 0)
+        return 0;
+    if (strict)
+        return uv_translate_sys_error(errno);
+    *mode &= 0777; /* it is ours now: no set-id bits for another's */
+    return 0;
+}
+
+enum { SYNC = 1, STRICT = 2 };
+
+static int replace(const char *path, struct rm_slice bytes, mode_t mode, int how)
 {
     char temp[PATH_MAX];
-    struct stat old;
     int fd, r;
 
     if (snprintf(temp, sizeof temp, "%s.XXXXXX", path) >= (int)sizeof temp)
         return UV_ENAMETOOLONG;
     if ((fd = mkostemp(temp, O_CLOEXEC)) < 0)
         return uv_translate_sys_error(errno);
-    if (stat(path, &old) == 0) {
-        mode = old.st_mode & 07777;
-        if (fchown(fd, old.st_uid, old.st_gid) < 0)
-            mode &= 0777; /* it is ours now: no set-id bits for another's */
-    }
-    r = fchmod(fd, mode) < 0 ? uv_translate_sys_error(errno) : write_all(fd, bytes, sync);
+    r = keep(path, fd, (how & STRICT) != 0, &mode);
+    if (r == 0 && fchmod(fd, mode) < 0)
+        r = uv_translate_sys_error(errno);
+    if (r == 0)
+        r = write_all(fd, bytes, (how & SYNC) != 0);
     if (close(fd) < 0 && r == 0)
         r = uv_translate_sys_error(errno);
     if (r == 0 && rename(temp, path) < 0)
@@ -95,15 +112,49 @@ static int replace(const char *path, struct rm_slice bytes, mode_t mode, bool sy
         unlink(temp);
         return r;
     }
-    return sync ? sync_dir_of(path) : 0;
+    return (how & SYNC) != 0 ? sync_dir_of(path) : 0;
 }
 
 int rm_file_replace(const char *path, struct rm_slice bytes, mode_t mode)
 {
-    return replace(path, bytes, mode, true);
+    return replace(path, bytes, mode, SYNC);
+}
+
+int rm_file_replace_kept(const char *path, struct rm_slice bytes)
+{
+    return replace(path, bytes, 0600, SYNC | STRICT);
 }
 
 int rm_file_put(const char *path, struct rm_slice bytes, mode_t mode)
 {
-    return replace(path, bytes, mode, false);
+    return replace(path, bytes, mode, 0);
+}
+
+static int make_one(const char *path, mode_t mode)
+{
+    return mkdir(path, mode) < 0 && errno != EEXIST ? uv_translate_sys_error(errno) : 0;
+}
+
+int rm_dir_make(const char *path, mode_t mode)
+{
+    char at[PATH_MAX];
+    struct stat st;
+    int r = 0;
+
+    if (path[0] == '\0')
+        return UV_EINVAL;
+    if (strlen(path) >= sizeof at)
+        return UV_ENAMETOOLONG;
+    rm_text_copy(at, sizeof at, path);
+    for (char *p = at + 1; r == 0 && *p != '\0'; p++)
+        if (*p == '/') {
+            *p = '\0';
+            r = make_one(at, mode);
+            *p = '/';
+        }
+    if (r == 0)
+        r = make_one(at, mode);
+    if (r == 0 && (stat(path, &st) < 0 || !S_ISDIR(st.st_mode)))
+        r = UV_ENOTDIR;
+    return r;
 }

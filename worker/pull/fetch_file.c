@@ -12,6 +12,8 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "proto/base/file.h"
+
 enum { WHY = SOURCE_WHY_MAX - 256, READ_BYTES = 1 << 20, TELL_EVERY = 64 };
 
 static int sys_err(void)
@@ -21,19 +23,15 @@ static int sys_err(void)
 
 /* ---- names ---- */
 
-static int make_parents(const char *path)
+static int make_parent(const char *path)
 {
-    char at[PATH_MAX];
+    char dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
 
-    snprintf(at, sizeof at, "%s", path);
-    for (char *p = at + 1; *p != '\0'; p++)
-        if (*p == '/') {
-            *p = '\0';
-            if (mkdir(at, 0755) < 0 && errno != EEXIST)
-                return sys_err();
-            *p = '/';
-        }
-    return 0;
+    if (slash == NULL || slash == path)
+        return 0;
+    snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path);
+    return rm_dir_make(dir, 0755);
 }
 
 enum fetch_end fetch_paths_make(const char *dir, const char *name, struct fetch_paths *out,
@@ -47,7 +45,7 @@ enum fetch_end fetch_paths_make(const char *dir, const char *name, struct fetch_
     }
     snprintf(out->part, sizeof out->part, "%.*s", (int)(strlen(out->map) - 4), out->map);
     snprintf(out->file, sizeof out->file, "%.*s", (int)(strlen(out->part) - 5), out->part);
-    if ((r = make_parents(out->file)) == 0)
+    if ((r = make_parent(out->file)) == 0)
         return FETCH_DONE;
     snprintf(why, WHY, "%.500s: %s", out->file, rm_strerror(r));
     return FETCH_WRONG;
