@@ -286,7 +286,8 @@ def test_bad_models_fail_with_the_reason(worker, tiny, tmp_path):
         ("link", {}, "config", "leads out of the models directory"),
         ("up", {"source": f"{worker.models}/../outside.gguf"}, "config", "leads out"),
         ("elsewhere", {"source": str(tmp_path / "outside.gguf")}, "config", "does not lie beneath"),
-        ("scheme", {"source": "hf:org/model:Q8_0"}, "config", "not an absolute path"),
+        ("scheme", {"source": "ftp://h.test/m.gguf"}, "config", "not an absolute path"),
+            ("hub", {"source": "hf:org/model:Q8_0"}, "load", "not on this node yet"),
     ]
     for role, changes, _, _ in cases:
         assert worker.put(role, **changes).status == 200
