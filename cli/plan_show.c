@@ -13,26 +13,6 @@ enum { BAR_CELLS = 48, PLAN_JSON_MAX = 4 << 20 };
 /* --- small facts -------------------------------------------------------------------------------
  */
 
-static const struct map_role *role_of(const struct plan_answer *a, size_t role)
-{
-    return &a->live->map->roles[role];
-}
-
-static const char *node_name(const struct plan_answer *a, size_t node)
-{
-    return a->live->map->nodes[node].name;
-}
-
-static const struct plan_pair *pair_of(const struct plan_answer *a, size_t role, size_t node)
-{
-    return &a->problem.pairs[role * a->problem.in.n_nodes + node];
-}
-
-static bool hosted_on(const struct plan_answer *a, size_t role, size_t node)
-{
-    return (a->plan.hosts[role] >> node & 1) != 0;
-}
-
 static uint64_t free_bytes(const struct plan_answer *a, size_t node)
 {
     uint64_t budget = a->problem.nodes[node].budget_bytes, used = a->plan.used_bytes[node];
@@ -43,22 +23,23 @@ static uint64_t free_bytes(const struct plan_answer *a, size_t node)
 /* A way out as the line of the role map that it changes. */
 static void way_text(const struct plan_answer *a, const struct plan_way *w, char *out, size_t size)
 {
-    const char *name = role_of(a, w->role)->name;
+    const char *name = plan_answer_role(a, w->role)->name;
 
     switch (w->kind) {
     case PLAN_WAY_NODE:
-        snprintf(out, size, "let role '%s' also use node '%s'", name, node_name(a, w->value));
+        snprintf(out, size, "let role '%s' also use node '%s'", name,
+                 plan_answer_node(a, w->value));
         break;
     case PLAN_WAY_KV:
         snprintf(out, size, "role '%s': kv: q8_0", name);
         break;
     case PLAN_WAY_CONTEXT:
         snprintf(out, size, "role '%s': context: %" PRIu32 " instead of %" PRIu32, name, w->value,
-                 role_of(a, w->role)->context);
+                 plan_answer_role(a, w->role)->context);
         break;
     case PLAN_WAY_SLOTS:
         snprintf(out, size, "role '%s': slots: %" PRIu32 " instead of %" PRIu32, name, w->value,
-                 role_of(a, w->role)->slots);
+                 plan_answer_role(a, w->role)->slots);
         break;
     default:
         snprintf(out, size, "role '%s': residency: on-demand", name);
@@ -79,7 +60,7 @@ static struct plan_parts node_parts(const struct plan_answer *a, size_t node)
     struct plan_parts sum = {.known = true};
 
     for (size_t r = 0; r < a->problem.in.n_roles; r++)
-        if (hosted_on(a, r, node)) {
+        if (plan_answer_hosts(a, r, node)) {
             struct plan_parts p = plan_live_parts(a->live, r, node, NULL);
 
             sum.weights_bytes += p.weights_bytes;
@@ -114,12 +95,12 @@ static void show_bar(const struct plan_answer *a, size_t node)
 static void show_host(const struct plan_answer *a, size_t r, size_t node)
 {
     struct plan_parts p = plan_live_parts(a->live, r, node, NULL);
-    bool stands = pair_of(a, r, node)->standing;
+    bool stands = plan_answer_pair(a, r, node)->standing;
     char why[160];
 
-    if (hosted_on(a, r, node)) {
+    if (plan_answer_hosts(a, r, node)) {
         printf("  %-5s %-16s %6.1f GiB = weights %.1f + KV %.1f + compute %.1f",
-               stands ? "keep" : "load", role_of(a, r)->name, gib(p.all_bytes),
+               stands ? "keep" : "load", plan_answer_role(a, r)->name, gib(p.all_bytes),
                gib(p.weights_bytes), gib(p.kv_bytes), gib(p.compute_bytes));
         if (p.other_bytes > 0)
             printf(" + other %.1f", gib(p.other_bytes));
@@ -130,7 +111,8 @@ static void show_host(const struct plan_answer *a, size_t r, size_t node)
                plan_reason_text(plan_reason_of(&a->problem.in, &a->plan, r, node)));
     } else if (stands) {
         plan_stop_reason(a, r, node, why, sizeof why);
-        printf("  %-5s %-16s %6.1f GiB; %s\n", "stop", role_of(a, r)->name, gib(p.all_bytes), why);
+        printf("  %-5s %-16s %6.1f GiB; %s\n", "stop", plan_answer_role(a, r)->name,
+               gib(p.all_bytes), why);
     }
 }
 
@@ -141,7 +123,7 @@ static void show_bad(const struct plan_answer *a, size_t r, size_t node)
     char shown[ASK_TEXT_MAX];
 
     if (why != NULL)
-        printf("  %-5s %-16s %s\n", "not", role_of(a, r)->name, ask_shown(why, shown));
+        printf("  %-5s %-16s %s\n", "not", plan_answer_role(a, r)->name, ask_shown(why, shown));
 }
 
 static void show_foreign(const struct plan_answer *a, size_t node)
@@ -158,10 +140,10 @@ static void show_foreign(const struct plan_answer *a, size_t node)
 static void show_node(const struct plan_answer *a, size_t node)
 {
     if (a->silent != NULL && a->silent[node] != NULL) {
-        printf("%s: not planned with: %s\n", node_name(a, node), a->silent[node]);
+        printf("%s: not planned with: %s\n", plan_answer_node(a, node), a->silent[node]);
         return;
     }
-    printf("%s: %.1f GiB: hosts %.1f, free %.1f, reserve %.1f\n", node_name(a, node),
+    printf("%s: %.1f GiB: hosts %.1f, free %.1f, reserve %.1f\n", plan_answer_node(a, node),
            gib(plan_node_total(a, node)), gib(a->plan.used_bytes[node]), gib(free_bytes(a, node)),
            gib(plan_node_reserve(a, node)));
     show_bar(a, node);
@@ -179,13 +161,13 @@ static void show_node(const struct plan_answer *a, size_t node)
 
 static void show_role_without(const struct plan_answer *a, size_t role)
 {
-    const char *name = role_of(a, role)->name;
+    const char *name = plan_answer_role(a, role)->name;
     double size = gib(plan_role_parts(a, role).all_bytes);
 
     switch (plan_lack_of(a, role)) {
     case PLAN_LACKS_HOST:
         printf("no host: %s (%s, %.1f GiB)\n", name,
-               map_residency_name(role_of(a, role)->residency), size);
+               map_residency_name(plan_answer_role(a, role)->residency), size);
         break;
     case PLAN_LACKS_HOSTS:
         printf("fewer hosts: %s has %d of %" PRIu32 "\n", name,
@@ -198,7 +180,7 @@ static void show_role_without(const struct plan_answer *a, size_t role)
     case PLAN_LACKS_NOTHING:
         if (a->problem.roles[role].wish == PLAN_IF_ASKED)
             printf("on demand: %s (%.1f GiB) can be loaded on %s\n", name, size,
-                   node_name(a, plan_home_of(a, role)));
+                   plan_answer_node(a, plan_home_of(a, role)));
         break;
     }
 }
@@ -213,12 +195,12 @@ static void show_conflict(const struct plan_answer *a)
     printf("%s that cannot be hosted%s:", c->n_roles == 1 ? "a role" : "roles",
            c->n_roles == 1 ? "" : " together");
     for (size_t i = 0; i < c->n_roles; i++)
-        printf(" %s (%.1f GiB)", role_of(a, c->roles[i])->name,
+        printf(" %s (%.1f GiB)", plan_answer_role(a, c->roles[i])->name,
                gib(plan_role_parts(a, c->roles[i]).all_bytes));
     puts(c->smallest && c->n_roles > 1 ? "; no smaller set is in conflict" : "");
     if (c->node != SIZE_MAX)
         printf("missing: %" PRIu64 " bytes (%.1f GiB) on %s%s\n", c->missing_bytes,
-               gib(c->missing_bytes), node_name(a, c->node),
+               gib(c->missing_bytes), plan_answer_node(a, c->node),
                c->least ? "; less on any one node is not enough" : "; maybe less is enough");
     for (size_t i = 0; i < a->n_ways; i++) {
         way_text(a, &a->ways[i], text, sizeof text);

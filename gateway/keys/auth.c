@@ -23,17 +23,6 @@ bool auth_is_credential(struct rm_slice name)
     return rank_of(name) != 0;
 }
 
-static struct rm_slice trimmed(struct rm_slice s)
-{
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) {
-        s.p++;
-        s.n--;
-    }
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 /* What stands behind "Bearer"; another scheme is kept whole: it is no key then, and is refused. */
 static struct rm_slice without_scheme(struct rm_slice v)
 {
@@ -45,7 +34,7 @@ static struct rm_slice without_scheme(struct rm_slice v)
         return (struct rm_slice){v.p, 0};
     if (v.p[BEARER - 1] != ' ' && v.p[BEARER - 1] != '\t')
         return v;
-    return trimmed((struct rm_slice){v.p + BEARER, v.n - BEARER});
+    return rm_slice_trim((struct rm_slice){v.p + BEARER, v.n - BEARER});
 }
 
 /* Does a beat b? Ours before others, then by rank. */
@@ -71,7 +60,7 @@ struct rm_slice auth_sent(const struct http_head *head, struct rm_slice path_key
 
         if (rank == 0)
             continue;
-        value = trimmed(head->fields[i].value);
+        value = rm_slice_trim(head->fields[i].value);
         if (rank == 1)
             value = without_scheme(value);
         if (beats(value, rank, best, best_rank)) {

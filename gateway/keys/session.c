@@ -52,17 +52,6 @@ static bool is_id(struct rm_slice v)
     return true;
 }
 
-static struct rm_slice trimmed(struct rm_slice s)
-{
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) {
-        s.p++;
-        s.n--;
-    }
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 /* The cookie in one field's value; found tells "none of that name" from "an empty one". */
 static struct rm_slice cookie_of(struct rm_slice field, bool *found)
 {
@@ -71,7 +60,7 @@ static struct rm_slice cookie_of(struct rm_slice field, bool *found)
     while (field.n > 0 && !*found) {
         const char *semicolon = memchr(field.p, ';', field.n);
         size_t n = semicolon != NULL ? (size_t)(semicolon - field.p) : field.n;
-        struct rm_slice pair = trimmed((struct rm_slice){field.p, n});
+        struct rm_slice pair = rm_slice_trim((struct rm_slice){field.p, n});
 
         n += semicolon != NULL;
         field = (struct rm_slice){field.p + n, field.n - n};

@@ -35,15 +35,6 @@ static const struct http_out_field guards[] = {
 };
 enum { N_GUARDS = sizeof guards / sizeof *guards, N_MORE = 3 };
 
-static struct rm_slice trimmed(const char *p, const char *end)
-{
-    while (p < end && (*p == ' ' || *p == '\t'))
-        p++;
-    while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
-        end--;
-    return (struct rm_slice){p, (size_t)(end - p)};
-}
-
 /* The next element of a list, without its blanks; *from moves behind it. */
 static bool next_of(struct rm_slice list, char by, size_t *from, struct rm_slice *item)
 {
@@ -54,7 +45,7 @@ static bool next_of(struct rm_slice list, char by, size_t *from, struct rm_slice
     end = memchr(begin, by, list.n - *from);
     if (end == NULL)
         end = list.p + list.n;
-    *item = trimmed(begin, end);
+    *item = rm_slice_trim((struct rm_slice){begin, (size_t)(end - begin)});
     *from = (size_t)(end - list.p) + 1;
     return true;
 }

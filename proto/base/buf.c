@@ -9,6 +9,15 @@
 
 enum { BUF_FIRST = 256 };
 
+struct rm_slice rm_slice_trim(struct rm_slice s)
+{
+    for (; s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'); s.n--)
+        s.p++;
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
+    return s;
+}
+
 char *rm_slice_dup(struct rm_slice s)
 {
     char *copy = malloc(s.n + 1);

@@ -52,7 +52,8 @@ static inline void rm_text_copy(char *out, size_t size, const char *text)
     out[n] = '\0';
 }
 
-char *rm_slice_dup(struct rm_slice s); /* malloc'ed with a NUL; NULL: no memory */
+struct rm_slice rm_slice_trim(struct rm_slice s); /* without blanks and tabs around it */
+char *rm_slice_dup(struct rm_slice s);            /* malloc'ed with a NUL; NULL: no memory */
 
 struct rm_buf {
     char *data; /* owned; data[len] is a NUL whenever data is not NULL */

@@ -93,14 +93,8 @@ static void parser_on_value(void *arg, const char *p, size_t n)
 
 static void trim_values(struct http_parser *hp)
 {
-    for (uint32_t i = 0; i < hp->head.n_fields; i++) {
-        struct rm_slice *v = &hp->fields[i].value;
-
-        for (; v->n > 0 && (v->p[0] == ' ' || v->p[0] == '\t'); v->n--)
-            v->p++;
-        while (v->n > 0 && (v->p[v->n - 1] == ' ' || v->p[v->n - 1] == '\t'))
-            v->n--;
-    }
+    for (uint32_t i = 0; i < hp->head.n_fields; i++)
+        hp->fields[i].value = rm_slice_trim(hp->fields[i].value);
 }
 
 /* llhttp and we must have read the same framing. */

@@ -51,15 +51,6 @@ static int find_once(const struct http_head *h, struct found *found)
     return 0;
 }
 
-static struct rm_slice trim(struct rm_slice s)
-{
-    for (; s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'); s.n--)
-        s.p++;
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 /* One Transfer-Encoding value: "chunked" alone is what we speak. Something unknown before a final
  * chunked is a coding we lack; every other shape has no certain end. */
 static int read_codings(struct rm_slice list, bool response)
@@ -69,7 +60,7 @@ static int read_codings(struct rm_slice list, bool response)
     for (;;) {
         const char *comma = list.n > 0 ? memchr(list.p, ',', list.n) : NULL;
         size_t n = comma != NULL ? (size_t)(comma - list.p) : list.n;
-        struct rm_slice coding = trim((struct rm_slice){list.p, n});
+        struct rm_slice coding = rm_slice_trim((struct rm_slice){list.p, n});
 
         if (coding.n == 0)
             return RM_ERR_HTTP_SYNTAX;

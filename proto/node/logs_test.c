@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/node/document_test.h"
 #include "proto/node/fields.h"
 #include "proto/node/logs.h"
 
@@ -133,36 +134,6 @@ static void too_many(void **state)
 
 /* ---- the document ---- */
 
-static void document_names(const char *heading, struct rm_buf *out)
-{
-    FILE *f = fopen("proto/PROTOCOL.md", "r");
-    char line[1024];
-    bool here = false;
-
-    assert_non_null(f);
-    while (fgets(line, sizeof(line), f) != NULL) {
-        if (line[0] == '#')
-            here = strstr(line, heading) != NULL;
-        else if (here && strncmp(line, "| `", 3) == 0)
-            rm_buf_printf(out, "%.*s ", (int)strcspn(line + 3, "`"), line + 3);
-    }
-    fclose(f);
-}
-
-static void assert_order(const char *heading, json_t *o)
-{
-    struct rm_buf said, wrote;
-    const char *key;
-    json_t *v;
-
-    rm_buf_init(&said, 4096), rm_buf_init(&wrote, 4096);
-    document_names(heading, &said);
-    json_object_foreach(o, key, v) rm_buf_printf(&wrote, "%s ", key);
-    assert_true(said.len > 10);
-    assert_string_equal(said.data, wrote.data);
-    rm_buf_clear(&said), rm_buf_clear(&wrote);
-}
-
 static void order_of_the_document(void **state)
 {
     struct node_log_line line = {.id = 1};
@@ -173,8 +144,8 @@ static void order_of_the_document(void **state)
     (void)state;
     encode(&l, &text);
     assert_non_null(root = json_loads(text.data, 0, NULL));
-    assert_order("# `logs`", root);
-    assert_order("# `line`", json_array_get(json_object_get(root, "lines"), 0));
+    assert_documented("logs", root);
+    assert_documented("line", json_array_get(json_object_get(root, "lines"), 0));
     json_decref(root);
     rm_buf_clear(&text);
 }

@@ -7,22 +7,22 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct map_role *role_of(const struct plan_answer *a, size_t role)
+const struct map_role *plan_answer_role(const struct plan_answer *a, size_t role)
 {
     return &a->live->map->roles[role];
 }
 
-static const char *node_name(const struct plan_answer *a, size_t node)
+const char *plan_answer_node(const struct plan_answer *a, size_t node)
 {
     return a->live->map->nodes[node].name;
 }
 
-static const struct plan_pair *pair_of(const struct plan_answer *a, size_t role, size_t node)
+const struct plan_pair *plan_answer_pair(const struct plan_answer *a, size_t role, size_t node)
 {
     return &a->problem.pairs[role * a->problem.in.n_nodes + node];
 }
 
-static bool hosted_on(const struct plan_answer *a, size_t role, size_t node)
+bool plan_answer_hosts(const struct plan_answer *a, size_t role, size_t node)
 {
     return (a->plan.hosts[role] >> node & 1) != 0;
 }
@@ -85,8 +85,8 @@ size_t plan_home_of(const struct plan_answer *a, size_t role)
     for (size_t n = 0; n < a->problem.in.n_nodes; n++) {
         struct plan_node left = plan_node_left(&a->problem.in, &a->plan, n);
 
-        if (pair_of(a, role, n)->allowed &&
-            plan_node_has_room(&left, &a->problem.roles[role], pair_of(a, role, n)))
+        if (plan_answer_pair(a, role, n)->allowed &&
+            plan_node_has_room(&left, &a->problem.roles[role], plan_answer_pair(a, role, n)))
             return n;
     }
     return SIZE_MAX;
@@ -134,7 +134,8 @@ const char *plan_bad_of(const struct plan_answer *a, size_t role, size_t node)
 {
     const struct plan_live_pair *p = &a->live->pairs[role * a->live->map->n_nodes + node];
 
-    return p->known == PLAN_BAD && map_role_allows(role_of(a, role), node_name(a, node))
+    return p->known == PLAN_BAD &&
+                   map_role_allows(plan_answer_role(a, role), plan_answer_node(a, node))
                ? p->forecast->error
                : NULL;
 }
@@ -144,13 +145,13 @@ void plan_stop_reason(const struct plan_answer *a, size_t role, size_t node, cha
     const struct plan_role *r = &a->problem.roles[role];
 
     for (size_t n = 0; n < a->problem.in.n_nodes; n++)
-        if (hosted_on(a, role, n) && !pair_of(a, role, n)->standing) {
-            snprintf(out, size, "moves to %.63s: its room is needed", node_name(a, n));
+        if (plan_answer_hosts(a, role, n) && !plan_answer_pair(a, role, n)->standing) {
+            snprintf(out, size, "moves to %.63s: its room is needed", plan_answer_node(a, n));
             return;
         }
     if (a->live->pairs[role * a->live->map->n_nodes + node].kept_off)
         snprintf(out, size, "an operator keeps it off the node");
-    else if (!pair_of(a, role, node)->allowed)
+    else if (!plan_answer_pair(a, role, node)->allowed)
         snprintf(out, size, "it may not be hosted there");
     else if (r->wish == PLAN_IF_ASKED)
         snprintf(out, size, "nobody asks for it");

@@ -29,6 +29,12 @@ RM_MUST_USE int plan_answer_judge(const struct plan_live *live, const char *cons
                                   struct plan_answer *out);
 void plan_answer_clear(struct plan_answer *a);
 
+/* A role and a node of the map; what is known of the pair; is the role hosted there in the plan? */
+const struct map_role *plan_answer_role(const struct plan_answer *a, size_t role);
+const char *plan_answer_node(const struct plan_answer *a, size_t node);
+const struct plan_pair *plan_answer_pair(const struct plan_answer *a, size_t role, size_t node);
+bool plan_answer_hosts(const struct plan_answer *a, size_t role, size_t node);
+
 struct rm_jw;
 void plan_answer_write(const struct plan_answer *a, struct rm_jw *w, const char *key);
 

@@ -7,11 +7,6 @@
 
 #include <stdio.h>
 
-static const struct map_role *role_of(const struct plan_answer *a, size_t role)
-{
-    return &a->live->map->roles[role];
-}
-
 static void json_host(const struct plan_answer *a, struct rm_jw *w, size_t role, size_t node)
 {
     bool here = (a->plan.hosts[role] >> node & 1) != 0;
@@ -27,7 +22,7 @@ static void json_host(const struct plan_answer *a, struct rm_jw *w, size_t role,
     else
         plan_stop_reason(a, role, node, why, sizeof why);
     rm_jw_obj(w, NULL);
-    rm_jw_str(w, "role", role_of(a, role)->name);
+    rm_jw_str(w, "role", plan_answer_role(a, role)->name);
     rm_jw_str(w, "action", !here ? "stop" : stands ? "keep" : "load");
     rm_jw_str(w, "reason", why);
     rm_jw_u64(w, "weights", p.weights_bytes);
@@ -50,7 +45,7 @@ static void json_bad(const struct plan_answer *a, struct rm_jw *w, size_t node)
         if (why == NULL)
             continue;
         rm_jw_obj(w, NULL);
-        rm_jw_str(w, "role", role_of(a, r)->name);
+        rm_jw_str(w, "role", plan_answer_role(a, r)->name);
         rm_jw_str(w, "why", why);
         rm_jw_end(w);
     }
@@ -125,7 +120,7 @@ static void json_lacks(const struct plan_answer *a, struct rm_jw *w)
         if (lack == PLAN_LACKS_NOTHING)
             continue;
         rm_jw_obj(w, NULL);
-        rm_jw_str(w, "role", role_of(a, r)->name);
+        rm_jw_str(w, "role", plan_answer_role(a, r)->name);
         rm_jw_str(w, "what", words[lack]);
         rm_jw_u64(w, "bytes", plan_role_parts(a, r).all_bytes);
         rm_jw_end(w);
@@ -144,7 +139,7 @@ static void json_conflict(const struct plan_answer *a, struct rm_jw *w)
     rm_jw_obj(w, "conflict");
     rm_jw_arr(w, "roles");
     for (size_t i = 0; i < c->n_roles; i++)
-        rm_jw_str(w, NULL, role_of(a, c->roles[i])->name);
+        rm_jw_str(w, NULL, plan_answer_role(a, c->roles[i])->name);
     rm_jw_end(w);
     rm_jw_bool(w, "smallest", c->smallest);
     rm_jw_str(w, "node", c->node != SIZE_MAX ? a->live->map->nodes[c->node].name : NULL);
@@ -162,7 +157,7 @@ static void json_ways(const struct plan_answer *a, struct rm_jw *w)
         const struct plan_way *way = &a->ways[i];
 
         rm_jw_obj(w, NULL);
-        rm_jw_str(w, "role", role_of(a, way->role)->name);
+        rm_jw_str(w, "role", plan_answer_role(a, way->role)->name);
         rm_jw_str(w, "key", keys[way->kind]);
         if (way->kind == PLAN_WAY_NODE)
             rm_jw_str(w, "value", a->live->map->nodes[way->value].name);
