@@ -7,6 +7,7 @@ import sqlite3
 import threading
 
 from cluster_rig import call
+from metrics_rig import Scrape
 from rig import SLOW, chat_of, wait_for
 from test_ops import Feed, Ops, check
 
@@ -191,5 +192,45 @@ def test_without_a_history_memory_is_all_there_is(tmp_path):
         feed = Feed(ops.port, last=first - 1000)
         assert next(iter(feed))[1] == first
         feed.close()
+    finally:
+        ops.stop()
+
+
+def test_a_damaged_history_is_put_aside(tmp_path):
+    ops = Ops(tmp_path, names=("speed",))
+    state = tmp_path / "state-gateway"
+    state.mkdir(mode=0o700)
+    (state / "history.db").write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 64)
+    try:
+        ops.start()
+        number, status = ask_one(ops)
+        assert status == 200 and told(ops, number)[0]["id"] == number
+        wait_for("a new file took its place", lambda: ops.ask("GET", "/api/v1/usage")[1].get("usage"))
+        assert (state / "history.db.damaged").exists() and Scrape(ops.port).value("rolemesh_history_usable") == 1
+        assert Scrape(ops.port).value("rolemesh_history_damaged_total") == 1
+        assert ops.gateway.stop() == 0
+        ops.start_gateway()
+        ops.wait_ready("ask")
+        assert told(ops, number)[0]["id"] == number
+    finally:
+        ops.stop()
+
+
+def test_a_full_disk_stops_nothing(tmp_path):
+    """No file of the gateway may grow over 128 KiB: as a full disk, writing fails, and reading goes on."""
+    ops = Ops(tmp_path, names=("speed",))
+    run = ops.run
+    ops.run = lambda name, argv: run(name, ["/bin/sh", "-c", "trap '' XFSZ; ulimit -f 256; exec \"$@\"", "sh", *argv])
+    try:
+        ops.start()
+        first, _ = ask_one(ops)
+        many(ops.port, 1200)
+        scrape = wait_for("rows are lost", lambda: (s := Scrape(ops.port)).value("rolemesh_history_lost_total") > 0 and s)
+        assert scrape.value("rolemesh_requests_total", role="ask", outcome="ok") == 1201
+        last, status = ask_one(ops)
+        assert status == 200 and told(ops, last)[0]["id"] == last
+        assert ops.ask("GET", f"/api/v1/requests/{first}")[0] in (200, 503) and ops.ask("GET", "/api/v1/events")[0] == 200
+        assert "history" in ops.gateway.log()
+        assert ops.gateway.stop() == 0
     finally:
         ops.stop()
