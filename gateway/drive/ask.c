@@ -141,7 +141,7 @@ static void on_forecast(void *arg, int err, int status, struct rm_slice body)
                 RM_E("error", err), RM_S("why", why));
     }
     free(f);
-    drive_run(d);
+    drive_run_soon(d); /* one round for all answers that came together: there may be a thousand */
     ask_end(a);
 }
 
