@@ -46,7 +46,7 @@ struct chat {
     double temperature;
     bool talks; /* on a terminal, line by line; else one prompt */
     bool quiet, thinking, waiting_shown, at_line_start, cancelled, warned, ending;
-    int status, err, exit_code;
+    int status, err, exit_code, keys_fd;
 };
 
 /* ---- what is seen ---- */
@@ -385,7 +385,7 @@ static void chat_on_keys(uv_poll_t *poll, int status, int events)
 {
     struct chat *c = poll->data;
     char bytes[4096];
-    ssize_t n = status < 0 ? 0 : read(STDIN_FILENO, bytes, sizeof bytes);
+    ssize_t n = status < 0 ? 0 : read(c->keys_fd, bytes, sizeof bytes);
     bool whole;
 
     (void)events;
@@ -486,7 +486,7 @@ static int chat_options(struct chat *c, const struct cli_args *args)
     return CLI_OK;
 }
 
-/* Returns 0 or an error; then nothing is open. */
+/* Returns 0 or an error; then nothing is open but the keys' descriptor. */
 static int chat_open(struct chat *c)
 {
     struct http_client_conf conf = http_client_conf_default;
@@ -494,20 +494,24 @@ static int chat_open(struct chat *c)
 
     conf.idle_ms = SILENCE_MS;
     conf.head_ms = HEAD_MS;
+    if (c->talks && (c->keys_fd = term_open_keys()) < 0)
+        return c->keys_fd;
     if ((r = uv_loop_init(&c->loop)) < 0)
         return r;
-    if ((r = http_client_new(&c->loop, &c->address, &conf, &c->client)) < 0) {
+    if (c->talks && (r = uv_poll_init(&c->loop, &c->keys, c->keys_fd)) < 0) {
         uv_loop_close(&c->loop);
         return r;
     }
     uv_signal_init(&c->loop, &c->interrupt);
-    c->interrupt.data = c;
-    uv_signal_start(&c->interrupt, chat_on_interrupt, SIGINT);
     uv_unref((uv_handle_t *)&c->interrupt);
-    if (c->talks) {
-        c->talks = uv_poll_init(&c->loop, &c->keys, STDIN_FILENO) == 0;
-        c->keys.data = c;
+    c->interrupt.data = c->keys.data = c;
+    if ((r = http_client_new(&c->loop, &c->address, &conf, &c->client)) < 0) {
+        chat_end(c, CLI_FAILED);
+        uv_run(&c->loop, UV_RUN_DEFAULT);
+        uv_loop_close(&c->loop);
+        return r;
     }
+    uv_signal_start(&c->interrupt, chat_on_interrupt, SIGINT);
     return 0;
 }
 
@@ -517,7 +521,7 @@ static int chat_run(const struct cli_args *args)
     char *prompt = NULL;
     int r;
 
-    c = (struct chat){.at_line_start = true};
+    c = (struct chat){.at_line_start = true, .keys_fd = -1};
     rm_buf_init(&c.line, LINE_MAX_BYTES);
     c.talks = cli_word(args, 1) == NULL && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     term_look(args, &c.out);
@@ -539,6 +543,8 @@ static int chat_run(const struct cli_args *args)
         uv_loop_close(&c.loop);
         r = c.exit_code;
     }
+    if (c.keys_fd >= 0)
+        close(c.keys_fd);
     free(prompt);
     rm_buf_clear(&c.line);
     talk_clear(&c.talk);

@@ -4,12 +4,15 @@
 
 #include "cli/ask.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
+#include <uv.h>
 #include <wchar.h>
 
 enum { WIDTH_MIN = 20, WATCH_MS = 2000 };
@@ -205,4 +208,12 @@ int term_watch(const struct cli_args *args,
     if (hides_cursor)
         fputs("\033[?25h", stdout);
     return r == CLI_BAD ? CLI_BAD : CLI_FAILED;
+}
+
+int term_open_keys(void)
+{
+    const char *name = ttyname(STDIN_FILENO);
+    int fd = name != NULL ? open(name, O_RDONLY | O_NOCTTY | O_CLOEXEC) : -1;
+
+    return fd >= 0 ? fd : uv_translate_sys_error(errno);
 }

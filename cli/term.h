@@ -32,6 +32,10 @@ unsigned term_char_cells(uint32_t code);
 unsigned term_cells(const char *text);
 unsigned term_put(const struct term *t, const char *text, unsigned cells);
 
+/* stdin's terminal, opened anew for uv_poll, which makes what it polls non-blocking: stdin itself
+ * is shared with the shell. To be closed by the caller. Returns a descriptor or a libuv code. */
+RM_MUST_USE int term_open_keys(void);
+
 /* Ctrl-C and SIGTERM end the program at once, well (CLI_OK). */
 void term_end_on_signals(void);
 

@@ -17,6 +17,7 @@
 #include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/follow.h"
+#include "cli/term.h"
 #include "cli/top/model.h"
 #include "cli/top/terminal.h"
 #include "proto/base/clock.h"
@@ -53,7 +54,7 @@ struct top {
     struct top_model model;
     char url[120], first_error[ERROR_TEXT_MAX];
     bool colours, on_screen, keys_open, ending, dirty;
-    int exit_code, empty_polls;
+    int exit_code, empty_polls, keys_fd;
 };
 
 /* ---- end ---- */
@@ -245,8 +246,6 @@ static void top_on_tick(uv_timer_t *timer)
 /* The first snapshot is here: now there is something to show. */
 static void top_begin(struct top *t)
 {
-    int r;
-
     if (terminal_open(t->colours) < 0) {
         fputs("rolemesh top: $TERM names no terminal that can be drawn on; 'rolemesh status' needs "
               "none\n",
@@ -256,11 +255,12 @@ static void top_begin(struct top *t)
     }
     t->on_screen = true;
     terminal_resized();
-    if ((r = uv_poll_init(&t->loop, &t->keys, STDIN_FILENO)) < 0) {
+    t->keys_open = t->keys_fd >= 0 && uv_poll_init(&t->loop, &t->keys, t->keys_fd) == 0;
+    if (!t->keys_open) {
         top_end(t, CLI_FAILED);
+        fputs("rolemesh top: the keys of this terminal cannot be read\n", stderr);
         return;
     }
-    t->keys_open = true;
     t->keys.data = t;
     uv_poll_start(&t->keys, UV_READABLE, top_on_key);
 }
@@ -347,7 +347,8 @@ static int top_run(const struct cli_args *args)
         return cli_usage("top", "--gateway is http://HOST:PORT, not '%s'", gateway);
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return cli_usage("top", "it needs a terminal; 'rolemesh status' prints once");
-    t = (struct top){.colours =
+    t = (struct top){.keys_fd = term_open_keys(),
+                     .colours =
                          !cli_has(args, "no-color") && (no_colour == NULL || no_colour[0] == '\0')};
     rm_text_copy(t.url, sizeof t.url, ask_shown(gateway, shown));
     if ((r = uv_loop_init(&t.loop)) < 0 || (r = top_model_init(&t.model, t.url)) < 0 ||
@@ -357,6 +358,8 @@ static int top_run(const struct cli_args *args)
     }
     uv_run(&t.loop, UV_RUN_DEFAULT);
     uv_loop_close(&t.loop);
+    if (t.keys_fd >= 0)
+        close(t.keys_fd);
     top_model_clear(&t.model);
     return t.exit_code;
 }

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -157,6 +158,8 @@ def test_a_conversation(one, terminal):
     t.wait("figures", lambda s: len(prompts_of(s)) == 5)
     t.keys("C-d")
     t.wait("code 0")
+    t.type(f"clear; {sys.executable} -c 'import os; print(\"blocking\", os.get_blocking(0))'")
+    t.wait("blocking True")  # the shell's stdin is as it was
 
 
 def test_ctrl_c(one, terminal):

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -179,7 +180,23 @@ def test_quit_restores_the_terminal(two, terminal, tmp_path):
     t.type(f"stty -g >{tmp_path}/after; echo code $?")
     t.wait("code 0")
     assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
+    t.type(f"{sys.executable} -c 'import os; print(\"blocking\", os.get_blocking(0))'")
+    t.wait("blocking True")  # the shell's stdin is as it was
     assert t.tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}").split() == ["0", "1"]
+
+
+def test_stop_and_go_on(two, terminal):
+    """Ctrl-Z gives the terminal back, fg takes it again."""
+    t = terminal()
+    start(t, two)
+    t.keys("C-z")
+    t.wait("Stopped")
+    assert t.tmux("display-message", "-p", "#{alternate_on}").strip() == "0"
+    assert "NDELAY" not in t.text()
+    t.type("fg")
+    t.wait("NODE")
+    t.keys("q")
+    t.wait("shell> ", lambda s: not any(line.startswith("NODE") for line in s))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
