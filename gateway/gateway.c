@@ -13,6 +13,7 @@
 #include "gateway/front/record.h"
 #include "gateway/keys/keys.h"
 #include "gateway/map/keeper.h"
+#include "gateway/map/text.h"
 #include "gateway/metrics.h"
 #include "gateway/ops/ops.h"
 #include "gateway/ops/pages.h"
@@ -151,6 +152,13 @@ static int source_cancel_pull(void *arg, const char *node, const char *id, ops_p
 static int source_map(void *arg, struct rm_buf *out)
 {
     return map_keeper_write(((struct gateway *)arg)->keeper, out);
+}
+
+static int source_map_text(void *arg, ops_text_fn on_text, void *text_arg)
+{
+    struct gateway *g = arg;
+
+    return map_text_read(&g->loop, g->options->role_map, on_text, text_arg);
 }
 
 static int source_offer(void *arg, const struct ops_offer *o, ops_answer_fn on_answer,
@@ -575,6 +583,7 @@ static int gateway_start_modules(struct gateway *g, const char *revision)
                                    .cancel_pull = source_cancel_pull,
                                    .metrics = source_metrics,
                                    .map = source_map,
+                                   .map_text = source_map_text,
                                    .offer = source_offer,
                                    .reload = source_reload,
                                    .operate = source_operate,

@@ -3,6 +3,7 @@
  * loop: jobs in order, who is told what, a close in the middle. */
 #include "gateway/map/diff.h"
 #include "gateway/map/keeper.h"
+#include "gateway/map/text.h"
 #include "gateway/map/watch.h"
 
 #include <setjmp.h>
@@ -424,6 +425,51 @@ static void the_loop_is_never_held_up_by_a_large_map(void **state)
     rig_close(&g);
 }
 
+/* ---- its text, for the page ---- */
+
+struct told_text {
+    unsigned answers;
+    int err;
+    char json[4096];
+};
+
+static void on_text(void *arg, int err, struct rm_slice json)
+{
+    struct told_text *t = arg;
+
+    t->answers++;
+    t->err = err;
+    snprintf(t->json, sizeof t->json, "%.*s", (int)json.n, json.p != NULL ? json.p : "");
+}
+
+static void the_text_is_the_file_with_its_revision(void **state)
+{
+    static const char text[] = "version: 1 # \"quoted\" \\ \xff\n";
+    const struct place *p = *state;
+    struct told_text told = {0};
+    char want[4096], revision[MAP_REVISION];
+    uv_loop_t loop;
+
+    assert_int_equal(uv_loop_init(&loop), 0);
+    put(p->path, text);
+    map_revision_of(text, strlen(text), revision);
+    assert_int_equal(map_text_read(&loop, p->path, on_text, &told), 0);
+    assert_int_equal(told.answers, 0); /* from the loop, never inside the call */
+    uv_run(&loop, UV_RUN_DEFAULT);
+    snprintf(want, sizeof want,
+             "{\"path\":\"%s\",\"revision\":\"%s\",\"text\":\"version: 1 # \\\"quoted\\\" \\\\ "
+             "\xef\xbf\xbd\\n\"}",
+             p->path, revision);
+    assert_int_equal(told.err, 0);
+    assert_string_equal(told.json, want);
+    assert_int_equal(unlink(p->path), 0);
+    assert_int_equal(map_text_read(&loop, p->path, on_text, &told), 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(told.answers, 2);
+    assert_int_equal(told.err, UV_ENOENT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +479,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_write_that_fails_leaves_the_file, place_make,
                                         place_clear),
         cmocka_unit_test_setup_teardown(another_file_is_another_one, place_make, place_clear),
+        cmocka_unit_test_setup_teardown(the_text_is_the_file_with_its_revision, place_make,
+                                        place_clear),
         cmocka_unit_test(an_edit_is_told_once_when_it_is_quiet),
         cmocka_unit_test(what_becomes_of_a_host),
         cmocka_unit_test_setup_teardown(jobs_run_one_after_the_other, place_make, place_clear),

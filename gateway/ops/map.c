@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/ops/late.h"
 #include "gateway/ops/ops_impl.h"
 #include "gateway/ops/trust.h"
+#include "proto/base/log.h"
 #include "proto/http/problem.h"
 
 enum {
@@ -175,4 +177,29 @@ bool ops_post_map(struct ops_call *c)
 bool ops_post_plan(struct ops_call *c)
 {
     return post(c, true);
+}
+
+/* ---- GET /api/v1/map/text ---- */
+
+static void text_on_answer(void *arg, int err, struct rm_slice json)
+{
+    if (err == 0) {
+        late_answer(arg, json);
+        return;
+    }
+    rm_warn("ops", "the role map's file cannot be read", RM_E("error", err));
+    late_fail(arg, err, "the role map's file cannot be read; the gateway's log says why");
+}
+
+bool ops_take_map_text(struct ops_call *c)
+{
+    const struct ops_sources *s = c->sources;
+    struct late *l = late_take(c);
+    int r;
+
+    if (l == NULL)
+        return false;
+    if ((r = s->map_text(s->arg, text_on_answer, l)) < 0)
+        late_fail(l, r, NULL);
+    return true;
 }

@@ -69,6 +69,8 @@ struct ops_sources {
                        void *answer_arg, char *why);
     const char *(*not_ready)(void *arg);       /* why not; NULL: ready */
     int (*map)(void *arg, struct rm_buf *out); /* JSON object */
+    /* Its file, as proto/openapi.yaml's MapText, later; as plans below. */
+    int (*map_text)(void *arg, ops_text_fn on_text, void *text_arg);
     /* Takes an offer. Returns 0, and on_answer comes once from the loop; or an error, and it never
      * comes. */
     int (*offer)(void *arg, const struct ops_offer *offer, ops_answer_fn on_answer,

@@ -113,6 +113,7 @@ bool ops_recall_request(struct ops_call *c);
 bool ops_recall_why(struct ops_call *c);
 int ops_cancel_request(struct ops_call *c, int *status);
 bool ops_post_map(struct ops_call *c); /* map.c */
+bool ops_take_map_text(struct ops_call *c);
 bool ops_post_plan(struct ops_call *c);
 bool ops_take_plan(struct ops_call *c);              /* plan.c */
 int ops_get_events(struct ops_call *c, int *status); /* watch.c */

@@ -27,6 +27,7 @@ const struct ops_route ops_routes[] = {
     {HTTP_GET,  "/api/v1/ledger",       OPS_USER,  NULL, ops_take_ledger, NULL, {PAGE, "node", "model"}},
     {HTTP_GET,  "/api/v1/logs",         OPS_ADMIN, NULL, ops_take_logs,   NULL, {PAGE, "node", "level=error|warn|info|debug", "engine", "after"}},
     {HTTP_GET,  "/api/v1/map",          OPS_USER,  ops_get_map,     NULL, NULL, {NULL}},
+    {HTTP_GET,  "/api/v1/map/text",     OPS_ADMIN, NULL, ops_take_map_text, NULL, {NULL}},
     {HTTP_POST, "/api/v1/map",          OPS_ADMIN, NULL, ops_post_map,    NULL, {"dry_run=0|1"}},
     {HTTP_GET,  "/api/v1/models",       OPS_USER,  NULL, ops_take_models, NULL, {PAGE, "name", "role", "node"}},
     {HTTP_GET,  "/api/v1/nodes",        OPS_USER,  ops_get_nodes,   NULL, NULL, {PAGE, "health=up|suspect|down"}},

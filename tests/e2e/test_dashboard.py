@@ -292,6 +292,7 @@ def test_every_view_in_every_size_and_colour(pair, chromium, width, height, sche
             assert p.title() == f"{view.capitalize()} · rolemesh"
             assert p.evaluate(TOO_WIDE) == []
             shot = screens() / f"{view}-{width}-{scheme}.png"
+            p.evaluate("scrollTo(0, 0)")
             p.screenshot(path=shot, full_page=True)
             assert shot.stat().st_size > 5000
             assert violations(p) == []
@@ -413,7 +414,7 @@ class Poison:
 
     def answer(self, route):
         url, method = route.request.url, route.request.method
-        bodies = {"/session": {"name": "x", "admin": True, "keys_exist": True, "expires_s": 60}, "/plan": TRIAL if method == "POST" else {"current": PLAN, "proposed": PLAN}, "/history": HISTORY, "/why": WHY, "/events": {"events": [], "next": None}}
+        bodies = {"/session": {"name": "x", "admin": True, "keys_exist": True, "expires_s": 60}, "/map/text": {"path": "x", "revision": "x", "text": "x"}, "/plan": TRIAL if method == "POST" else {"current": PLAN, "proposed": PLAN}, "/history": HISTORY, "/why": WHY, "/events": {"events": [], "next": None}}
         body = next((b for end, b in bodies.items() if url.split("?")[0].endswith(end)), None)
         if "live=1" in url:
             self.stream(route)

@@ -249,6 +249,8 @@ def test_the_plan_is_the_gateways(keyed, page):
 def test_a_map_is_tried_told_what_is_wrong_and_applied(keyed, page):
     before = keyed.get("/api/v1/map")["revision"]
     go(page, "plan")
+    wait_for("the gateway's own file to begin with", lambda: page.input_value("#map-text") == keyed.c.map.read_text(), 10)
+    assert str(keyed.c.map) in page.locator(".try").inner_text()
     page.fill("#map-text", "version: 1\nrols: {}\n")
     page.click("#map-try")
     page.wait_for_selector(".mistakes li")

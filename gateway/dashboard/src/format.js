@@ -29,6 +29,7 @@ export function pace(n) {
 export function span(ms) {
   if (!Number.isFinite(ms)) return "?";
   const s = Math.max(0, ms) / 1000;
+  if (s === 0) return "0 s";
   if (s > 0 && s < 0.001) return "<1 ms";
   if (s > 0 && s < 1) return `${Math.round(ms)} ms`;
   if (s < 10) return `${s.toFixed(1)} s`;

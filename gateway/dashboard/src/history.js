@@ -74,6 +74,13 @@ async function look(metric) {
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+// A value between gaps makes no line: it is drawn as a dot.
+function alone(u, i) {
+  const values = u.data[i];
+  const at = values.map((v, k) => (v !== null && (values[k - 1] ?? null) === null && (values[k + 1] ?? null) === null ? k : -1)).filter((k) => k >= 0);
+  return at.length ? at : null;
+}
+
 function optionsOf(el, metric, lines, unit, range) {
   const show = showOf(unit);
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
@@ -83,7 +90,7 @@ function optionsOf(el, metric, lines, unit, range) {
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 }, sync: { key: "history" } },
     scales: { x: { time: true }, y: { range: (u, min, max) => [0, max > 0 ? max * 1.08 : 1] } },
     axes: [{ ...axis, values: time, size: 24, space: 60 }, { ...axis, values: (u, ticks) => ticks.map((v) => (v === 0 ? "0" : show(v))), size: unit === "bytes" ? 66 : 54, space: 30, ...(unit === "bytes" ? { incrs: BINARY } : {}) }],
-    series: [{}, ...lines.map((s, i) => ({ label: s.name, stroke: colour(`--t${i % 6}`), width: 1.5, spanGaps: false, dash: s.stat === "p95" ? [5, 3] : undefined, points: { show: false } }))],
+    series: [{}, ...lines.map((s, i) => ({ label: s.name, stroke: colour(`--t${i % 6}`), width: 1.5, spanGaps: false, dash: s.stat === "p95" ? [5, 3] : undefined, points: { size: 4, width: 0, fill: colour(`--t${i % 6}`), show: false, filter: alone } }))],
     hooks: { setCursor: [(u) => {
       if (shown.at.get(metric) === u.cursor.idx) return;
       shown.at.set(metric, u.cursor.idx ?? null);

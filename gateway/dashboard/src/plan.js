@@ -12,7 +12,8 @@ const ACTIONS = { keep: ["idle", "stays"], load: ["good", "would load"], stop: [
 const EFFECTS = { live: "takes effect at once", plan: "the plan is made anew", hosts: "hosts are replaced", restart: "needs a restart of the gateway" };
 
 const plans = { at: 0, body: null, error: "", busy: false };
-const trial = { busy: false, error: "", mistakes: [], more: 0, answer: null, text: "", name: "" };
+const trial = { busy: false, error: "", mistakes: [], more: 0, answer: null, draft: "", text: "" };
+const file = { asked: false, path: "", revision: null, error: "" }; // the gateway's, as it was read into the field
 
 const empty = (text) => h("p", { class: "empty", key: "empty" }, text);
 const badge = (kind, text) => h("span", { class: `badge badge-${kind}` }, text);
@@ -91,8 +92,30 @@ function proposed() {
 
 // ---- a map on trial ----
 
+// The draft outlives the field, which is gone while another view is shown.
+function setDraft(text) {
+  trial.draft = text;
+  const field = document.getElementById("map-text");
+  if (field) field.value = text;
+}
+
+// The gateway's file into the field, unless somebody was faster.
+async function readGatewaysFile(redraw) {
+  file.asked = true;
+  try {
+    const body = await ask("/api/v1/map/text");
+    if (!trial.draft) {
+      setDraft(String(body.text));
+      Object.assign(file, { path: body.path, revision: body.revision });
+    }
+  } catch (error) {
+    file.error = error.message;
+  }
+  redraw();
+}
+
 async function tryMap(redraw) {
-  const text = document.getElementById("map-text").value;
+  const text = trial.draft;
   if (trial.busy || !text.trim()) return;
   Object.assign(trial, { busy: true, error: "", mistakes: [], more: 0, answer: null, text });
   redraw();
@@ -111,22 +134,24 @@ async function tryMap(redraw) {
 function askApply(redraw) {
   const { text, answer } = trial;
   confirmDialog({ title: "Apply this role map?", verb: "Apply it", back: "Do not", redraw,
-    text: [`${count(listOf(answer, "diff").length)} changes. It is written to the gateway's file and taken over at once; the file must still be the one that runs.`],
-    run: () => act("POST", "/api/v1/map", text, "application/yaml", { "If-Match": String(answer.revision), "X-Rolemesh-File": "this map" }),
+    text: [`${count(listOf(answer, "diff").length)} changes. It is written to the gateway's file and taken over at once; whoever has edited that file meanwhile loses nothing: then it is refused.`],
+    run: () => act("POST", "/api/v1/map", text, "application/yaml", { "If-Match": String(file.revision ?? answer.revision), "X-Rolemesh-File": "this map" }),
     done: () => {
       trial.answer = null;
       plans.at = 0;
+      file.revision = answer.offered_revision;
       return "The role map was applied.";
     } });
 }
 
 async function readFile(e, redraw) {
-  const file = e.target.files?.[0];
-  if (!file) return;
-  if (file.size > MAP_MAX) Object.assign(trial, { error: "A role map has at most 1 MiB.", answer: null, mistakes: [] });
+  const chosen = e.target.files?.[0];
+  if (!chosen) return;
+  if (chosen.size > MAP_MAX) Object.assign(trial, { error: "A role map has at most 1 MiB.", answer: null, mistakes: [] });
   else {
-    document.getElementById("map-text").value = await file.text();
+    setDraft(await chosen.text());
     Object.assign(trial, { error: "", answer: null, mistakes: [] });
+    Object.assign(file, { path: chosen.name, revision: null });
   }
   redraw();
 }
@@ -162,10 +187,11 @@ function askReload(redraw) {
 
 function editor(model, redraw) {
   if (!model.session.acts) return empty("To try a role map and to apply one, sign in with an admin's key.");
+  if (!file.asked) readGatewaysFile(redraw);
   const submit = (e) => (e.preventDefault(), tryMap(redraw));
-  return h("form", { class: "card try", on: { submit } }, h("div", { class: "line" }, h("label", { for: "map-text" }, "Role map (YAML)"), h("span", { class: "gap" }),
+  return h("form", { class: "card try", on: { submit } }, h("div", { class: "line" }, h("label", { for: "map-text" }, "Role map (YAML)"), h("span", { class: "where" }, file.error ? line(file.error, 200) : line(file.path, 300)), h("span", { class: "gap" }),
     h("label", { for: "map-file", class: "unseen" }, "Read it from a file"), h("input", { id: "map-file", type: "file", accept: ".yaml,.yml", on: { change: (e) => readFile(e, redraw) } })),
-    h("textarea", { id: "map-text", spellcheck: "false", autocomplete: "off", required: true, placeholder: "version: 1 …" }),
+    h("textarea", { id: "map-text", spellcheck: "false", autocomplete: "off", required: true, placeholder: "version: 1 …", on: { input: (e) => (trial.draft = e.target.value) } }, trial.draft),
     h("div", { class: "line" }, h("button", { type: "submit", id: "map-try", class: "strong", disabled: trial.busy }, trial.busy ? "Trying it …" : "Try it (dry run)"), h("span", { class: "where" }, "Nothing changes until you apply it."), h("span", { class: "gap" }),
       h("button", { type: "button", id: "map-reload", class: "quiet", on: { click: () => askReload(redraw) } }, "Read the gateway's file again …")),
     verdict(model, redraw));

@@ -105,7 +105,7 @@ function row(q, model, redraw) {
   return h("tr", { key: id, class: done ? "done" : null },
     h("th", { scope: "row" }, h("code", { title: line(id, 130) }, line(id, 18))), h("td", null, line(q.key?.name ?? "–", 40)),
     h("td", { title: q.served && q.served !== q.role ? `asked for ${line(q.role, 64)}` : null }, line(served, 40)), h("td", null, line(q.node ?? "–", 40)),
-    h("td", null, h("span", { class: `badge badge-${done ? (q.outcome === "ok" ? "good" : q.outcome === "gone" ? "idle" : "bad") : q.state === "waiting" ? "warn" : "good"}` }, line(done ? q.outcome ?? "done" : q.state, 20)), q.error ? h("span", { class: "fault" }, ` ${line(q.error, 60)}`) : null),
+    h("td", null, h("span", { class: `badge badge-${done ? (q.outcome === "ok" ? "good" : q.outcome === "gone" ? "idle" : "bad") : q.state === "waiting" ? "warn" : "good"}` }, line(done ? q.outcome ?? "done" : q.state, 20)), q.error ? h("span", { class: "fault", title: line(q.error, 120) }, ` ${line(q.error, 24)}`) : null),
     h("td", { class: "r n" }, count(q.prompt_tokens)), h("td", { class: "r n" }, count(q.cached_tokens)), h("td", { class: "r n" }, count(q.completion_tokens)),
     h("td", { class: "r n" }, Number.isFinite(q.ttft_ms) ? span(q.ttft_ms) : "–"), h("td", { class: "r n" }, done ? span(q.duration_ms ?? NaN) : span((q.age_ms || 0) + aged)),
     h("td", { class: "acts" }, h("button", { type: "button", id: `why-${id}`, class: "quiet", "aria-label": `Why ${line(id, 40)} went where it went`, on: { click: () => showWhy(id, redraw) } }, "Why"),

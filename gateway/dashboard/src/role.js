@@ -70,10 +70,10 @@ function badgeOf(role) {
   return h("span", { class: `badge badge-${kind}` }, text);
 }
 
-function where(role) {
+function where(role, others) {
   const hosts = listOf(role, "hosts");
   return h("p", { class: "facts" }, h("span", { class: "model" }, line(role.model, 120)), hosts.length ? h("span", null, `on ${hosts.map((x) => line(x.node, 64)).join(", ")}`) : null,
-    h("span", null, line(role.lane, 20)), h("span", null, line(role.residency, 20)));
+    h("span", null, line(role.lane, 20)), h("span", null, line(role.residency, 20)), others.length ? h("span", null, `also ${others.map((u) => line(u, 80)).join(", ")}`) : null);
 }
 
 export function roleCard(role, model, redraw) {
@@ -83,7 +83,6 @@ export function roleCard(role, model, redraw) {
     h("div", { class: "line" }, h("h3", { id }, line(role.name, 64)), badgeOf(role), h("span", { class: "gap" }),
       model.session.acts ? h("button", { type: "button", id: `act-role-${role.name}`, class: "quiet more", "aria-label": `Load ${line(role.name, 64)} on a node`, on: { click: () => roleActions(role, model, redraw) } }, "⋯") : null),
     h("div", { class: "url" }, h("code", { id: `url-${role.name}` }, line(url, 400)), copyButton(`url-${role.name}`, `the URL of ${line(role.name, 64)}`, url, redraw)),
-    others.length ? h("p", { class: "facts" }, h("span", null, `also ${others.map((u) => line(u, 80)).join(", ")}`)) : null,
-    where(role), coming(role), role.reason ? h("p", { class: role.loading || role.residency === "on-demand" ? "notice" : "fault" }, line(role.reason, 400)) : null,
+    where(role, others), coming(role), role.reason ? h("p", { class: role.loading || role.residency === "on-demand" ? "notice" : "fault" }, line(role.reason, 400)) : null,
     figures(role), speeds(role), snippet(role, model, redraw));
 }
