@@ -4,6 +4,7 @@
 
 #include "cli/ask.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -12,6 +13,7 @@ enum { TEXT_MAX = 64 << 20, GAP = 2, NARROWEST = 6 };
 
 void grid_init(struct grid *g, const struct grid_column *columns, size_t n_columns)
 {
+    assert(n_columns > 0 && n_columns <= GRID_COLUMNS_MAX);
     *g = (struct grid){.columns = columns, .n_columns = n_columns};
     rm_buf_init(&g->text, TEXT_MAX);
 }
@@ -77,7 +79,7 @@ static const char *cell_text(const struct grid *g, size_t i)
 static void measure(const struct grid *g, bool wide, unsigned width[GRID_COLUMNS_MAX])
 {
     for (size_t c = 0; c < g->n_columns; c++) {
-        width[c] = g->columns[c].wide && !wide ? 0 : term_cells(g->columns[c].title);
+        width[c] = g->columns[c].wide == true && !wide ? 0 : term_cells(g->columns[c].title);
         for (size_t i = c; width[c] > 0 && i < g->n; i += g->n_columns) {
             unsigned cells = term_cells(cell_text(g, i));
 
@@ -106,14 +108,17 @@ static bool is_empty(const struct grid *g, size_t column)
     return g->n > 0;
 }
 
-/* Leaves out columns that tell nothing, the last ones first, then takes from the widest, one cell
- * after the other, until the row fits. */
+/* Leaves out columns that tell nothing, then those that may be, the last ones first; then takes
+ * from the widest, one cell after the other, until the row fits. */
 static void narrow(const struct grid *g, unsigned room, unsigned width[GRID_COLUMNS_MAX])
 {
     unsigned all;
 
     for (size_t c = g->n_columns; c-- > 0 && row_cells(g, width) > room;)
         if (is_empty(g, c))
+            width[c] = 0;
+    for (size_t c = g->n_columns; c-- > 0 && row_cells(g, width) > room;)
+        if (g->columns[c].wide == GRID_SPARE)
             width[c] = 0;
     for (all = row_cells(g, width); all > room; all--) {
         size_t most = 0;

@@ -8,12 +8,12 @@
 #include "cli/term.h"
 #include "proto/base/buf.h"
 
-enum { GRID_COLUMNS_MAX = 24, GRID_CELL_MAX = 1024 };
+enum { GRID_COLUMNS_MAX = 24, GRID_CELL_MAX = 1024, GRID_SPARE = 2 };
 
 struct grid_column {
     const char *title;
     bool right;    /* numbers */
-    bool wide;     /* with -o wide only */
+    uint8_t wide;  /* true: with -o wide only; GRID_SPARE: left out when the room is short */
     unsigned most; /* cells, without -o wide; 0: any */
 };
 

@@ -15,6 +15,11 @@ static const struct grid_column columns[] = {{"NAME", false, false, 0},
                                              {"MORE", false, true, 0},
                                              {"TEXT", false, false, 12}};
 
+static const struct grid_column spare[] = {{"NAME", false, false, 0},
+                                           {"A", false, GRID_SPARE, 0},
+                                           {"MORE", false, true, 0},
+                                           {"B", false, GRID_SPARE, 0}};
+
 static const struct row {
     const char *name, *cells[3][4]; /* NULL ends */
     unsigned width;
@@ -103,6 +108,40 @@ static void run_row(void **state)
     assert_string_equal(said, row->says);
     grid_clear(&g);
     free(said);
+}
+
+/* The last one that may go goes first, and only as many as must. */
+static void spare_columns(void **state)
+{
+    static const struct {
+        unsigned width;
+        bool wide;
+        const char *says;
+    } all[] = {{0, false, "NAME  A    B\na     bbb  ccc\n"},
+               {14, false, "NAME  A    B\na     bbb  ccc\n"},
+               {13, false, "NAME  A\na     bbb\n"},
+               {8, false, "NAME\na\n"},
+               {0, true, "NAME  A    MORE  B\na     bbb  x     ccc\n"}};
+
+    (void)state;
+    for (size_t i = 0; i < RM_COUNT(all); i++) {
+        char *said = NULL;
+        size_t n;
+        struct term t = {.width = all[i].width};
+        struct grid g;
+
+        t.to = open_memstream(&said, &n);
+        grid_init(&g, spare, RM_COUNT(spare));
+        grid_add(&g, TERM_PLAIN, "a");
+        grid_add(&g, TERM_PLAIN, "bbb");
+        grid_add(&g, TERM_PLAIN, "x");
+        grid_add(&g, TERM_PLAIN, "ccc");
+        assert_int_equal(grid_print(&g, &t, all[i].wide), 0);
+        fclose(t.to);
+        assert_string_equal(said, all[i].says);
+        grid_clear(&g);
+        free(said);
+    }
 }
 
 static void colors(void **state)
@@ -212,13 +251,14 @@ static void a_long_text_is_cut_between_characters(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + 6];
+    struct CMUnitTest tests[RM_COUNT(rows) + 7];
     size_t n = 0;
 
     setenv("TZ", "UTC", 1);
     setlocale(LC_CTYPE, "C.UTF-8");
     for (; n < RM_COUNT(rows); n++)
         tests[n] = (struct CMUnitTest){rows[n].name, run_row, NULL, NULL, (void *)&rows[n]};
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(spare_columns);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(colors);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(bytes);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(times);

@@ -111,10 +111,12 @@ void keys_print_new(const char *text, const char *name, const char *id)
 }
 
 static const struct grid_column columns[] = {
-    {"NAME", false, false, 32},  {"ID", false, false, 0},      {"STATE", false, false, 0},
-    {"ADMIN", false, false, 0},  {"CREATED", false, false, 0}, {"EXPIRES", false, false, 0},
-    {"ROLES", false, false, 40}, {"LANES", false, false, 0},   {"NOW", true, false, 0},
-    {"TODAY", true, false, 0},   {"LIMITS", false, false, 0},
+    {"NAME", false, false, 32},        {"ID", false, false, 0},
+    {"STATE", false, false, 0},        {"ADMIN", false, GRID_SPARE, 0},
+    {"CREATED", false, GRID_SPARE, 0}, {"EXPIRES", false, false, 0},
+    {"ROLES", false, false, 40},       {"LANES", false, false, 0},
+    {"NOW", true, GRID_SPARE, 0},      {"TODAY", true, GRID_SPARE, 0},
+    {"LIMITS", false, false, 0},
 };
 
 static void add_time(struct grid *g, const json_t *key, const char *member)

@@ -79,6 +79,18 @@ const char *show_words(const json_t *array, char *out, size_t size)
     return out[0] != '\0' ? out : "-";
 }
 
+/* Why a host that is there gets no requests: "drift", "drained", "closed"; or NULL. */
+static const char *kept_from(const json_t *host)
+{
+    const char *wanted = json_string_value(json_object_get(host, "wanted"));
+
+    if (api_true(host, "drift"))
+        return "drift";
+    if (!api_true(host, "closed"))
+        return NULL;
+    return wanted != NULL && strcmp(wanted, "drained") == 0 ? "drained" : "closed";
+}
+
 /* "code ready, ask loading": the hosts of a node by role, or of a role by node. */
 static const char *hosts_text(const json_t *hosts, const char *by, char *out, size_t size)
 {
@@ -90,14 +102,12 @@ static const char *hosts_text(const json_t *hosts, const char *by, char *out, si
     {
         const char *name = json_string_value(json_object_get(host, by));
         const char *state = json_string_value(json_object_get(host, "state"));
-        bool usable = json_is_true(json_object_get(host, "usable"));
-        bool drift = json_is_true(json_object_get(host, "drift"));
+        const char *why = kept_from(host);
 
         if (n < size && name != NULL && state != NULL)
-            n += (size_t)snprintf(out + n, size - n, "%s%s %s%s", n > 0 ? ", " : "", name, state,
-                                  drift                                   ? " (drift)"
-                                  : usable || strcmp(state, "ready") != 0 ? ""
-                                                                          : " (closed)");
+            n += (size_t)snprintf(out + n, size - n, "%s%s %s%s%s%s", n > 0 ? ", " : "", name,
+                                  state, why != NULL ? " (" : "", why != NULL ? why : "",
+                                  why != NULL ? ")" : "");
     }
     return out[0] != '\0' ? out : "-";
 }
@@ -113,12 +123,12 @@ static int finish(struct grid *g, const struct term *t, bool wide)
 /* ---- nodes ---- */
 
 static const struct grid_column node_columns[] = {
-    {"NODE", false, false, 32},   {"HEALTH", false, false, 0}, {"PATH", false, false, 0},
-    {"RTT", true, false, 0},      {"UPTIME", true, false, 0},  {"MEMORY", false, false, 0},
-    {"CPU", true, false, 0},      {"GPU", true, false, 0},     {"IN/S", true, false, 0},
-    {"OUT/S", true, false, 0},    {"ADDRESS", false, true, 0}, {"VERSION", false, true, 0},
-    {"AVAILABLE", true, true, 0}, {"RESERVE", true, true, 0},  {"SWAP", true, true, 0},
-    {"KEPT OFF", false, true, 0}, {"HOSTS", false, false, 60}, {"ERROR", false, true, 0},
+    {"NODE", false, false, 32},   {"HEALTH", false, false, 0},     {"PATH", false, GRID_SPARE, 0},
+    {"RTT", true, GRID_SPARE, 0}, {"UPTIME", true, GRID_SPARE, 0}, {"MEMORY", false, false, 0},
+    {"CPU", true, GRID_SPARE, 0}, {"GPU", true, GRID_SPARE, 0},    {"IN/S", true, false, 0},
+    {"OUT/S", true, false, 0},    {"ADDRESS", false, true, 0},     {"VERSION", false, true, 0},
+    {"AVAILABLE", true, true, 0}, {"RESERVE", true, true, 0},      {"SWAP", true, true, 0},
+    {"KEPT OFF", false, true, 0}, {"HOSTS", false, false, 60},     {"ERROR", false, true, 0},
 };
 
 static void add_health(struct grid *g, const json_t *node)
@@ -199,12 +209,15 @@ int show_nodes(const json_t *nodes, const struct term *t, bool wide)
 /* ---- roles ---- */
 
 static const struct grid_column role_columns[] = {
-    {"ROLE", false, false, 32},   {"MODEL", false, false, 32},   {"READY", false, false, 0},
-    {"SLOTS", false, false, 0},   {"WAITING", true, false, 0},   {"RUNNING", true, false, 0},
-    {"LANE", false, true, 0},     {"RESIDENCY", false, true, 0}, {"MODES", false, true, 0},
-    {"CONTEXT", true, true, 0},   {"REQUESTS", true, true, 0},   {"ERRORS", true, false, 0},
-    {"TTFT P50", true, false, 0}, {"P95", true, true, 0},        {"T/S P50", true, false, 0},
-    {"CACHED", true, false, 0},   {"URL", false, true, 0},       {"ON", false, false, 60},
+    {"ROLE", false, false, 32},        {"MODEL", false, false, 32},
+    {"READY", false, false, 0},        {"SLOTS", false, false, 0},
+    {"WAITING", true, false, 0},       {"RUNNING", true, false, 0},
+    {"LANE", false, true, 0},          {"RESIDENCY", false, true, 0},
+    {"MODES", false, true, 0},         {"CONTEXT", true, true, 0},
+    {"REQUESTS", true, true, 0},       {"ERRORS", true, false, 0},
+    {"TTFT P50", true, GRID_SPARE, 0}, {"P95", true, true, 0},
+    {"T/S P50", true, GRID_SPARE, 0},  {"CACHED", true, GRID_SPARE, 0},
+    {"URL", false, true, 0},           {"ON", false, false, 60},
 };
 
 static void add_ready(struct grid *g, const json_t *role)
@@ -300,18 +313,31 @@ int show_roles(const json_t *roles, const struct term *t, bool wide)
 /* ---- hosts ---- */
 
 static const struct grid_column host_columns[] = {
-    {"HOST", false, false, 48},   {"STATE", false, false, 0},   {"WANTED", false, true, 0},
-    {"SLOTS", false, false, 0},   {"QUEUE", true, false, 0},    {"PREFILL/S", true, false, 0},
-    {"DECODE/S", true, false, 0}, {"FORECAST", true, false, 0}, {"MEASURED", true, false, 0},
-    {"WEIGHTS", true, true, 0},   {"KV", true, true, 0},        {"KV USED", true, true, 0},
-    {"COMPUTE", true, true, 0},   {"CONTEXT", true, true, 0},   {"RESTARTS", true, false, 0},
-    {"MODEL", false, true, 0},    {"HASH", false, true, 0},     {"NOTE", false, false, 80},
+    {"HOST", false, false, 48},
+    {"STATE", false, false, 0},
+    {"WANTED", false, true, 0},
+    {"SLOTS", false, false, 0},
+    {"QUEUE", true, GRID_SPARE, 0},
+    {"PREFILL/S", true, GRID_SPARE, 0},
+    {"DECODE/S", true, false, 0},
+    {"FORECAST", true, GRID_SPARE, 0},
+    {"MEASURED", true, false, 0},
+    {"WEIGHTS", true, true, 0},
+    {"KV", true, true, 0},
+    {"KV USED", true, true, 0},
+    {"COMPUTE", true, true, 0},
+    {"CONTEXT", true, true, 0},
+    {"RESTARTS", true, GRID_SPARE, 0},
+    {"MODEL", false, true, 0},
+    {"HASH", false, true, 0},
+    {"NOTE", false, false, 80},
 };
 
 /* "loading 42%, 1m03s", "ready, drift". */
 static void add_state(struct grid *g, const json_t *host)
 {
     const char *state = json_string_value(json_object_get(host, "state"));
+    const char *why = kept_from(host);
     double progress = api_real(host, "progress");
     char part[16] = "", eta[HUMAN_MAX];
     bool moves = show_color(state) == TERM_WARN && progress > 0 && progress < 1;
@@ -320,8 +346,8 @@ static void add_state(struct grid *g, const json_t *host)
         snprintf(part, sizeof part, " %.0f%%", 100 * progress);
     grid_add(g, show_color(state), "%s%s%s%s%s%s", state != NULL ? state : "-", part,
              api_null(host, "eta_ms") ? "" : ", ",
-             api_null(host, "eta_ms") ? "" : show_ms(host, "eta_ms", eta),
-             api_true(host, "drift") ? ", drift" : "", api_true(host, "closed") ? ", closed" : "");
+             api_null(host, "eta_ms") ? "" : show_ms(host, "eta_ms", eta), why != NULL ? ", " : "",
+             why != NULL ? why : "");
 }
 
 static void add_note(struct grid *g, const json_t *host)

@@ -57,11 +57,13 @@ static int status_print(const struct cli_args *args, const struct api *api, cons
     int r;
 
     print_gateway(api, s->status, t);
-    fprintf(t->to, "alarms   %s\n\n", json_array_size(alarms) == 0 ? "none" : "");
-    if (json_array_size(alarms) > 0) {
-        show_alarms(alarms, t);
+    if (json_array_size(alarms) == 0)
+        fputs("alarms   none\n\n", t->to);
+    else
+        fprintf(t->to, "alarms   %zu\n\n", json_array_size(alarms));
+    show_alarms(alarms, t);
+    if (json_array_size(alarms) > 0)
         fputc('\n', t->to);
-    }
     r = show_nodes(json_object_get(s->nodes, "nodes"), t, wide);
     fputc('\n', t->to);
     if (r == 0)

@@ -8,10 +8,11 @@
 #include <string.h>
 
 static const struct grid_column columns[] = {
-    {"SINCE", false, false, 0},   {"NAME", false, false, 40}, {"REQUESTS", true, false, 0},
-    {"ERRORS", true, false, 0},   {"PROMPT", true, false, 0}, {"CACHED", true, false, 0},
-    {"ANSWER", true, false, 0},   {"QUEUED", true, false, 0}, {"TTFT", true, false, 0},
-    {"DURATION", true, false, 0},
+    {"SINCE", false, false, 0},   {"NAME", false, false, 40},
+    {"REQUESTS", true, false, 0}, {"ERRORS", true, false, 0},
+    {"PROMPT", true, false, 0},   {"CACHED", true, false, 0},
+    {"ANSWER", true, false, 0},   {"QUEUED", true, GRID_SPARE, 0},
+    {"TTFT", true, false, 0},     {"DURATION", true, GRID_SPARE, 0},
 };
 
 /* A sum of milliseconds, for one request. */

@@ -79,11 +79,13 @@ static void print_request(const json_t *request, const struct term *t)
 /* ---- decisions ---- */
 
 static const struct grid_column columns[] = {
-    {" ", false, false, 0},     {"NODE", false, false, 32},  {"TOTAL", true, false, 0},
-    {"LOAD", true, false, 0},   {"WAIT", true, false, 0},    {"PREFILL", true, false, 0},
-    {"PATH", true, false, 0},   {"PENALTY", true, false, 0}, {"PREFIX", true, false, 0},
-    {"SLOTS", true, false, 0},  {"QUEUED", true, false, 0},  {"PREFILL/S", true, false, 0},
-    {"SERVICE", true, true, 0}, {"REMARK", false, false, 0},
+    {" ", false, false, 0},          {"NODE", false, false, 32},
+    {"TOTAL", true, false, 0},       {"LOAD", true, false, 0},
+    {"WAIT", true, false, 0},        {"PREFILL", true, false, 0},
+    {"PATH", true, false, 0},        {"PENALTY", true, GRID_SPARE, 0},
+    {"PREFIX", true, false, 0},      {"SLOTS", true, GRID_SPARE, 0},
+    {"QUEUED", true, GRID_SPARE, 0}, {"PREFILL/S", true, GRID_SPARE, 0},
+    {"SERVICE", true, true, 0},      {"REMARK", false, false, 0},
 };
 
 static void add_seconds(struct grid *g, const json_t *seconds, enum term_color color)
@@ -107,8 +109,8 @@ static void add_facts(struct grid *g, const json_t *facts, uint64_t prompt)
         return;
     }
     if (prompt > 0)
-        grid_add(g, TERM_PLAIN, "%" PRIu64 " (%.0f%%)", cached,
-                 100 * (double)cached / (double)prompt);
+        grid_add(g, TERM_PLAIN, "%" PRIu64 " (%.0f%%)", cached, /* prompt is an estimate */
+                 cached < prompt ? 100 * (double)cached / (double)prompt : 100);
     else
         grid_add(g, TERM_PLAIN, "%" PRIu64, cached);
     grid_add(g, TERM_PLAIN, "%" PRIu64 "/%" PRIu64, api_u64(facts, "in_flight"),

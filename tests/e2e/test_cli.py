@@ -125,7 +125,7 @@ def test_a_running_stream_is_listed_and_cancelled(pair):
 def test_orders_and_reload(pair):
     """More of them in test_actions.py."""
     assert check("Order", json.loads(said(pair, "drain", "code", "--json"))) == {**json.loads(said(pair, "drain", "code", "reasoning", "--json"))}
-    assert rows_of(said(pair, "nodes", "reasoning").split("\n\n")[1])[0]["STATE"] == "ready, closed"
+    assert rows_of(said(pair, "nodes", "reasoning").split("\n\n")[1])[0]["STATE"] == "ready, drained"
     assert rows_of(said(pair, "nodes", "reasoning", "-o", "wide").split("\n\n")[1])[0]["WANTED"] == "drained"
     assert said(pair, "undrain", "code").endswith("\n")
     said(pair, "unload", "code", "reasoning")
