@@ -60,6 +60,12 @@ static void post_pull(struct pull_ask *a, struct http_req *q)
         api_reply_error(q, RM_ERR_MEDIA_TYPE, 0, 0, "a pull is wished for as application/json");
         return;
     }
+    if (strcmp(a->w->opt.models_dir, "/") == 0) {
+        api_reply_error(q, RM_ERR_STATE, 0, 0,
+                        "this worker has no models directory of its own: name one with models_dir "
+                        "or --models-dir");
+        return;
+    }
     r = node_pull_wish_decode((struct rm_slice){a->body.data, a->body.len}, &wish, why);
     if (r == 0)
         r = pulls_add(a->w->pulls, &wish, &pull, why);

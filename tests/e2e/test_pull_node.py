@@ -101,6 +101,14 @@ def test_a_pull_is_followed_to_its_end(server, worker):
     assert [m["path"] for m in worker.call("GET", "/node/v1/models").json()["models"]] == ["m.gguf"]
 
 
+def test_all_parts_of_a_url(server, worker):
+    parts = {f"m-{i:05}-of-00003.gguf": content(50_000 + i, i) for i in (1, 2, 3)}
+    server.served.files.update({f"/d/{name}": data for name, data in parts.items()})
+    done = wait_pull(worker, wish(worker, f"{server.url}/d/m-00001-of-00003.gguf?sig=1")["id"], "done")
+    assert done["files"] == done["files_done"] == 3 and done["fetched"] == sum(map(len, parts.values())) and done["text"] == "", done
+    assert {f.name: f.read_bytes() for f in worker.models.iterdir()} == parts
+
+
 def test_killed_rolemesh_pull_goes_on_by_itself(server, worker):
     data = content(40 * 1024 * 1024 + 12345)
     server.served.files["/m.gguf"], server.served.rate = data, 20e6 / SLOW
@@ -287,6 +295,12 @@ def test_wishes_that_cannot_be(worker, body, words):
     answer = worker.call("POST", "/node/v1/pulls", body)
     assert answer.status == 400 and words in answer.error["message"], answer.body
     assert worker.call("GET", "/node/v1/pulls").json() == {"pulls": []}
+
+
+def test_no_models_directory_of_its_own(tmp_path):
+    with Worker(tmp_path, "--models-dir", "/") as w:
+        answer = w.call("POST", "/node/v1/pulls", {"source": "hf:org/repo:Q8_0"})
+        assert answer.status == 409 and "no models directory of its own" in answer.error["message"]
 
 
 def test_nothing_secret_of_a_url_is_shown(server, worker):

@@ -13,6 +13,7 @@
 #include <uv.h>
 
 #include "proto/base/file.h"
+#include "worker/pull/sha256.h"
 
 enum { WHY = SOURCE_WHY_MAX - 256, READ_BYTES = 1 << 20, TELL_EVERY = 64 };
 
@@ -169,8 +170,8 @@ enum fetch_end fetch_part_open(const struct fetch_paths *p, uint64_t bytes,
 int fetch_part_sha256(int fd, const volatile sig_atomic_t *stop,
                       void (*on_progress)(void *arg, uint64_t there), void *arg, char out[65])
 {
-    unsigned char *bytes = malloc(READ_BYTES), sum[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256_state s;
+    unsigned char *bytes = malloc(READ_BYTES), sum[SHA256_BYTES];
+    struct sha256 s;
     uint64_t at = 0;
     unsigned turn = 0;
     ssize_t n = 0;
@@ -178,11 +179,11 @@ int fetch_part_sha256(int fd, const volatile sig_atomic_t *stop,
 
     if (bytes == NULL)
         return UV_ENOMEM;
-    crypto_hash_sha256_init(&s);
+    sha256_init(&s, sha256_has_instructions());
     do {
         n = pread(fd, bytes, READ_BYTES, (off_t)at);
         if (n > 0) {
-            crypto_hash_sha256_update(&s, bytes, (unsigned long long)n);
+            sha256_update(&s, bytes, (size_t)n);
             at += (uint64_t)n;
         } else if (n < 0 && errno != EINTR) {
             r = sys_err();
@@ -192,7 +193,7 @@ int fetch_part_sha256(int fd, const volatile sig_atomic_t *stop,
         if (stop != NULL && *stop != 0)
             r = UV_ECANCELED;
     } while (r == 0 && n != 0);
-    crypto_hash_sha256_final(&s, sum);
+    sha256_final(&s, sum);
     sodium_bin2hex(out, 65, sum, sizeof sum);
     free(bytes);
     return r;

@@ -29,7 +29,8 @@ static const char help[] =
     "is gone on with.\n"
     "\n"
     "SOURCE is hf:ORG/REPO:QUANT (for example hf:org/some-model-GGUF:Q8_0), the URL of a .gguf "
-    "file, or\n"
+    "file (of\n"
+    "the first part of a split model: all parts), or\n"
     "node:NAME/FILE with --from: a model of another node's worker.\n"
     "\n"
     "  -d, --dir DIR          the models directory; default: this one\n"
@@ -158,7 +159,8 @@ static enum exit_code told_end(const struct options *o, const struct source_file
     const struct fetch_progress p = {.name = f->name, .fetched = result->fetched};
 
     if (o->json) {
-        json_line(o, ends[how].state, f->name, &p, result->sha256, why[0] != '\0' ? why : NULL);
+        json_line(o, ends[how].state, f->name, &p, result->sha256,
+                  how != FETCH_DONE && why[0] != '\0' ? why : NULL);
         return ends[how].code;
     }
     if (o->terminal)
@@ -259,6 +261,10 @@ static enum exit_code pull(struct options *o)
     o->fetch.unix_path = s.unix_path;
     if (r == 0 && (s.hub || s.node))
         r = list_hub(o, &s, &files, why);
+    if (r == 0 && o->sha256 != NULL && files.n > 1) {
+        snprintf(why, sizeof why, "--sha256: goes with one file, the model has %zu", files.n);
+        r = RM_ERR_FIELD;
+    }
     if (r == 0 && o->sha256 != NULL && files.n == 1)
         snprintf(files.v[0].sha256, sizeof files.v[0].sha256, "%s", o->sha256);
     if (r < 0)

@@ -66,9 +66,43 @@ static bool name_of_url(const char *url, char *out, size_t size)
 
 /* ---- reading what people write ---- */
 
-static int list_one(const char *url, struct source_list *files, char *why)
+/* Where a URL's path has "-00001-of-00003.gguf", written just so; NULL: nowhere. */
+static const char *parts_of_url(const char *url, const char *name, uint32_t *parts)
+{
+    static const char first[] = "-00001-of-";
+    uint32_t part;
+    size_t end = strcspn(url, "?#"), n = strlen(name);
+
+    if (!gguf_split_name(name, &part, parts) || part != 1 || *parts < 2 ||
+        *parts > SOURCE_FILES_MAX || end < 20 || n < 20 ||
+        strncmp(url + end - 20, name + n - 20, 20) != 0)
+        return NULL;
+    return strncmp(url + end - 20, first, sizeof first - 1) == 0 ? url + end - 20 : NULL;
+}
+
+/* All parts, by the URL and the name of the first one. */
+static void put_parts(struct source_list *files, size_t at)
+{
+    const struct source_file first = files->v[0];
+    size_t n = strlen(first.name);
+
+    for (size_t i = 0; i < files->n; i++) {
+        struct source_file *f = &files->v[i];
+        char digits[8];
+
+        *f = first;
+        snprintf(digits, sizeof digits, "%05u", (unsigned)(i + 1) % 100000);
+        memcpy(f->url + at + 1, digits, 5);
+        memcpy(f->name + n - 19, digits, 5);
+    }
+}
+
+/* The file; of a split model whose first part it is, all of them. */
+static int list_url(const char *url, struct source_list *files, char *why)
 {
     struct source_file *f = calloc(1, sizeof *f);
+    const char *at;
+    uint32_t parts;
     char shown[301];
 
     if (f == NULL)
@@ -79,6 +113,13 @@ static int list_one(const char *url, struct source_list *files, char *why)
     if (!name_of_url(url, f->name, sizeof f->name) || !node_file_ok(f->name))
         return wrong(why, RM_ERR_FIELD, "%s: the URL must end in the name of a .gguf file",
                      node_source_shown(url, shown, sizeof shown));
+    if ((at = parts_of_url(url, f->name, &parts)) == NULL)
+        return 0;
+    if ((f = realloc(files->v, parts * sizeof *f)) == NULL)
+        return UV_ENOMEM;
+    files->v = f;
+    files->n = parts;
+    put_parts(files, (size_t)(at - url));
     return 0;
 }
 
@@ -180,7 +221,7 @@ int source_parse(const char *text, const char *endpoint, const char *from, struc
     if (strncmp(text, "hf:", 3) == 0)
         return parse_hub(text, endpoint, out, why);
     if (strncmp(text, "https://", 8) == 0 || strncmp(text, "http://", 7) == 0)
-        return list_one(text, files, why);
+        return list_url(text, files, why);
     return wrong(why, RM_ERR_FIELD, "%s: expected hf:ORG/REPO:QUANT or a URL",
                  node_source_shown(text, shown, sizeof shown));
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* worker/pull/source.h - what people call a model, as files to be fetched.
  *
- *   https://host/dir/model-Q8_0.gguf    that file (http:// as well)
+ *   https://host/dir/model-Q8_0.gguf    that file (http:// as well); of the first part of a split
+ *                                       model all parts
  *   hf:ORG/REPO:QUANT                   the .gguf files of that repository whose name has QUANT,
  *                                       all parts of a split one; beneath ORG/REPO
  *   node:NAME/WHAT                      a model of another node, all its parts, under the same

@@ -27,6 +27,16 @@ static const struct row {
     {"url", "https://h.test/a/m-Q8_0.gguf", NULL, "m-Q8_0.gguf"},
     {"url with a query", "http://h.test/m.gguf?sig=a/b.bin", NULL, "m.gguf"},
     {"url with an escape", "https://h.test/my%20model.gguf", NULL, "my model.gguf"},
+    {"url of a split model", "https://h.test/a/m-00001-of-00003.gguf?sig=x", NULL,
+     "m-00001-of-00003.gguf m-00002-of-00003.gguf m-00003-of-00003.gguf"},
+    {"url of another part alone", "https://h.test/m-00002-of-00003.gguf", NULL,
+     "m-00002-of-00003.gguf"},
+    {"url of a split model of one", "https://h.test/m-00001-of-00001.gguf", NULL,
+     "m-00001-of-00001.gguf"},
+    {"url of a split model, escaped", "https://h.test/m-0000%31-of-00003.gguf", NULL,
+     "m-00001-of-00003.gguf"},
+    {"url of too many parts", "https://h.test/m-00001-of-99999.gguf", NULL,
+     "m-00001-of-99999.gguf"},
     {"url that climbs", "https://h.test/..%2fm.gguf", NULL, "!must end in the name"},
     {"url of a hidden file", "https://h.test/.m.gguf", NULL, "!must end in the name"},
     {"url of a directory", "https://h.test/models/", NULL, "!must end in the name"},
@@ -143,12 +153,30 @@ static void a_hubs_file_has_size_sum_and_url(void **state)
     source_list_clear(&files);
 }
 
+static void a_split_models_urls(void **state)
+{
+    struct source_list files;
+    char why[SOURCE_WHY_MAX];
+    struct source s;
+
+    (void)state;
+    assert_int_equal(source_parse("https://h.test/a-00001-of-00002.gguf/m-00001-of-00002.gguf?q=1",
+                                  HUB, NULL, &s, &files, why),
+                     0);
+    assert_int_equal(files.n, 2);
+    assert_string_equal(files.v[0].url,
+                        "https://h.test/a-00001-of-00002.gguf/m-00001-of-00002.gguf?q=1");
+    assert_string_equal(files.v[1].url,
+                        "https://h.test/a-00001-of-00002.gguf/m-00002-of-00002.gguf?q=1");
+    source_list_clear(&files);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + 1] = {
-        cmocka_unit_test(a_hubs_file_has_size_sum_and_url)};
+    struct CMUnitTest tests[RM_COUNT(rows) + 2] = {
+        cmocka_unit_test(a_hubs_file_has_size_sum_and_url), cmocka_unit_test(a_split_models_urls)};
 
     for (size_t i = 0; i < RM_COUNT(rows); i++)
-        tests[i + 1] = (struct CMUnitTest){rows[i].name, run_row, NULL, NULL, (void *)&rows[i]};
+        tests[i + 2] = (struct CMUnitTest){rows[i].name, run_row, NULL, NULL, (void *)&rows[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

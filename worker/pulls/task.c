@@ -15,7 +15,7 @@
 /* Hub names are one whatever their letters' case. */
 static void target_of(struct task *t, const struct source *s, const struct source_list *files)
 {
-    const char *name = files->n == 1 ? files->v[0].name : t->wish.source;
+    const char *name = files->n > 0 ? files->v[0].name : t->wish.source;
 
     if (s->node && s->what[0] != '/' && !s->hub && s->org_repo[0] == '\0')
         name = s->what;
@@ -36,8 +36,9 @@ int task_init(struct task *t, const struct node_pull_wish *wish, const char *id,
     memset(t, 0, sizeof *t);
     if (s != NULL)
         r = source_parse(wish->source, "https://huggingface.co", wish->from, s, &files, why);
-    if (r == 0 && wish->sha256[0] != '\0' && (s->hub || s->node)) {
-        snprintf(why, TASK_WHY_MAX, "sha256: only with a URL; hubs and nodes say it by themselves");
+    if (r == 0 && wish->sha256[0] != '\0' && files.n != 1) {
+        snprintf(why, TASK_WHY_MAX,
+                 "sha256: only with the URL of one file; hubs and nodes say it by themselves");
         r = RM_ERR_FIELD;
     }
     if (r == 0) {
@@ -46,7 +47,7 @@ int task_init(struct task *t, const struct node_pull_wish *wish, const char *id,
         t->shown.began = now_s;
         rm_text_copy(t->shown.id, sizeof t->shown.id, id);
         node_source_shown(wish->source, t->shown.source, sizeof t->shown.source);
-        if (files.n == 1)
+        if (files.n > 0)
             rm_text_copy(t->shown.file, sizeof t->shown.file, files.v[0].name);
         target_of(t, s, &files);
     }

@@ -39,7 +39,7 @@ static void wishes(void **state)
         {"/etc/passwd", "", "", "expected hf:ORG/REPO:QUANT", NULL},
         {"file:///m.gguf", "", "", "expected hf:ORG/REPO:QUANT", NULL},
         {"--dir=/", "", "", "expected hf:ORG/REPO:QUANT", NULL},
-        {"hf:org/repo:Q8_0", "", "0", "only with a URL", NULL},
+        {"hf:org/repo:Q8_0", "", "0", "only with the URL of one", NULL},
     };
     char why[TASK_WHY_MAX];
     struct task t;
