@@ -237,13 +237,13 @@ void cluster_judge_models(struct doctor *d, const json_t *models)
                 continue;
             whole = false;
             doctor_say(d, DOCTOR_FAILURE, "model", text(model, "name"),
-                       "fetch the missing parts: rolemesh pull, or copy them there",
+                       "rolemesh pull SOURCE --node NODE fetches what is missing",
                        "on node %s parts of %s are missing", text(file, "node"),
                        text(file, "file"));
         }
         if (json_array_size(nodes) == 0)
             doctor_say(d, DOCTOR_WARNING, "model", text(model, "name"),
-                       "rolemesh pull SOURCE on a node that is to host it",
+                       "rolemesh pull SOURCE --node NODE fetches it there",
                        "no node that answers has a file of %s", text(model, "source"));
         else if (whole)
             doctor_say(d, DOCTOR_OK, "model", text(model, "name"), NULL, "on %zu node%s",

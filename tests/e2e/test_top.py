@@ -2,6 +2,7 @@
 """rolemesh top on a real terminal (tmux), over a real cluster: what moves, keys, and what is left behind."""
 import contextlib
 import http.client
+import http.server
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -316,3 +318,78 @@ def test_with_keys(tmp_path, terminal):
         response.close()
         s.close()
         assert user not in t.text() and admin not in t.text()
+
+
+# What a terminal would act on, or what would move its neighbours; as names of nodes, roles, requests and their texts.
+HOSTILE = ["\x1b[2J", "\x1b]0;owned\x07", "\x1b[?1049l", "\x1bc", "\x1b[5;5H", "a\nb", "\r\r", "\t\t\t", "\x08\x08", "\x0e\x0f", "\x9b31m", "\x7f", "\u202eabc",
+           "\u2067x", "\u05d0\u05d1\u05d2", "\u6a21\u578b" * 20, "e\u0301" * 9, "\U0001f600" * 9, "\u200b\u200d", "\ufeff", "x" * 500, "%s%n", "\uff21" * 30, " ", ""]
+
+
+def hostile_snapshot():
+    memory = {"total": 1 << 34, "available": 1 << 33, "committed": 1 << 30, "reserve": 1 << 30}
+    nodes = [{"name": f"{i}{h}", "health": h or "up", "path": h, "memory": memory, "hosts": [{"role": h, "node": h, "notice": h, "state": h}]} for i, h in enumerate(HOSTILE)]
+    roles = [{"name": f"{i}{h}", "model": h, "lane": h, "reason": h, "modes": [h], "hosts": []} for i, h in enumerate(HOSTILE)]
+    requests = [{"id": f"{i}{h}", "state": "running", "role": h, "served": h, "node": h, "key": {"id": h, "name": h}, "age_ms": i, "completion_tokens": i} for i, h in enumerate(HOSTILE)]
+    alarms = [{"severity": "error", "subject": h, "text": h, "next": h} for h in HOSTILE]
+    return {"status": {"version": HOSTILE[0], "uptime_ms": 1, "requests": 9, "alarms": alarms},
+            "nodes": {"nodes": nodes}, "roles": {"roles": roles}, "requests": {"requests": requests}}
+
+
+class HostileGateway(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        stream = self.path.startswith("/api/v1/events")
+        body = json.dumps({"request": {}, "decisions": [{"at": h, "node": h, "role": h, "candidates": [{"node": h, "reject": h}]} for h in HOSTILE], "rewrites": HOSTILE})
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream" if stream else "application/json")
+        self.send_header("Connection", "close")
+        if not stream:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if not stream:
+            self.wfile.write(body.encode())
+            return
+        with contextlib.suppress(OSError):
+            while True:  # until the listener goes
+                self.wfile.write(f"event: snapshot\ndata: {json.dumps(hostile_snapshot())}\n\n".encode())
+                for h in HOSTILE:
+                    self.wfile.write(f"event: event\ndata: {json.dumps({'id': 1, 'at': h, 'severity': h, 'subject': h, 'text': h})}\n\n".encode())
+                self.wfile.flush()
+                time.sleep(0.3)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_hostile_names_stay_in_their_places(terminal, closing):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), HostileGateway)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    closing.callback(thread.join)
+    closing.callback(server.server_close)
+    closing.callback(server.shutdown)
+    t = terminal(100, 30)
+    title = t.tmux("display-message", "-p", "#{pane_title}")
+    t.type(f"{BIN}/rolemesh top --no-color --gateway http://127.0.0.1:{server.server_address[1]}")
+    t.wait("? help")
+
+    def whole(lines):
+        return len(lines) == 30 and lines[0].startswith("rolemesh top  127.0.0.1:") and lines[1].startswith(f"{len(HOSTILE)} alarms: ") and lines[2].startswith("NODE")
+
+    t.wait("the picture", lambda s: whole(s) and s[29].startswith("? help"))
+    for keys in (["G"], ["2"], ["G"], ["3"], ["G"], ["1", "g"]):
+        t.keys(*keys)
+        t.wait("the picture", lambda s: whole(s) and s[29].startswith("? help"))
+    for pane in "123":
+        t.keys(pane, "Enter")
+        t.wait("the close look", lambda s: len(s) == 30 and s[0].startswith("rolemesh top") and s[29].startswith("Esc back"))
+        t.keys("G")
+        t.wait("its end", lambda s: s[0].startswith("rolemesh top") and s[29].startswith("Esc back"))
+        t.keys("Escape")
+    raw = t.raw()
+    assert not re.search("[\x00-\x09\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", raw)
+    assert t.tmux("display-message", "-p", "#{pane_title}") == title and "owned" not in title
+    t.keys("q")
+    t.wait("shell> ", lambda s: not any(line.startswith("NODE") for line in s))
