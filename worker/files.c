@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/base/clock.h"
 #include "proto/base/file.h"
 #include "proto/base/log.h"
 #include "worker/host/supervise.h"
@@ -23,7 +24,7 @@
 #include "worker/models/sums.h"
 #include "worker/worker.h"
 
-enum { TAG_MAX = 64, DIGEST_MAX = 80, PATH_BYTES = 1300, FIELDS_MAX = 6 };
+enum { TAG_MAX = 64, DIGEST_MAX = 80, PATH_BYTES = 1300, FIELDS_MAX = 6, SUM_AGAIN_MS = 60000 };
 
 struct files {
     struct files_conf conf;
@@ -35,6 +36,9 @@ struct files {
     uint32_t n_wanted;
     struct child *child;
     struct rm_buf said;
+    /* one that could not be made is not tried again at once, whoever asks */
+    char failed[NODE_FILE_MAX];
+    uint64_t failed_until_ms;
 };
 
 struct reader {
@@ -98,6 +102,11 @@ static void sum_on_end(void *arg, const struct child_end *end)
     if (WIFEXITED(end->wait_status) && WEXITSTATUS(end->wait_status) == 0) {
         sums_read(&f->sums, (struct rm_slice){f->said.data, f->said.len});
         sums_save(f);
+    } else {
+        rm_warn("files", "no sum could be made", RM_S("file", f->wanted[0]),
+                RM_S("last_words", end->log));
+        rm_text_copy(f->failed, sizeof f->failed, f->wanted[0]);
+        f->failed_until_ms = rm_now_ms() + SUM_AGAIN_MS;
     }
     rm_buf_clear(&f->said);
     f->child = NULL;
@@ -123,6 +132,8 @@ static void sum_next(struct files *f)
 /* True: it is being made, or its turn will come. */
 static bool sum_want(struct files *f, const char *name)
 {
+    if (rm_now_ms() < f->failed_until_ms && strcmp(f->failed, name) == 0)
+        return false;
     for (uint32_t i = 0; i < f->n_wanted; i++)
         if (strcmp(f->wanted[i], name) == 0)
             return true;

@@ -8,13 +8,14 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 
 import pytest
 
 from pull_rig import PIECE, RangeServer, content, noted
-from rig import SLOW, UnixConnection, alive, ask, make_model as write_model, wait_for
+from rig import SLOW, UnixConnection, alive, ask, make_model as write_model, program, wait_for
 from worker_rig import Worker, bare_gguf
 
 CANARY = "canary-51c2"
@@ -527,6 +528,26 @@ def test_a_source_that_lies_about_its_bytes_is_found_out(pair):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     failed = wait_pull(b, wish(b, "node:a/m.gguf", **{"from": at(a)})["id"], "failed")
     assert "checksum is wrong" in failed["text"] and list(b.models.iterdir()) == [], failed
+
+
+def test_without_the_program_that_fetches(server, tmp_path, monkeypatch):
+    """A worker that was put somewhere alone says so, for pulls as for sums, and goes on."""
+    alone = tmp_path / "bin"
+    alone.mkdir()
+    shutil.copy(program("rolemesh-worker"), alone)
+    (tmp_path / "w").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.setattr("worker_rig.program", lambda name: alone / name)
+    with Worker(tmp_path / "w", node="a") as w:
+        monkeypatch.undo()
+        failed = wait_pull(w, wish(w, f"{server.url}/m.gguf")["id"], "failed")
+        assert "rolemesh-pull cannot be run" in failed["text"], failed
+        (w.models / "m.gguf").write_bytes(content(1000))
+        with Worker(tmp_path / "b", node="b") as b:
+            p = wish(b, "node:a/m.gguf", **{"from": at(w)})
+            told = wait_for("its word", lambda: next((q for q in [pull_of(b, p["id"])] if q["text"]), None), 60)
+            assert "does not say its SHA-256" in told["text"] and not (b.models / "m.gguf").exists(), told
+        assert w.call("GET", "/healthz").status == 200 and w.process.log().count("no sum could be made") == 1
 
 
 def test_over_a_socket_only(pair):

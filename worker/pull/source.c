@@ -10,7 +10,7 @@
 
 #include "proto/gguf/gguf_model.h"
 
-static const char suffix[] = ".gguf";
+enum { SUFFIX = 5 }; /* ".gguf" */
 
 void source_list_clear(struct source_list *l)
 {
@@ -231,7 +231,7 @@ int source_parse(const char *text, const char *endpoint, const char *from, struc
 /* The name without "-00001-of-00003.gguf" or ".gguf": one per model. */
 static size_t stem_length(const char *path)
 {
-    size_t n = strlen(path) - (sizeof suffix - 1);
+    size_t n = strlen(path) - SUFFIX;
 
     if (n > 15 && path[n - 15] == '-' && strncmp(path + n - 9, "-of-", 4) == 0)
         return n - 15;
