@@ -5,49 +5,25 @@
 #include <time.h>
 
 #include "gateway/ops/history.h"
+#include "gateway/ops/late.h"
 #include "gateway/ops/list.h"
-#include "gateway/ops/ops_impl.h"
-
-struct usage {
-    struct http_req *q; /* NULL: gone */
-    bool asked;
-};
-
-static void free_when_over(struct usage *u)
-{
-    if (u->q == NULL && !u->asked)
-        free(u);
-}
 
 static void usage_on_answer(void *arg, int err, struct rm_slice json)
 {
-    struct usage *u = arg;
     struct rm_buf out;
 
-    u->asked = false;
     rm_buf_init(&out, OPS_ANSWER_MAX);
-    if (u->q != NULL && err == 0)
-        err = rm_buf_puts(&out, "{\"usage\":");
-    if (u->q != NULL && err == 0)
+    if (err < 0) {
+        late_fail(arg, err, "the history cannot be read now; the gateway's log says why");
+        return;
+    }
+    err = rm_buf_puts(&out, "{\"usage\":");
+    if (err == 0)
         err = rm_buf_put(&out, json.p, json.n);
-    if (u->q != NULL && err == 0)
-        err = rm_buf_puts(&out, "}\n");
-    if (u->q != NULL && err < 0)
-        ops_answer_error(u->q, err, "the history cannot be read now; the gateway's log says why",
-                         NULL);
-    else if (u->q != NULL)
-        http_reply_full(u->q, 200, &ops_no_store, 1, "application/json",
-                        (struct rm_slice){out.data, out.len});
+    if (err == 0)
+        err = rm_buf_puts(&out, "}");
+    late_end(arg, err, (struct rm_slice){out.data, out.len});
     rm_buf_clear(&out);
-    free_when_over(u);
-}
-
-static void usage_on_done(struct http_req *q)
-{
-    struct usage *u = http_req_arg(q);
-
-    u->q = NULL;
-    free_when_over(u);
 }
 
 static int time_of(struct ops_call *c, const char *name, int64_t *out)
@@ -68,39 +44,35 @@ static int time_of(struct ops_call *c, const char *name, int64_t *out)
     return 0;
 }
 
-bool ops_take_usage(struct ops_call *c)
+static int read_question(struct ops_call *c, struct history_question *out)
 {
-    static const struct http_req_ops ops = {.on_done = usage_on_done};
     static const char *const by_words[] = {"role", "key", "node", "mode", NULL};
     static const char *const per_words[] = {"hour", "day", NULL};
-    struct history_question question = {.by = "role"};
-    struct usage *u = calloc(1, sizeof *u);
-    struct http_req *q = c->q;
     int by, per, r;
 
-    if (u == NULL)
+    if ((r = query_word(&c->query, "by", by_words, &by)) < 0 ||
+        (r = query_word(&c->query, "per", per_words, &per)) < 0 ||
+        (r = time_of(c, "since", &out->since_ms)) < 0 ||
+        (r = time_of(c, "until", &out->until_ms)) < 0)
+        return r;
+    out->by = by >= 0 ? by_words[by] : "role";
+    out->per = per >= 0 ? per_words[per] : NULL;
+    return 0;
+}
+
+bool ops_take_usage(struct ops_call *c)
+{
+    struct history_question question = {.by = "role"};
+    struct late *late = late_take(c);
+    int r;
+
+    if (late == NULL)
         return false;
-    u->q = q;
-    http_req_accept(q, &ops, u);
-    if ((r = query_word(&c->query, "by", by_words, &by)) == 0 &&
-        (r = query_word(&c->query, "per", per_words, &per)) == 0 &&
-        (r = time_of(c, "since", &question.since_ms)) == 0)
-        r = time_of(c, "until", &question.until_ms);
-    if (r < 0) {
-        ops_answer_error(q, r, c->query.why, NULL);
-        return true;
-    }
-    question.by = by >= 0 ? by_words[by] : "role";
-    question.per = per >= 0 ? per_words[per] : NULL;
-    if (ops_history(c->ops) == NULL) {
-        ops_answer_error(q, RM_ERR_OVERLOAD, "this gateway has no state directory for a history",
-                         NULL);
-        return true;
-    }
-    u->asked = true;
-    if ((r = history_ask(ops_history(c->ops), &question, usage_on_answer, u)) < 0) {
-        u->asked = false;
-        ops_answer_error(q, r, NULL, NULL);
-    }
+    if ((r = read_question(c, &question)) < 0)
+        late_fail(late, r, c->query.why);
+    else if (ops_history(c->ops) == NULL)
+        late_fail(late, RM_ERR_OVERLOAD, "this gateway has no state directory for a history");
+    else if ((r = history_ask(ops_history(c->ops), &question, usage_on_answer, late)) < 0)
+        late_fail(late, r, NULL);
     return true;
 }
