@@ -13,7 +13,8 @@ import tempfile
 
 import pytest
 
-from rig import TOP, alive
+from cli_rig import check, rolemesh
+from rig import TOP, alive, wait_for
 
 pytestmark = [
     pytest.mark.slow,
@@ -177,3 +178,24 @@ def test_official_clients(running_demo, chat, mode, how):
     assert again["text"] == first["text"]
     cached = again["usage"]["prompt_tokens_details"]["cached_tokens"]
     assert usage["prompt_tokens"] // 2 < cached < usage["prompt_tokens"]
+
+
+def test_what_the_command_prints_as_json_is_documented(running_demo):
+    """Last in this file: the chats of the tests before are what it tells of."""
+
+    def said(schema, *args):
+        done = rolemesh(*args, "--json", gateway=running_demo.url)
+        assert done.returncode == 0 and done.stderr == "", (args, done.stdout, done.stderr)
+        return check(schema, json.loads(done.stdout))
+
+    assert {r["name"] for r in said("Overview", "status")["roles"]} == {"ask", "code", "architect"}
+    assert {n["name"] for n in said("Nodes", "nodes")["nodes"]} == {"speed", "reasoning"}
+    assert all(r["hosts_ready"] == 1 for r in said("Roles", "roles")["roles"])
+    assert said("Requests", "ps")["requests"] == []
+    recent = said("Requests", "ps", "--all")["requests"]
+    assert {r["role"] for r in recent if r["outcome"] == "ok"} == {"ask", "code", "architect"}
+    assert said("Why", "why", recent[0]["id"])["decisions"][0]["role"] == recent[0]["role"]
+    assert "host.ready" in {e["kind"] for e in said("Events", "events")["events"]}
+    assert said("Plans", "plan", "--gateway", running_demo.url)["proposed"] is None
+    assert {m["name"] for m in said("MapModels", "models")["models"]} >= {"tiny-ask", "tiny-code", "tiny-architect"}
+    wait_for("the history has them", lambda: sum(u["requests"] for u in said("Usage", "usage")["usage"]) >= len(recent))
