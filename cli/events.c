@@ -140,22 +140,41 @@ static void events_on_lost(void *arg, int err, int status)
     }
 }
 
+/* The newest event there is, whatever is wanted of them: 0 when there is none. */
+static int newest_id(const struct api *api, uint64_t *id)
+{
+    json_t *one;
+    int r = api_list(api, "/api/v1/events", "events", 1, &one);
+
+    *id = r == CLI_OK ? api_u64(json_array_get(json_object_get(one, "events"), 0), "id") : 0;
+    if (r == CLI_OK)
+        json_decref(one);
+    return r;
+}
+
+/* The list is asked for after the newest id: what happens between the two is in the list, what
+ * happens after it is in the stream. */
 static int events_follow(struct events *e)
 {
     static const struct follow_ops ops = {.on_event = events_on_event, .on_lost = events_on_lost};
+    uint64_t newest, last;
     json_t *all;
-    int r = events_ask(e->args, &e->api, &all);
+    int r = newest_id(&e->api, &newest);
 
+    if (r == CLI_OK)
+        r = events_ask(e->args, &e->api, &all);
     if (r != CLI_OK)
         return r;
-    e->last = print_events(json_object_get(all, "events"), &e->term, cli_wants_json(e->args));
+    last = print_events(json_object_get(all, "events"), &e->term, cli_wants_json(e->args));
+    e->last = last > newest ? last : newest;
     fflush(e->term.to);
     json_decref(all);
     if ((r = uv_loop_init(&e->loop)) < 0)
         return cli_failed("events", "%s", rm_strerror(r));
     r = follow_open(&e->loop, &e->api.address, "/api/v1/events", &ops, e, &e->follow);
     if (r == 0) {
-        follow_after(e->follow, e->last);
+        if (e->last > 0)
+            follow_after(e->follow, e->last);
         uv_run(&e->loop, UV_RUN_DEFAULT);
     } else {
         e->result = cli_failed("events", "%s", rm_strerror(r));

@@ -262,6 +262,19 @@ def test_following_goes_on_over_a_restart(lone, tmp_path):
         assert "it is tried again" in told and "the gateway is back" in told and told.count("\n") == 2
 
 
+def test_following_with_a_filter_tells_nothing_old(lone):
+    """None of what happened is wanted: only what happens is told."""
+    call(lone.port, "POST", "/api/v1/nodes/speed/drain")
+    wait_for("it is told", lambda: any(e["kind"] == "operator.drain" for e in lone.get("/api/v1/events")["events"]))
+    with terminal("events", "-f", "--json", "--since", "2100-01-01", "--subject", "speed", gateway=lone.port, columns=200) as t:
+        wait_for("it listens", lambda: "rolemesh_event_listeners 1" in call(lone.port, "GET", "/metrics")[2].decode())
+        call(lone.port, "POST", "/api/v1/nodes/speed/undrain")
+        t.until("operator.undrain")
+        assert "operator.drain" not in t.text
+        t.write("\x03")
+        assert t.end() == 0
+
+
 def test_following_shows_what_happens_and_what_to_do(lone):
     with terminal("events", "-f", "-n", "1", "--subject", "speed", gateway=lone.port, columns=200) as t:
         t.until("speed: ")
