@@ -33,7 +33,23 @@ struct one {
     size_t node;
 };
 
-struct asking *asking_new(struct role_map *map)
+static void asking_free(struct asking *a)
+{
+    if (a == NULL)
+        return;
+    for (size_t i = 0; a->nodes != NULL && i < a->n; i++)
+        rm_buf_clear(&a->nodes[i].body);
+    if (a->private != NULL)
+        rm_buf_clear(&a->private->out);
+    if (a->job_free != NULL)
+        a->job_free(a->job);
+    role_map_unref(a->map);
+    free(a->nodes);
+    free(a->private);
+    free(a);
+}
+
+static struct asking *asking_new(struct role_map *map)
 {
     struct asking *a = calloc(1, sizeof *a);
 
@@ -54,22 +70,6 @@ struct asking *asking_new(struct role_map *map)
     }
     rm_buf_init(&a->private->out, OPS_ANSWER_MAX);
     return a;
-}
-
-void asking_free(struct asking *a)
-{
-    if (a == NULL)
-        return;
-    for (size_t i = 0; a->nodes != NULL && i < a->n; i++)
-        rm_buf_clear(&a->nodes[i].body);
-    if (a->private != NULL)
-        rm_buf_clear(&a->private->out);
-    if (a->job_free != NULL)
-        a->job_free(a->job);
-    role_map_unref(a->map);
-    free(a->nodes);
-    free(a->private);
-    free(a);
 }
 
 /* ---- the cache ---- */
@@ -246,7 +246,7 @@ static int ask(struct asking *a, const struct ops_sources *s, size_t node)
     return r;
 }
 
-void asking_begin(struct asking *a, struct ops *o, struct late *late)
+static void asking_begin(struct asking *a, struct ops *o, struct late *late)
 {
     struct asking_private *p = a->private;
 
@@ -270,4 +270,23 @@ void asking_begin(struct asking *a, struct ops *o, struct late *late)
     }
     if (p->owed == 0)
         go_on(a);
+}
+
+bool asking_take(struct ops_call *c, int (*prepare)(struct ops_call *c, struct asking *a))
+{
+    struct asking *a = asking_new(c->sources->role_map(c->sources->arg));
+    struct late *late = a != NULL ? late_take(c) : NULL;
+    int r;
+
+    if (late == NULL) {
+        asking_free(a);
+        return false;
+    }
+    if ((r = prepare(c, a)) < 0) {
+        late_fail(late, r, c->query.why[0] != '\0' ? c->query.why : NULL);
+        asking_free(a);
+    } else {
+        asking_begin(a, c->ops, late);
+    }
+    return true;
 }

@@ -11,7 +11,7 @@ enum { ASKING_MS = 4000, ASKING_MAX = 16 /* at one time */, ASKING_CACHE_MS = 30
 
 struct asked_node {
     const struct map_node *node;
-    bool asked;       /* by the caller, before asking_begin */
+    bool asked;       /* by prepare */
     char target[192]; /* the same */
     int err;          /* 0, or why there is no answer */
     int status;
@@ -36,13 +36,11 @@ struct asking {
 struct asking_cache;
 void asking_cache_free(struct asking_cache *c); /* NULL is fine */
 
-/* Begins with a reference of the map; nothing is asked yet. NULL: no memory. */
-struct asking *asking_new(struct role_map *map);
-
-/* Asks those that are to be asked, and answers `late` when all have, or when ASKING_MS are over.
- * Takes a and late. */
-void asking_begin(struct asking *a, struct ops *o, struct late *late);
-void asking_free(struct asking *a); /* one that was not begun; NULL is fine */
+/* The `take` of a route. prepare says who is asked what, and how the answers are worded:
+ * nodes[].asked and target, job, word; it returns 0, or an error with maybe a text in c->query.why,
+ * which is the answer then. The request is answered when all have answered, or when ASKING_MS are
+ * over. False: no memory, nothing was taken. */
+bool asking_take(struct ops_call *c, int (*prepare)(struct ops_call *c, struct asking *a));
 
 /* Why a node that was asked told nothing; NULL: a 200 is there. text: room for 160 bytes. */
 const char *asking_silence(const struct asked_node *n, char text[160]);

@@ -337,19 +337,5 @@ static int prepare(struct ops_call *c, struct asking *a)
 
 bool ops_take_models(struct ops_call *c)
 {
-    struct asking *a = asking_new(c->sources->role_map(c->sources->arg));
-    struct late *late = a != NULL ? late_take(c) : NULL;
-    int r;
-
-    if (late == NULL) {
-        asking_free(a);
-        return false;
-    }
-    if ((r = prepare(c, a)) < 0) {
-        late_fail(late, r, c->query.why[0] != '\0' ? c->query.why : NULL);
-        asking_free(a);
-    } else {
-        asking_begin(a, c->ops, late);
-    }
-    return true;
+    return asking_take(c, prepare);
 }
