@@ -152,27 +152,36 @@ static void listener_on_recall(void *arg, int err, const struct recall_events *e
         catch_up(l, now_ms);
 }
 
-/* Asks the history for what lies between l->seen and the ring. False: it cannot be asked. */
-static bool ask_history(struct listener *l)
+/* Asks the history for what lies between l->seen and the ring. Returns 0, RM_ERR_OVERLOAD (too many
+ * ask: later) or why it cannot be asked. */
+static int ask_history(struct listener *l)
 {
     const struct feed_conf *c = &l->feed->conf;
+    int r = c->recall != NULL ? 0 : RM_ERR_NOT_FOUND;
 
     l->asking = true;
-    if (c->recall == NULL ||
-        c->recall(c->arg, l->seen, c->events->first, listener_on_recall, l) < 0)
+    if (r == 0)
+        r = c->recall(c->arg, l->seen, c->events->first, listener_on_recall, l);
+    if (r < 0)
         l->asking = false;
-    return l->asking;
+    return r;
+}
+
+static bool is_behind_the_ring(const struct listener *l)
+{
+    return l->seen + 1 < l->feed->conf.events->first;
 }
 
 /* What it has not seen yet, as far as it takes it. */
 static void catch_up(struct listener *l, uint64_t now_ms)
 {
     const struct events *e = l->feed->conf.events;
+    int r;
 
     if (l->asking)
         return;
-    if (l->seen + 1 < e->first) {
-        if (ask_history(l))
+    if (is_behind_the_ring(l)) {
+        if ((r = ask_history(l)) == 0 || r == RM_ERR_OVERLOAD)
             return;
         skip_older(l, now_ms);
     }
@@ -298,6 +307,8 @@ void feed_tick(struct feed *f, uint64_t now_ms)
         if (l->ended)
             continue;
         put_snapshot(l, now_ms);
+        if (l->blocked_ms == 0 && is_behind_the_ring(l))
+            catch_up(l, now_ms);
         if (l->blocked_ms != 0 && now_ms - l->blocked_ms >= FEED_SLOW_MS) {
             f->dropped++;
             rm_info("ops", "a listener of events was let go: it reads too slowly",

@@ -116,6 +116,28 @@ def test_events_before_a_restart_are_replayed(tmp_path):
         ops.stop()
 
 
+def test_many_who_come_back_at_once_all_miss_nothing(tmp_path):
+    """More listeners than questions that the history takes at one time."""
+    ops = Ops(tmp_path, names=("speed",))
+    try:
+        ops.start()
+        first = wait_for("it has told what it found", lambda: (e := ops.ask("GET", "/api/v1/events?limit=500")[1]["events"]) and len(e) > 3 and e)
+        assert ops.gateway.stop() == 0
+        ops.start_gateway()
+        ops.wait_ready("ask")
+        want = [e["id"] for e in reversed(first)][1:]
+        all_ = [http.client.HTTPConnection("127.0.0.1", ops.port, timeout=30 * SLOW) for _ in range(150)]
+        for c in all_:
+            c.connect()
+        for c in all_:
+            c.request("GET", "/api/v1/events", headers={"Accept": "text/event-stream", "Last-Event-ID": str(first[-1]["id"])})
+        for c in all_:
+            assert [number for _, number, _ in Feed.on(c).until(lambda _, number, __: number >= want[-1])] == want
+            c.close()
+    finally:
+        ops.stop()
+
+
 def test_lists_of_events_go_back_to_before_the_start(tmp_path):
     ops = Ops(tmp_path, names=("speed",))
     try:

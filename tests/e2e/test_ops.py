@@ -296,6 +296,17 @@ class Feed:
     def __init__(self, port, query="", last=None):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         self.connection.request("GET", f"/api/v1/events{query}", headers={"Accept": "text/event-stream", **({"Last-Event-ID": str(last)} if last else {})})
+        self.begin()
+
+    @classmethod
+    def on(cls, connection):
+        """On a connection whose request has been sent."""
+        f = cls.__new__(cls)
+        f.connection = connection
+        f.begin()
+        return f
+
+    def begin(self):
         self.response = self.connection.getresponse()
         assert self.response.status == 200 and self.response.headers["Content-Type"] == "text/event-stream"
 
