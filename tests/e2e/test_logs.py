@@ -108,7 +108,7 @@ def test_pages_of_the_gateway(two):
     ("?level=loud", 400, "level: 'loud' is none of"),
     ("?limit=0", 400, "limit"),
     ("?after=x", 400, "after"),
-    ("?cursor=x", 400, "cursor"),
+    ("?cursor=x", 409, "cursor"),
     ("?engine=a%20b", 400, "engine: that is no name of a role"),
 ])
 def test_mistakes_of_who_asks_the_gateway(two, query, status, says):
