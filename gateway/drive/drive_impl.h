@@ -52,8 +52,8 @@ struct drive_node {
 
 struct drive_role {
     char name[NODE_NAME_MAX];
-    const struct map_role *conf;               /* NULL: left the map, but hosts of it stand */
-    enum route_note_state noted;               /* what route was told last */
+    const struct map_role *conf;             /* NULL: left the map, but hosts of it stand */
+    enum route_note_state noted;             /* what route was told last */
     uint64_t given_up[HOSTING_KEPT_OFF + 1]; /* hosts, by hosting_why */
 };
 
