@@ -33,6 +33,7 @@ static const struct embed_type {
     {".html", "text/html; charset=utf-8"},
     {".js", "text/javascript; charset=utf-8"},
     {".svg", "image/svg+xml"},
+    {".txt", "text/plain; charset=utf-8"},
 };
 
 static _Noreturn void fail(const char *what, const char *name)

@@ -120,6 +120,11 @@ def test_fifty_pages_cost_little(pair, closing, record_property):
     assert share < 0.02 * SLOW
 
 
+def test_what_is_not_ours_goes_with_its_licence(pair):
+    status, headers, body = call(pair.port, "GET", "/dashboard/licences.txt")
+    assert status == 200 and headers["Content-Type"].startswith("text/plain") and b"uPlot" in body and b"MIT License" in body and b"Copyright" in body
+
+
 @pytest.mark.parametrize("method,path,status", [
     ("GET", "/dashboard", 308), ("POST", "/dashboard/", 405), ("DELETE", "/dashboard/assets/x.js", 405), ("GET", "/dashboard/nothing", 404),
     ("GET", "/dashboard/../healthz", 404), ("GET", "/dashboard/%2e%2e/etc/passwd", 404), ("GET", "/dashboard/" + "a" * 4000, 404),
@@ -180,6 +185,28 @@ def test_every_figure_of_a_node_and_its_hosts(pair, page):
     for host in node["hosts"]:
         row = card.locator(".host", has=page.get_by_text(host["role"], exact=True))
         assert row.locator(".takes dd").count() == 5 and row.locator(".dot").count() == host["slots_total"]
+
+
+def test_a_load_with_its_end_slots_of_each_kind_and_a_queue(pair, chromium):
+    """States that pass too quickly on models this small: the gateway's own snapshot with one host changed."""
+    body = {name: pair.get(f"/api/v1/{name}") for name in ("status", "nodes", "roles", "requests")}
+    host = next(n for n in body["nodes"]["nodes"] if n["name"] == "reasoning")["hosts"][0]
+    steps = [({"state": "loading", "progress": 0.42, "eta_ms": 12000, "slots": []}, r"42 %, 12 s left"),
+             ({"state": "ready", "queue": 3, "slots_busy": 2, "slots": ["idle", "prefill", "decode"]}, r"3 queued")]
+    now = []
+
+    def block(p):
+        p.route(re.compile(r"/api/v1/events\?live=1"), lambda r: r.fulfill(status=200, content_type="text/event-stream", body=f"event: snapshot\ndata: {json.dumps(now[0])}\n\n"))
+
+    now.append(body)
+    with open_page(chromium, pair, block=block) as p:
+        row = p.locator("article[data-node=reasoning] .host").first
+        for change, text in steps:
+            host.update(change)
+            wait_for(text, lambda text=text: re.search(text, row.inner_text()), 15)
+        assert row.locator("progress").count() == 0
+        assert [row.locator(f".dot-{kind}").count() for kind in ("idle", "prefill", "decode")] == [1, 1, 1]
+        assert row.locator(".slots").get_attribute("aria-label") == "2 of 3 slots busy, 1 in prefill, 1 in decode"
 
 
 def test_the_figures_of_a_role_are_the_gateways(pair, page):

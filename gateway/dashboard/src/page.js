@@ -93,6 +93,6 @@ export function page(model, redraw) {
       old ? h("p", { class: "banner", key: "banner" }, `These are the figures of ${clock(new Date(model.at))}: the gateway has not answered since.`) : null,
       model.link === "key" ? keyCard(model) : null,
       model.link === "key" ? null : model.snapshot ? h("div", { class: `view view-${view[0]}`, key: view[0] }, view[2](model, redraw)) : empty("Waiting for the gateway's first figures …")),
-    !model.snapshot ? null : h("footer", { key: "foot" }, `rolemesh ${line(model.snapshot.status?.version ?? "", 30)}, the same as JSON: `, h("a", { href: "/api/v1/nodes" }, "nodes"), ", ", h("a", { href: "/api/v1/roles" }, "roles"), ", ", h("a", { href: "/api/v1/status" }, "status"), "; ", h("a", { href: "/metrics" }, "metrics")),
+    !model.snapshot ? null : h("footer", { key: "foot" }, `rolemesh ${line(model.snapshot.status?.version ?? "", 30)}, the same as JSON: `, h("a", { href: "/api/v1/nodes" }, "nodes"), ", ", h("a", { href: "/api/v1/roles" }, "roles"), ", ", h("a", { href: "/api/v1/status" }, "status"), "; ", h("a", { href: "/metrics" }, "metrics"), ". ", h("a", { href: "./licences.txt" }, "Licences")),
   ];
 }
