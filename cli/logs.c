@@ -16,7 +16,7 @@ struct source {
     char node[NAME_MAX_BYTES];   /* "": the gateway */
     char engine[NAME_MAX_BYTES]; /* of this role only; "": all */
     uint64_t last;               /* id of the newest line that was seen */
-    bool away;                   /* it was said */
+    bool asked, away;            /* away: it was said */
 };
 
 struct logs {
@@ -225,11 +225,12 @@ static int logs_show(struct logs *l, bool follow)
     int r = CLI_OK, failed = CLI_OK;
 
     for (size_t i = 0; i < l->n; i++) {
+        l->sources[i].asked = true;
         if ((r = ask_source(l, &l->sources[i], most, false, false, &answer)) != CLI_OK) {
             failed = r; /* said already; the others still count */
             l->sources[i].away = true;
-            if (l->n == 1 || r == CLI_BAD)
-                break;
+            if (r == CLI_BAD || l->sources[i].node[0] == '\0')
+                break; /* what the gateway refuses for itself it refuses for all */
             continue;
         }
         take_lines(&l->sources[i], answer, all);
@@ -261,6 +262,15 @@ static void say_away(struct source *s, bool away)
     fprintf(stderr, "rolemesh logs: %s%s %s\n", s->node[0] != '\0' ? "node " : "",
             s->node[0] != '\0' ? s->node : "the gateway",
             away ? "tells nothing; it is asked again" : "tells again");
+}
+
+/* Has any of them told its lines? Else there is nothing to follow. */
+static bool somebody_told(const struct logs *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (l->sources[i].asked && !l->sources[i].away)
+            return true;
+    return false;
 }
 
 static int logs_follow(struct logs *l)
@@ -300,7 +310,7 @@ static int logs_run(const struct cli_args *args)
     term_look(args, &l.term);
     term_end_on_signals();
     r = logs_show(&l, follow);
-    return follow && r != CLI_BAD && !(r != CLI_OK && l.n == 1) ? logs_follow(&l) : r;
+    return follow && somebody_told(&l) ? logs_follow(&l) : r;
 }
 
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};

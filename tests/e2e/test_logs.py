@@ -205,3 +205,23 @@ def test_following(tmp_path):
         finally:
             process.kill()
             process.wait()
+
+
+def test_who_may_not_read_them_is_told_once(tmp_path):
+    """With keys logs are for admins; a follower who is none ends, too."""
+    with cluster(tmp_path, ["speed"], MODELS, ROLES) as c:
+        def make(name, *more):
+            argv = [BIN / "rolemesh", "keys", "create", name, *more, "--state-dir", tmp_path / "state-gateway"]
+            return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+
+        user, admin = make("anna"), make("boss", "--admin")
+        c.gateway.signal(signal.SIGHUP)
+        wait_for("keys count", lambda: c.get("/api/v1/status") is None)
+        for key, code, says in (("", 1, "401"), (user, 1, "403")):
+            (tmp_path / "key").write_text(key or "rm-none")
+            for more in ([], ["-f"]):
+                done = rolemesh(c, "--key-file", tmp_path / "key", *more)
+                assert done.returncode == code and says in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+        (tmp_path / "key").write_text(admin)
+        done = rolemesh(c, "--key-file", tmp_path / "key")
+        assert done.returncode == 0 and "speed  " in done.stdout and admin not in done.stdout and user not in done.stdout
