@@ -200,6 +200,24 @@ def test_the_watch_is_a_key_like_any_other(bare):
     wait_for("it watches again", lambda: c.state()["watch"])
 
 
+# ---- GET /api/v1/map/text ----
+
+
+def test_the_text_is_the_file_as_it_lies_there(bare):
+    c = bare()
+    ran = c.state()["revision"]
+    assert c.get("/api/v1/map/text") == {"path": str(c.map), "revision": ran, "text": c.map.read_text()}
+    in_place(c.map, "version: 1 # half an edit \u00e4\n")  # as it lies there, not as it runs
+    assert c.get("/api/v1/map/text")["revision"] == revision_of("version: 1 # half an edit \u00e4\n") != ran
+    assert c.get("/api/v1/map/text")["text"] == "version: 1 # half an edit \u00e4\n"
+    c.map.unlink()
+    status, headers, body = call(c.port, "GET", "/api/v1/map/text")
+    assert status == 500 and headers["Content-Type"] == "application/problem+json" and "cannot be read" in json.loads(body)["detail"]
+    assert c.state()["revision"] == ran  # what runs goes on
+    browser = {"Sec-Fetch-Site": "same-origin"}  # without keys the file's text is for this machine's operators, as actions are
+    assert call(c.port, "GET", "/api/v1/map/text", headers=browser)[0] == 403
+
+
 # ---- POST /api/v1/map ----
 
 
