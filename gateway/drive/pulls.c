@@ -77,6 +77,7 @@ struct pull_ask {
     char node[NODE_NAME_MAX];
     drive_pull_fn *on_answer;
     void *arg;
+    bool wish; /* else a cancel */
 };
 
 /* The message of a worker's error. */
@@ -120,8 +121,11 @@ static void on_answer(void *arg, int err, int status, struct rm_slice body)
 
     rm_buf_init(&json, BODY_MAX);
     if (err == 0 && (status < 200 || status >= 300)) {
-        err = error_of(status);
+        err = a->wish && status == 404 ? RM_ERR_UPSTREAM_INVALID : error_of(status);
         error_text(body, text, sizeof text);
+        if (a->wish && status == 404)
+            snprintf(text, sizeof text, "the worker of node %s is older: it takes no pulls",
+                     a->node);
     } else if (err == 0) {
         err = node_pulls_decode(body, &pull, 1, &n, text);
         if (err < 0 || n != 1)
@@ -169,6 +173,7 @@ static int ask(const struct drive *d, const char *node, const char *method, cons
     rm_text_copy(a->node, sizeof a->node, n->name);
     a->on_answer = fn;
     a->arg = arg;
+    a->wish = body.n > 0;
     if ((r = link_call(n->link, method, target, body, on_answer, a)) < 0)
         free(a);
     return r;

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Pulls and copies by way of the gateway: the ops API, the command, events, and roles that begin to load when their model has come."""
 import contextlib
+import http.server
 import json
 import os
 import pty
 import re
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -155,6 +157,42 @@ def test_odd_requests(apart):
     wait_for("b is missed", lambda: apart.node("b")["health"] != "up")
     status, _, text = call(apart.port, "POST", "/api/v1/pulls", {"node": "b", "source": "hf:org/repo:Q8_0"})
     assert status == 502 and b"does not answer" in text, text
+
+
+def test_an_older_worker(apart):
+    """One that knows nothing of pulls: whoever wishes for one is told why."""
+
+    class Older(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+        def do_GET(self):
+            state = {"node": "b", "boot_id": "00000000-0000-4000-8000-000000000000", "version": "0.0.1", "seq": 1, "hosts": []}
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(f"event: state\ndata: {json.dumps(state)}\n\n".encode())
+                    self.wfile.flush()
+                    time.sleep(0.5)
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    apart.workers["b"].kill()
+    wait_for("b is missed", lambda: apart.node("b")["health"] != "up")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", apart.ports["b"]), Older) as older:
+        older.daemon_threads = True
+        threading.Thread(target=older.serve_forever, daemon=True).start()
+        wait_for("the older one is up", lambda: apart.node("b")["health"] == "up")
+        status, _, text = call(apart.port, "POST", "/api/v1/pulls", {"node": "b", "source": "hf:org/repo:Q8_0"})
+        assert status == 502 and b"is older: it takes no pulls" in text, text
+        assert apart.pulls() == []
+        older.shutdown()
 
 
 def hub_has(server, name, data):

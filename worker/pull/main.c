@@ -273,6 +273,7 @@ static enum exit_code pull(struct options *o)
     else
         code = pull_files(o, &files);
     source_list_clear(&files);
+    o->fetch.unix_path = NULL; /* it lay in s */
     return code;
 }
 
