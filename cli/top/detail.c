@@ -98,11 +98,15 @@ static const char *slots_text(const json_t *host, char *out, size_t size)
 static void host_lines(struct top_model *m, const json_t *host)
 {
     char slots[72], size[TOP_FIGURE], in[TOP_FIGURE], out[TOP_FIGURE], state[64];
+    char more[2][TOP_FIGURE];
     const json_t *error = json_object_get(host, "last_error");
     double progress = top_num0(host, "progress");
     const char *s = top_str(host, "state");
 
-    if (progress > 0 && progress < 1)
+    if (top_num0(host, "eta_ms") > 0)
+        snprintf(state, sizeof state, "%.20s %.0f%%, ready in %s", s, progress * 100,
+                 figure(host, "eta_ms", TIME, size));
+    else if (progress > 0 && progress < 1)
         snprintf(state, sizeof state, "%.40s %.0f%%", s, progress * 100);
     else
         snprintf(state, sizeof state, "%.60s", s);
@@ -111,6 +115,13 @@ static void host_lines(struct top_model *m, const json_t *host)
                   slots_text(host, slots, sizeof slots), top_num0(host, "queue"),
                   figure(host, "rss_bytes", BYTES, size), figure(host, "prefill_tps", RATE, in),
                   figure(host, "decode_tps", RATE, out));
+    if (top_num0(host, "weights_bytes") > 0)
+        top_lines_add(&m->lines, "    weights %s, KV %s (%s used), compute %s, other %s",
+                      figure(host, "weights_bytes", BYTES, size),
+                      figure(host, "kv_bytes", BYTES, in),
+                      figure(host, "kv_used_bytes", BYTES, out),
+                      figure(host, "compute_bytes", BYTES, more[0]),
+                      figure(host, "other_bytes", BYTES, more[1]));
     if (json_is_string(json_object_get(host, "wanted")))
         top_lines_add(&m->lines, "    an operator wants it %.40s", top_str(host, "wanted"));
     if (top_is(host, "drift"))

@@ -83,7 +83,8 @@ static const char snapshot[] =
     "\"path\":\"loopback\",\"memory\":{\"total\":137438953472,\"available\":68719476736,"
     "\"committed\":34359738368,\"others\":34359738368,\"reserve\":12884901888},\"hosts\":["
     "{\"role\":\"ask\",\"node\":\"speed\",\"state\":\"busy\",\"slots\":[\"decode\",\"prefill\","
-    "\"idle\"],\"slots_busy\":2,\"slots_total\":3,\"queue\":1}]}]},"
+    "\"idle\"],\"slots_busy\":2,\"slots_total\":3,\"weights_bytes\":1073741824,\"kv_bytes\":2048,"
+    "\"kv_used_bytes\":0,\"queue\":1}]}]},"
     "\"roles\":{\"roles\":[{\"name\":\"ask\",\"model\":\"gpt-oss-20b\",\"hosts_ready\":1,"
     "\"replicas\":2,\"in_flight\":1,\"waiting\":0,\"ttft_ms\":{\"p50\":321,\"p95\":1,\"p99\":1},"
     "\"decode_tps\":null,\"requests\":17,\"errors\":1,\"lane\":\"interactive\"}]},"
@@ -115,7 +116,12 @@ static const struct row {
     {"low shows the one in focus", "3", 80, 8, {"REQUEST", "req-1"}},
     {"too small", "", 9, 3, {"too small"}},
     {"help", "?", 80, 24, {"keys", "cancel the request", "q              quit"}},
-    {"a node closely", "\n", 80, 40, {"node speed", "ask@speed", "slots dp.", "of 128G"}},
+    {"a node closely",
+     "\n",
+     80,
+     40,
+     {"weights 1.0G, KV 2K (0B used), compute -", "node speed", "ask@speed", "slots dp.",
+      "of 128G"}},
     {"a role closely", "2\n", 80, 40, {"role ask", "gpt-oss-20b", "p50 321ms"}},
     {"a request closely", "3\n", 80, 40, {"request req-1", "why: asking", "anna"}},
     {"the question", "3c", 80, 24, {"cancel request req-1? y/n"}},
