@@ -20,8 +20,12 @@ class Terminal:
         environment.pop("TMUX", None)
         argv = ["tmux", "-S", f"{self.folder}/s", "-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), "sh"]
         subprocess.run(argv, check=True, env=environment)
-        self.type("PS1='shell> '; clear")
-        self.wait("the shell", lambda lines: lines[0].startswith("shell>"))
+        try:
+            self.type("PS1='shell> '; clear")
+            self.wait("the shell", lambda lines: lines[0].startswith("shell>"))
+        except BaseException:
+            self.close()
+            raise
 
     def tmux(self, *args):
         return subprocess.run(["tmux", "-S", f"{self.folder}/s", *args], check=True, capture_output=True, text=True).stdout
