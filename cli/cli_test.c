@@ -119,7 +119,7 @@ static const struct row {
      "say --yes or --dry-run"},
     {"ledger of nothing", "ledger --gateway unix:/nonexistent/socket", CLI_FAILED,
      "rolemesh ledger: unix:/nonexistent/socket: no such file or directory; start "
-     "rolemesh-gateway, name another with --gateway URL, or a role map with --role-map FILE\n"},
+     "rolemesh-gateway, or name another with --gateway URL\n"},
     {"ledger of nonsense", "ledger --gateway http://", CLI_BAD, "--gateway is http://HOST:PORT"},
     {"ledger of a bad map", "ledger --role-map configs/worker.yaml", CLI_BAD, "unknown key 'node'"},
     {"ledger of both", "ledger --role-map a --gateway b", CLI_BAD, "either --role-map or"},

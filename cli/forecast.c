@@ -462,7 +462,7 @@ static int find_nodes(const struct forecast_args *args, struct cli_nodes *out)
     struct http_address address;
 
     if (args->map != NULL)
-        return nodes_find("forecast", args->map, NULL, args->node, out);
+        return nodes_find("forecast", args->map, args->node, out);
     if (ask_address(args->node, &address) < 0 || strchr(args->node, ':') == NULL)
         return bad("--node", args->node, "a worker's HOST:PORT, or with --role-map a name");
     *out = (struct cli_nodes){calloc(1, sizeof *out->v), 1};

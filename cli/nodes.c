@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/nodes.h"
 
-#include "cli/ask.h"
 #include "cli/cli.h"
 #include "proto/conf/role_map.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +41,7 @@ static int of_map(const char *command, const char *file, const char *only, struc
         conf_report_text(&report, &text) == 0)
         fputs(text.data, stderr);
     else if (r < 0)
-        fprintf(stderr, "rolemesh %s: %s\n", command, rm_strerror(r));
+        cli_failed(command, "%s", rm_strerror(r));
     for (size_t i = 0; r == 0 && i < map->n_nodes; i++) {
         const struct map_node *n = &map->nodes[i];
 
@@ -56,62 +54,15 @@ static int of_map(const char *command, const char *file, const char *only, struc
     return r == 0 ? CLI_OK : r == RM_ERR_CONF ? CLI_BAD : CLI_FAILED;
 }
 
-static void of_answer(const struct rm_buf *body, const char *only, struct cli_nodes *out)
-{
-    json_t *root = json_loadb(body->data != NULL ? body->data : "", body->len, 0, NULL);
-    const json_t *node;
-    size_t i;
-
-    json_array_foreach(json_object_get(root, "nodes"), i, node)
-    {
-        const char *name = json_string_value(json_object_get(node, "name"));
-        const char *host = json_string_value(json_object_get(node, "host"));
-        json_int_t port = json_integer_value(json_object_get(node, "port"));
-
-        if (name != NULL && host != NULL && port > 0 && (only == NULL || strcmp(only, name) == 0))
-            (void)nodes_add(out, name, host, (uint64_t)port);
-    }
-    json_decref(root);
-}
-
-static int of_gateway(const char *command, const char *url, const char *only, struct cli_nodes *out)
-{
-    struct http_address address;
-    struct ask ask = {.address = &address,
-                      .method = "GET",
-                      .target = "/api/v1/nodes",
-                      .deadline_ms = NODES_DEADLINE_MS,
-                      .to_gateway = true};
-    struct rm_buf body;
-    int r, status;
-
-    if (ask_address(url, &address) < 0)
-        return cli_usage(command, "--gateway is http://HOST:PORT, not '%s'", url);
-    r = ask_run(&ask, &status, &body);
-    if (r < 0)
-        cli_failed(command,
-                   "%s: %s; start rolemesh-gateway, name another with --gateway URL, or a role map "
-                   "with --role-map FILE",
-                   url, rm_strerror(r));
-    else if (status != 200)
-        cli_failed(command, "%s/api/v1/nodes answered %d", url, status);
-    else
-        of_answer(&body, only, out);
-    rm_buf_clear(&body);
-    return r == 0 && status == 200 ? CLI_OK : CLI_FAILED;
-}
-
-int nodes_find(const char *command, const char *map, const char *gateway, const char *only,
-               struct cli_nodes *out)
+int nodes_find(const char *command, const char *map, const char *only, struct cli_nodes *out)
 {
     int r;
 
     *out = (struct cli_nodes){NULL, 0};
-    r = map != NULL ? of_map(command, map, only, out) : of_gateway(command, gateway, only, out);
-    if (r == CLI_OK && out->n == 0) {
+    r = of_map(command, map, only, out);
+    if (r == CLI_OK && out->n == 0)
         r = only != NULL ? cli_failed(command, "no node is called '%s'", only)
                          : cli_failed(command, "there are no nodes");
-    }
     if (r != CLI_OK)
         nodes_clear(out);
     return r;

@@ -308,7 +308,7 @@ def test_hostile_text_breaks_no_line(table, echo):
     assert len(HOSTILE) >= 40
     runs = []
     for name, words in asking(table).items():
-        if name in OWN_WAY or name in ("apply", "keys create", "keys rotate", "ledger", "copy"):
+        if name in OWN_WAY or name in ("apply", "keys create", "keys rotate", "copy"):
             continue
         wide = [["-o", "wide"]] if "--output" in dict(options_of(table[name])) else []
         runs += [[*name.split(), *words, *more] for more in [[], *wide]]
@@ -324,9 +324,9 @@ def test_hostile_text_breaks_no_line(table, echo):
     for text in HOSTILE:
         echo.text = text
         for argv, want in zip(runs, usual):
-            got = lines_of(argv)
+            got = lines_of(argv)  # the decoder of ledgers refuses such names, in one line
             nameless = len(text.encode()) > 60 or text == "\x00"  # no node is called so
-            assert got == want or (nameless and argv[0] in {"load", "unload", "evict", "drain", "undrain", "logs"}), (argv, text)
+            assert got == want or argv[0] == "ledger" or (nameless and argv[0] in {"load", "unload", "evict", "drain", "undrain", "logs"}), (argv, text)
 
 
 def test_a_problem_that_is_hostile_is_one_line(echo):

@@ -306,7 +306,7 @@ def test_a_node_that_does_not_answer_hides_no_other(worker, tiny, tmp_path):
 
 
 def test_behind_a_gateway(tmp_path):
-    """The gateway says where the workers are."""
+    """The gateway asks the workers."""
     model = {"m": {"embd": 128, "script": SCRIPT}}
     cluster = Cluster(tmp_path, ["a", "b"], model, {"ask": "modes: [ask], model: m, context: 512, slots: 1"}).start()
     try:
@@ -320,6 +320,11 @@ def test_behind_a_gateway(tmp_path):
         assert [n["node"] for n in said["nodes"]] == ["a", "b"]
         row = next(r for n in said["nodes"] for r in n["rows"])
         assert row["model"] == "m" and row["key"]["context"] == 512 and row["loads"] == 1
+        done = ledger_command("--gateway", url)
+        assert done.returncode == 0 and "NODE a" in done.stdout and "NODE b" in done.stdout
+        cluster.workers["b"].stop()
+        done = wait_for("b is silent", lambda: (lambda d: d if d.returncode == 1 else None)(ledger_command("--gateway", url)))
+        assert "node 'b': " in done.stderr and "NODE a" in done.stdout and "NODE b" not in done.stdout
         done = ledger_command("--gateway", url, "--node", "c")
         assert done.returncode == 1 and "no node is called 'c'" in done.stderr
     finally:
