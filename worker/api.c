@@ -8,6 +8,7 @@
 
 #include "proto/base/json_write.h"
 #include "proto/base/log.h"
+#include "proto/node/fields.h"
 #include "worker/files.h"
 #include "worker/memory/forecast.h"
 #include "worker/memory/ledger.h"
@@ -263,7 +264,7 @@ static void post_forecast(struct ask *a)
 
 /* ---- ledger ---- */
 
-/* Digits only, 1 to 16 of them. */
+/* Digits only, an integer of a message. */
 static bool query_number(struct rm_slice text, uint64_t *out)
 {
     *out = 0;
@@ -272,7 +273,7 @@ static bool query_number(struct rm_slice text, uint64_t *out)
             return false;
         *out = *out * 10 + (uint64_t)(text.p[i] - '0');
     }
-    return text.n >= 1 && text.n <= 16;
+    return text.n >= 1 && text.n <= 16 && *out <= NODE_INT_MAX;
 }
 
 /* "after=ID&limit=N", either, in any order, once. */
