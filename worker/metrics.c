@@ -249,6 +249,28 @@ static void put_ledger(const struct worker_figures *f, struct rm_om *om)
     put_ratios(f, om);
 }
 
+/* Those that the state has: all that are under way, or 16, and some that are over. */
+static void put_pulls(const struct node_state *s, struct rm_om *om)
+{
+    uint64_t rate = 0;
+
+    rm_om_family(om, "rolemesh_node_pulls", RM_OM_GAUGE, "",
+                 "Models that come onto this node, or came lately, by state.");
+    for (int state = PULL_QUEUED; state <= PULL_CANCELLED; state++) {
+        uint64_t n = 0;
+
+        for (uint32_t i = 0; i < s->n_pulls; i++)
+            n += (int)s->pulls[i].state == state;
+        rm_om_labels(om, "state", node_pull_state_name((enum node_pull_state)state), NULL);
+        rm_om_u64(om, n);
+    }
+    for (uint32_t i = 0; i < s->n_pulls; i++)
+        rate += (uint64_t)s->pulls[i].rate;
+    rm_om_family(om, "rolemesh_node_pull_bytes_per_second", RM_OM_GAUGE, "",
+                 "What pulls bring over the network, lately.");
+    rm_om_u64(om, rate);
+}
+
 void metrics_put(const struct worker_figures *f, struct rm_om *om)
 {
     put_node(f, om);
@@ -257,6 +279,7 @@ void metrics_put(const struct worker_figures *f, struct rm_om *om)
     put_server(&f->server, om);
     put_busy(f->state, om);
     put_guard(f, om);
+    put_pulls(f->state, om);
     put_hosts(f->state, om);
     put_hosts_memory(f->state, om);
     put_slots(f->state, om);

@@ -48,7 +48,13 @@ static void assert_says(const char *text, const char *line)
 
 static void an_idle_node(void **state)
 {
-    struct node_state s = {.memory = {.total = 100, .pressure = 12.5, .refusing = true}};
+    struct node_state s = {
+        .memory = {.total = 100, .pressure = 12.5, .refusing = true},
+        .n_pulls = 3,
+        .pulls = {{.state = PULL_RUNNING, .rate = 10},
+                  {.state = PULL_RUNNING, .rate = 5.5},
+                  {.state = PULL_FAILED}},
+    };
     struct worker_figures f = {
         .state = &s, .guard_refused = 4, .guard_drained = 2, .guard_stopped = 1};
     char *text;
@@ -64,6 +70,10 @@ static void an_idle_node(void **state)
     assert_says(text, "rolemesh_node_guard_steps_total{step=\"refuse\"} 4");
     assert_says(text, "rolemesh_node_guard_steps_total{step=\"drain\"} 2");
     assert_says(text, "rolemesh_node_guard_steps_total{step=\"stop\"} 1");
+    assert_says(text, "rolemesh_node_pulls{state=\"running\"} 2");
+    assert_says(text, "rolemesh_node_pulls{state=\"failed\"} 1");
+    assert_says(text, "rolemesh_node_pulls{state=\"done\"} 0");
+    assert_says(text, "rolemesh_node_pull_bytes_per_second 15");
     assert_says(text, "rolemesh_forecast_ratio_gcount 0");
     assert_says(text, "rolemesh_ledger_usable 0");
     assert_string_equal(text + strlen(text) - 7, "\n# EOF\n");
