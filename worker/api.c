@@ -571,13 +571,25 @@ static void route_fixed(struct worker *w, struct http_req *q, const struct http_
     api_refuse(q, RM_ERR_NOT_FOUND, NULL);
 }
 
+/* Browsers name the page with everything but GET and HEAD (Fetch, section 3.2), also when that
+ * page's name was made to stand for this machine (DNS rebinding); gateways and tools never do. */
+static bool is_from_a_page(const struct http_head *head)
+{
+    struct rm_slice site = http_head_value(head, "Sec-Fetch-Site");
+
+    return head->method != HTTP_GET && head->method != HTTP_HEAD &&
+           (http_head_find(head, "Origin") != NULL || (site.n > 0 && !rm_slice_eq(site, "none")));
+}
+
 void api_on_request(void *arg, struct http_req *q)
 {
     const struct http_head *head = http_req_head(q);
     struct rm_slice path = head->path, role;
     struct worker *w = arg;
 
-    if (rm_slice_eq(path, "/node/v1/watch")) {
+    if (is_from_a_page(head)) {
+        api_refuse(q, RM_ERR_FORBIDDEN, NULL);
+    } else if (rm_slice_eq(path, "/node/v1/watch")) {
         if (head->method == HTTP_GET)
             watch_add(w->watch, q);
         else

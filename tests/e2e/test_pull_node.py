@@ -271,6 +271,18 @@ def test_a_web_page_cannot_start_one(server, worker, kind):
     assert worker.call("GET", "/node/v1/pulls").json() == {"pulls": []} and not server.served.asked
 
 
+@pytest.mark.parametrize("fields", [{"Origin": "http://rebound.test:1"}, {"Origin": "null"}, {"Sec-Fetch-Site": "same-origin"}])
+@pytest.mark.parametrize("method, path", [("POST", "/node/v1/pulls"), ("DELETE", "/node/v1/pulls/p-0"), ("PUT", "/node/v1/hosts/code"),
+                                          ("DELETE", "/node/v1/hosts/code"), ("POST", "/node/v1/forecast"), ("POST", "/node/v1/run/code/v1/completions")])
+def test_a_page_under_a_name_of_its_own_is_refused(server, worker, method, path, fields):
+    """DNS rebinding: the page's own name stands for this machine, so it may send any type and method; but its Origin is there."""
+    server.served.files["/m.gguf"] = content(10)
+    body = {"source": f"{server.url}/m.gguf"}
+    answer = worker.call(method, path, body, {"Content-Type": "application/json", "Host": "rebound.test:1", **fields})
+    assert answer.status == 403 and answer.json()["error"]["code"] == "permission_denied"
+    assert worker.call("GET", "/node/v1/pulls", headers=fields).json() == {"pulls": []} and not server.served.asked
+
+
 @pytest.mark.parametrize(
     "body, words",
     [
