@@ -50,11 +50,31 @@ static int put_escape(struct rm_buf *out, unsigned char c)
     return rm_buf_printf(out, "\\u%04x", c);
 }
 
+/* Nearly every name and text: at once. */
+static int quote_plain(struct rm_buf *out, struct rm_slice text)
+{
+    int r = rm_buf_reserve(out, text.n + 2);
+    char *p;
+
+    if (r < 0)
+        return r;
+    p = out->data + out->len;
+    p[0] = p[text.n + 1] = '"';
+    if (text.n > 0)
+        memcpy(p + 1, text.p, text.n);
+    p[text.n + 2] = '\0';
+    out->len += text.n + 2;
+    return 0;
+}
+
 int rm_json_quote(struct rm_buf *out, struct rm_slice text)
 {
     size_t start = out->len, run;
-    int r = rm_buf_put(out, "\"", 1);
+    int r;
 
+    if (plain_run(text.p, text.n) == text.n)
+        return quote_plain(out, text);
+    r = rm_buf_put(out, "\"", 1);
     for (size_t i = 0; r == 0 && i < text.n; i += run) {
         run = plain_run(text.p + i, text.n - i);
         if (run > 0) {
@@ -159,7 +179,7 @@ void rm_jw_str(struct rm_jw *w, const char *key, const char *text)
 void rm_jw_u64(struct rm_jw *w, const char *key, uint64_t v)
 {
     if (jw_before(w, key))
-        jw_keep(w, rm_buf_printf(w->out, "%" PRIu64, v));
+        jw_keep(w, rm_buf_put_u64(w->out, v));
 }
 
 void rm_jw_i64(struct rm_jw *w, const char *key, int64_t v)
@@ -168,12 +188,21 @@ void rm_jw_i64(struct rm_jw *w, const char *key, int64_t v)
         jw_keep(w, rm_buf_printf(w->out, "%" PRId64, v));
 }
 
+/* A list may hold ten thousand numbers: each is formatted once. */
+static int put_double(struct rm_buf *out, int digits, double v)
+{
+    char text[40];
+    int n = snprintf(text, sizeof text, "%.*g", digits, v);
+
+    return rm_buf_put(out, text, (size_t)n);
+}
+
 void rm_jw_dbl(struct rm_jw *w, const char *key, double v)
 {
     if (!isfinite(v))
         rm_jw_null(w, key);
     else if (jw_before(w, key))
-        jw_keep(w, rm_buf_printf(w->out, "%.9g", v));
+        jw_keep(w, put_double(w->out, 9, v));
 }
 
 void rm_jw_exact(struct rm_jw *w, const char *key, double v)
@@ -181,13 +210,19 @@ void rm_jw_exact(struct rm_jw *w, const char *key, double v)
     if (!isfinite(v))
         rm_jw_null(w, key);
     else if (jw_before(w, key))
-        jw_keep(w, rm_buf_printf(w->out, "%.17g", v));
+        jw_keep(w, put_double(w->out, 17, v));
 }
 
 void rm_jw_bool(struct rm_jw *w, const char *key, bool v)
 {
     if (jw_before(w, key))
         jw_keep(w, rm_buf_puts(w->out, v ? "true" : "false"));
+}
+
+void rm_jw_raw(struct rm_jw *w, const char *key, struct rm_slice json)
+{
+    if (jw_before(w, key))
+        jw_keep(w, rm_buf_put(w->out, json.p, json.n));
 }
 
 void rm_jw_null(struct rm_jw *w, const char *key)

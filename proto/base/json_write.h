@@ -39,6 +39,8 @@ void rm_jw_dbl(struct rm_jw *w, const char *key, double v);   /* NaN and infinit
 void rm_jw_exact(struct rm_jw *w, const char *key, double v); /* reads back as the same double */
 void rm_jw_bool(struct rm_jw *w, const char *key, bool v);
 void rm_jw_null(struct rm_jw *w, const char *key);
+/* One value that is JSON already, of ours and whole: it is not looked at. */
+void rm_jw_raw(struct rm_jw *w, const char *key, struct rm_slice json);
 int rm_jw_done(const struct rm_jw *w); /* 0, RM_ERR_TOO_BIG or UV_ENOMEM */
 
 /* Appends text as one quoted and escaped JSON string. Returns as rm_buf_put. */
