@@ -21,7 +21,8 @@ enum { WATCH_MS = 250, FACTS = 5 };
 struct ops_watch {
     struct ops *ops;
     const struct ops_sources *sources;
-    uv_timer_t timer;
+    uv_timer_t timer, tell; /* tell: after a look, in the loop's next turn */
+    unsigned open_handles;
     struct events events;
     struct witness *witness;
     struct feed *feed;
@@ -91,13 +92,22 @@ static void watch_sample(struct ops_watch *w)
     free(samples);
 }
 
+static void watch_on_tell(uv_timer_t *timer)
+{
+    struct ops_watch *w = timer->data;
+
+    feed_tick(w->feed, rm_now_ms());
+}
+
+/* The look and the snapshot of a large cluster take milliseconds each: requests may come between.
+ */
 static void watch_on_timer(uv_timer_t *timer)
 {
     struct ops_watch *w = timer->data;
 
     watch_look(w);
     watch_sample(w);
-    feed_tick(w->feed, rm_now_ms());
+    uv_timer_start(&w->tell, watch_on_tell, 1, 0); /* 0 might be this very turn */
 }
 
 /* Exactly the bodies of the GETs. */
@@ -161,11 +171,14 @@ int ops_watch_new(uv_loop_t *loop, struct ops *o, const struct ops_sources *sour
                               .recall = ops_history(o) != NULL ? watch_recall : NULL,
                               .arg = w};
     if ((r = witness_new(watch_on_event, w, &w->witness)) < 0 ||
-        (r = feed_new(&feed, &w->feed)) < 0 || (r = uv_timer_init(loop, &w->timer)) < 0) {
+        (r = feed_new(&feed, &w->feed)) < 0) {
         watch_free(w);
         return r;
     }
-    w->timer.data = w;
+    uv_timer_init(loop, &w->timer); /* never fails */
+    uv_timer_init(loop, &w->tell);
+    w->open_handles = 2;
+    w->timer.data = w->tell.data = w;
     watch_on_event(w, &(struct event){EVENT_INFO, "gateway.started", "gateway",
                                       "the gateway was started: version " RM_VERSION, NULL});
     uv_timer_start(&w->timer, watch_on_timer, WATCH_MS, WATCH_MS);
@@ -186,6 +199,8 @@ static void watch_on_closed(uv_handle_t *handle)
     void (*on_closed)(void *arg) = w->on_closed;
     void *arg = w->on_closed_arg;
 
+    if (--w->open_handles > 0)
+        return;
     watch_free(w);
     on_closed(arg);
 }
@@ -195,6 +210,7 @@ void ops_watch_close(struct ops_watch *w, void (*on_closed)(void *arg), void *ar
     w->on_closed = on_closed;
     w->on_closed_arg = arg;
     uv_close((uv_handle_t *)&w->timer, watch_on_closed);
+    uv_close((uv_handle_t *)&w->tell, watch_on_closed);
 }
 
 int ops_watch_write_alarms(const struct ops_watch *w, struct rm_buf *out)

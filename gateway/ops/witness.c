@@ -35,6 +35,7 @@ struct alarm {
 struct seen_table {
     struct seen *v;
     size_t n, cap;
+    size_t next; /* where the next one probably is: facts come in the same order each time */
 };
 
 struct witness {
@@ -126,9 +127,13 @@ static struct seen *seen_of(struct seen_table *t, const char *name, bool *is_new
     struct seen *more;
 
     *is_new = false;
-    for (size_t i = 0; i < t->n; i++)
-        if (strcmp(t->v[i].name, name) == 0)
-            return &t->v[i];
+    for (size_t i = 0, at = t->next; i < t->n; i++, at++) {
+        at = at < t->n ? at : 0;
+        if (strcmp(t->v[at].name, name) == 0) {
+            t->next = at + 1;
+            return &t->v[at];
+        }
+    }
     if (t->n == t->cap) {
         size_t cap = t->cap > 0 ? t->cap * 2 : 16;
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #define HOST(state, more) "{\"role\":\"ask\",\"node\":\"speed\",\"state\":\"" state "\"" more "}"
+#define OTHER(role)       "{\"role\":\"" role "\",\"node\":\"speed\",\"state\":\"ready\"}"
 #define NODE(health, boot, more, hosts)                                                            \
     "[{\"name\":\"speed\",\"host\":\"10.0.0.1\",\"port\":7070,\"health\":\"" health                \
     "\",\"last_error\":null,\"seen\":true,\"boot_id\":\"" boot "\",\"memory\":{" more              \
@@ -73,6 +74,14 @@ static const struct story {
       {"[{\"name\":\"speed\",\"health\":\"up\",\"seen\":true,\"drained\":true,\"hosts\":[]}]", "[]",
        "{}", SAME, 4000, "node.drained speed;host.gone ask@speed;"}},
      "node.drained "},
+    {"hosts come in another order, and one between them goes",
+     {{UP(OTHER("a") "," OTHER("b") "," OTHER("c")), "[]", "{}", SAME, 1000,
+       "node.up speed;host.ready a@speed;host.ready b@speed;host.ready c@speed;"},
+      {UP(OTHER("c") "," OTHER("a") "," OTHER("b")), "[]", "{}", SAME, 2000, ""},
+      {UP(OTHER("c") "," OTHER("a")), "[]", "{}", SAME, 3000, "host.gone b@speed;"},
+      {UP(OTHER("a") "," OTHER("d") "," OTHER("c")), "[]", "{}", SAME, 4000, "host.ready d@speed;"},
+      {UP(OTHER("d")), "[]", "{}", SAME, 5000, "host.gone a@speed;host.gone c@speed;"}},
+     ""},
     {"maps come and go",
      {{"[]", "[]", "{}", SAME, 1000, ""},
       {"[]", "[]", "{}", MAP("t1", "applied", "ffff"), 2000, "map.applied gateway;"},
