@@ -360,6 +360,7 @@ static void gateway_close_modules(void *arg)
 {
     struct gateway *g = arg;
 
+    g->stopping = true;
     if (g->front != NULL)
         front_on_over(g->front, NULL, NULL);
     ops_close(g->ops);
@@ -477,10 +478,13 @@ static int open_keys(struct gateway *g)
     return r;
 }
 
+/* The answer may come when the keys are closed already: the history ends after them. */
 static void gateway_on_usage(void *arg, int err, struct rm_slice json)
 {
-    if (err == 0)
-        keys_restore(((struct gateway *)arg)->keys, json);
+    struct gateway *g = arg;
+
+    if (err == 0 && !g->stopping)
+        keys_restore(g->keys, json);
 }
 
 /* A day's budget outlives a restart, where there is a history. */

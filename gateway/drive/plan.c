@@ -159,19 +159,13 @@ static void set_forecast(struct drive_plan *p, size_t i, struct node_forecast *f
 }
 
 /* What was forecast for the same settings holds for an offered map as well. */
-static int copy_pair(struct drive_plan *p, size_t role, size_t node, size_t role_at, size_t node_at)
+static int copy_pair(struct drive_plan *p, size_t role, size_t node, const struct drive_pair *from,
+                     const char *revision)
 {
-    const struct drive *d = p->drive;
-    const struct drive_pair *from = drive_pair(d, role_at, node_at);
-    struct desired_host desired;
     struct node_forecast *f;
-    char revision[33];
 
-    if (from->known == PLAN_UNASKED || from->forecast == NULL)
-        return 0;
-    plan_desired_host(&p->map->roles[role], &desired);
-    desired_host_revision(&desired, revision);
-    if (strcmp(revision, from->forecast_for) != 0)
+    if (from->known == PLAN_UNASKED || from->forecast == NULL ||
+        strcmp(revision, from->forecast_for) != 0)
         return 0;
     if ((f = malloc(sizeof *f)) == NULL)
         return UV_ENOMEM;
@@ -203,7 +197,11 @@ static int copy_role(struct drive_plan *p, size_t role)
     const struct drive *d = p->drive;
     const struct map_role *conf = &p->map->roles[role];
     size_t role_at = role_here(d, conf->name);
+    struct desired_host desired;
+    char revision[33];
 
+    plan_desired_host(conf, &desired); /* once for all nodes: a sum over its text is not cheap */
+    desired_host_revision(&desired, revision);
     for (size_t n = 0; n < p->map->n_nodes; n++) {
         size_t node_at = node_here(d, &p->map->nodes[n]);
         int r;
@@ -217,7 +215,7 @@ static int copy_role(struct drive_plan *p, size_t role)
             drive_is_kept_off(d, role_at, node_at) &&
             (drive_pair(d, role_at, node_at)->wish != HOSTING_WANT_DRAINED ||
              d->nodes[node_at]->drained || !p->pairs[role * p->map->n_nodes + n].standing);
-        if ((r = copy_pair(p, role, n, role_at, node_at)) < 0)
+        if ((r = copy_pair(p, role, n, drive_pair(d, role_at, node_at), revision)) < 0)
             return r;
         if (!p->trial && is_wanted(p, role, n, role_at, node_at)) {
             p->hosts[role] |= UINT64_C(1) << n;
