@@ -457,6 +457,11 @@ bool cli_wants_wide(const struct cli_args *args)
     return output_is(args, "wide");
 }
 
+bool cli_wants_csv(const struct cli_args *args)
+{
+    return output_is(args, "csv");
+}
+
 const char *cli_gateway(const struct cli_args *args)
 {
     const char *url = args->command->common & CLI_ASKS ? cli_text(args, "gateway") : NULL;

@@ -79,10 +79,11 @@ struct cli_operand {
 enum cli_common {
     CLI_ASKS = 1,    /* --gateway URL */
     CLI_JSON = 2,    /* --json */
-    CLI_TABLE = 4,   /* -o wide|table, and json where CLI_JSON is set */
+    CLI_TABLE = 4,   /* -o wide|csv|table, and json where CLI_JSON is set */
     CLI_WATCH = 8,   /* --watch[=SECONDS] */
     CLI_HIDDEN = 16, /* not an option: the command is not listed */
     CLI_RAW = 32,    /* nor this: arguments are left as they are, in words */
+    CLI_SCREEN = 64, /* nor this: several tables at once, so no -o csv */
 };
 
 enum cli_group { CLI_LOOK, CLI_ACT, CLI_PREPARE, CLI_OTHER, CLI_GROUPS };
@@ -130,9 +131,10 @@ uint64_t cli_number(const struct cli_args *args, const char *name, uint64_t fall
 /* The operand at i, or NULL. */
 const char *cli_word(const struct cli_args *args, size_t i);
 
-/* --json or -o json; -o wide. */
+/* --json or -o json; -o wide; -o csv. */
 bool cli_wants_json(const struct cli_args *args);
 bool cli_wants_wide(const struct cli_args *args);
+bool cli_wants_csv(const struct cli_args *args);
 
 /* The gateway to ask: --gateway, ROLEMESH_GATEWAY or http://127.0.0.1:8080. */
 const char *cli_gateway(const struct cli_args *args);

@@ -79,6 +79,8 @@ static int events_draw(const struct cli_args *args, const struct term *t, void *
         return r;
     if (cli_wants_json(args))
         api_print(all, t->to, t->compact);
+    else if (json_array_size(json_object_get(all, "events")) == 0)
+        fputs("no events\n", t->to);
     else
         print_events(json_object_get(all, "events"), t, false);
     json_decref(all);

@@ -150,6 +150,64 @@ static void print_cell(const struct term *t, const char *text, unsigned width,
         fprintf(t->to, "%*s", GAP, "");
 }
 
+/* ---- CSV ---- */
+
+static bool is_number(const char *text)
+{
+    size_t n;
+
+    text += *text == '+' || *text == '-';
+    n = strspn(text, "0123456789");
+    text += n;
+    if (n > 0 && *text == '.')
+        n = strspn(++text, "0123456789");
+    else
+        return n > 0 && (*text == '\0' || strcmp(text, "%") == 0);
+    text += n;
+    return n > 0 && (*text == '\0' || strcmp(text, "%") == 0);
+}
+
+/* Spreadsheets compute what begins so, and the same in full width. Tabs and CR are '?' already. */
+static bool is_formula(const char *text)
+{
+    static const char *const marks[] = {"=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"};
+
+    text += strspn(text, " ");
+    for (size_t i = 0; i < RM_COUNT(marks); i++)
+        if (strncmp(text, marks[i], strlen(marks[i])) == 0)
+            return !is_number(text);
+    return false;
+}
+
+static void print_field(FILE *to, const char *text)
+{
+    bool quoted = text[strcspn(text, ",;\"")] != '\0' || text[0] == ' ' ||
+                  (text[0] != '\0' && text[strlen(text) - 1] == ' ');
+
+    if (strcmp(text, "-") == 0)
+        return;
+    fputs(quoted ? "\"" : "", to);
+    fputs(is_formula(text) ? "'" : "", to);
+    for (; *text != '\0'; text++)
+        fputs(*text == '"' ? "\"\"" : (char[]){*text, '\0'}, to);
+    fputs(quoted ? "\"" : "", to);
+}
+
+static void print_csv(const struct grid *g, FILE *to)
+{
+    for (size_t c = 0; c < g->n_columns; c++) {
+        fputs(c > 0 ? "," : "", to);
+        print_field(to, g->columns[c].title);
+    }
+    for (size_t i = 0; i < g->n; i++) {
+        fputc(i % g->n_columns == 0 ? '\n' : ',', to);
+        print_field(to, cell_text(g, i));
+    }
+    fputc('\n', to);
+}
+
+/* ---- all of it ---- */
+
 int grid_print(const struct grid *g, const struct term *t, bool wide)
 {
     unsigned width[GRID_COLUMNS_MAX];
@@ -157,6 +215,14 @@ int grid_print(const struct grid *g, const struct term *t, bool wide)
 
     if (g->err < 0)
         return g->err;
+    if (t->csv) {
+        print_csv(g, t->to);
+        return 0;
+    }
+    if (g->n == 0 && g->none != NULL) {
+        fprintf(t->to, "%s\n", g->none);
+        return 0;
+    }
     measure(g, wide, width);
     if (t->width > 0)
         narrow(g, t->width, width);

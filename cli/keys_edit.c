@@ -193,6 +193,7 @@ int keys_print_list(const struct cli_args *args, const json_t *keys)
     }
     term_look(args, &t);
     grid_init(&g, columns, RM_COUNT(columns));
+    g.none = "no keys";
     json_array_foreach(keys, i, k) add_key(&g, k);
     r = grid_print(&g, &t, cli_wants_wide(args));
     grid_clear(&g);

@@ -48,9 +48,9 @@ static const char *size_cell(uint64_t bytes, char out[CELL])
     if (bytes == 0)
         return "-";
     if (bytes >= 1ULL << 30)
-        snprintf(out, CELL, "%.2fGiB", (double)bytes / (1ULL << 30));
+        snprintf(out, CELL, "%.2f GiB", (double)bytes / (1ULL << 30));
     else
-        snprintf(out, CELL, "%.1fMiB", (double)bytes / (1ULL << 20));
+        snprintf(out, CELL, "%.1f MiB", (double)bytes / (1ULL << 20));
     return out;
 }
 

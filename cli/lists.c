@@ -14,7 +14,7 @@ struct list {
     int (*show)(const json_t *rows, const struct term *t, bool wide);
 };
 
-/* One by its name: its row, then its hosts. */
+/* One by its name: its row, then its hosts; as CSV these alone. */
 static int draw_one(const struct cli_args *args, const struct list *l, const struct term *t)
 {
     char target[API_TARGET_MAX];
@@ -29,6 +29,8 @@ static int draw_one(const struct cli_args *args, const struct list *l, const str
     if (cli_wants_json(args)) {
         api_print(one, t->to, t->compact);
         err = 0;
+    } else if (t->csv) {
+        err = show_hosts(json_object_get(one, "hosts"), t, true);
     } else if (row != NULL && (err = l->show(row, t, cli_wants_wide(args))) == 0) {
         fputc('\n', t->to);
         err = show_hosts(json_object_get(one, "hosts"), t, cli_wants_wide(args));
@@ -39,7 +41,7 @@ static int draw_one(const struct cli_args *args, const struct list *l, const str
 }
 
 /* Nodes that did not tell theirs. */
-static void print_silent(const json_t *silent, const struct term *t)
+static void print_silent(const json_t *silent, FILE *to)
 {
     char node[ASK_TEXT_MAX];
     const json_t *one;
@@ -47,9 +49,9 @@ static void print_silent(const json_t *silent, const struct term *t)
 
     json_array_foreach(silent, i, one)
     {
-        fprintf(t->to, "not known of %s: ", api_text(one, "node", node));
-        ask_print_line(json_string_value(json_object_get(one, "why")), t->to);
-        fputc('\n', t->to);
+        fprintf(to, "not known of %s: ", api_text(one, "node", node));
+        ask_print_line(json_string_value(json_object_get(one, "why")), to);
+        fputc('\n', to);
     }
 }
 
@@ -71,7 +73,7 @@ static int draw_all(const struct cli_args *args, const struct list *l, const str
     else
         err = l->show(json_object_get(all, l->name), t, cli_wants_wide(args));
     if (!cli_wants_json(args))
-        print_silent(json_object_get(all, "silent"), t);
+        print_silent(json_object_get(all, "silent"), t->csv ? stderr : t->to);
     json_decref(all);
     return err == 0 ? CLI_OK : cli_failed(l->api.command, "%s", rm_strerror(err));
 }
@@ -202,6 +204,7 @@ static int show_models(const json_t *models, const struct term *t, bool wide)
     int r;
 
     grid_init(&g, model_columns, RM_COUNT(model_columns));
+    g.none = "no models";
     json_array_foreach(models, i, model) add_model(&g, model);
     r = grid_print(&g, t, wide);
     grid_clear(&g);

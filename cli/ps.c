@@ -77,7 +77,13 @@ static void add_request(struct grid *g, const json_t *request)
     grid_add(g, TERM_BAD, "%s", api_text(request, "error", text));
 }
 
-static int print_requests(const json_t *requests, const struct term *t, bool wide)
+/* Those that ended are asked for, too. */
+static bool is_recent(const struct cli_args *args)
+{
+    return cli_has(args, "all") || cli_has(args, "outcome");
+}
+
+static int print_requests(const json_t *requests, const struct cli_args *args, const struct term *t)
 {
     const json_t *request;
     struct grid g;
@@ -85,8 +91,9 @@ static int print_requests(const json_t *requests, const struct term *t, bool wid
     int r;
 
     grid_init(&g, columns, RM_COUNT(columns));
+    g.none = is_recent(args) ? "no such requests" : "no requests in flight";
     json_array_foreach(requests, i, request) add_request(&g, request);
-    r = grid_print(&g, t, wide);
+    r = grid_print(&g, t, cli_wants_wide(args));
     grid_clear(&g);
     return r;
 }
@@ -101,7 +108,7 @@ static int ask_requests(const struct cli_args *args, const struct api *api, json
     int r;
 
     api_query_said(target, args, filters);
-    if (cli_has(args, "all") || cli_has(args, "outcome"))
+    if (is_recent(args))
         return api_list(api, target, "requests", (size_t)cli_number(args, "lines", RECENT), out);
     rm_text_copy(waits, sizeof waits, target);
     api_query(target, "state", "running");
@@ -125,7 +132,7 @@ static int ps_draw(const struct cli_args *args, const struct term *t, void *arg)
     if (cli_wants_json(args))
         api_print(all, t->to, t->compact);
     else
-        err = print_requests(json_object_get(all, "requests"), t, cli_wants_wide(args));
+        err = print_requests(json_object_get(all, "requests"), args, t);
     json_decref(all);
     return err == 0 ? CLI_OK : cli_failed("ps", "%s", rm_strerror(err));
 }

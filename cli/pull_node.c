@@ -79,7 +79,8 @@ static void tell_state(struct following *f, const json_t *pull)
     if (strcmp(state, f->state) == 0)
         return;
     rm_text_copy(f->state, sizeof f->state, state);
-    fprintf(stderr, "%s: %s%s%s\n", api_text(pull, "file", file), state,
+    fprintf(stderr, "%s%s: %s%s%s\n", api_null(pull, "file") ? "node " : "",
+            api_null(pull, "file") ? f->node : api_text(pull, "file", file), state,
             api_null(pull, "text") ? "" : ": ",
             api_null(pull, "text") ? "" : api_text(pull, "text", text));
 }
@@ -108,6 +109,10 @@ static int tell_end(struct following *f, const json_t *pull)
     if (!done)
         return cli_failed(f->command, "%s on node %s: %s", state != NULL ? state : "lost", f->node,
                           api_text(pull, "text", text));
+    if (api_null(pull, "file")) { /* nothing was fetched */
+        printf("node %s: %s\n", f->node, api_text(pull, "text", text));
+        return CLI_OK;
+    }
     printf("%s is on node %s: %s", api_text(pull, "file", file), f->node,
            show_bytes(pull, "bytes", bytes));
     if (api_u64(pull, "files") > 1)
@@ -344,7 +349,7 @@ static const struct grid_column columns[] = {
     {"SOURCE", false, false, 48}, {"TEXT", false, false, 80},
 };
 
-static void add_pull(struct grid *g, const json_t *pull, time_t now)
+static void add_pull(struct grid *g, const json_t *pull, time_t now, bool csv)
 {
     const char *state = json_string_value(json_object_get(pull, "state"));
     uint64_t bytes = api_u64(pull, "bytes"), total = api_u64(pull, "total");
@@ -366,7 +371,9 @@ static void add_pull(struct grid *g, const json_t *pull, time_t now)
              api_u64(pull, "files"));
     grid_add(g, TERM_PLAIN, "%s", show_bytes(pull, "fetched", cell));
     grid_add(g, TERM_PLAIN, "%" PRIu64, api_u64(pull, "tries"));
-    grid_add(g, TERM_PLAIN, "%s", human_time(api_text(pull, "began", text), now, cell));
+    grid_add(g, TERM_PLAIN, "%s",
+             csv ? api_text(pull, "began", text)
+                 : human_time(api_text(pull, "began", text), now, cell));
     grid_add(g, TERM_PLAIN, "%s", api_text(pull, "source", text));
     grid_add(g, TERM_PLAIN, "%s", api_text(pull, "text", text));
 }
@@ -388,7 +395,9 @@ static int pulls_draw(const struct cli_args *args, const struct term *t, void *a
         api_print(all, t->to, t->compact);
     } else {
         grid_init(&g, columns, RM_COUNT(columns));
-        json_array_foreach(json_object_get(all, "pulls"), i, pull) add_pull(&g, pull, time(NULL));
+        g.none = "no pulls";
+        json_array_foreach(json_object_get(all, "pulls"), i, pull)
+            add_pull(&g, pull, time(NULL), t->csv);
         err = grid_print(&g, t, cli_wants_wide(args));
         grid_clear(&g);
     }

@@ -202,6 +202,7 @@ int show_nodes(const json_t *nodes, const struct term *t, bool wide)
     size_t i;
 
     grid_init(&g, node_columns, RM_COUNT(node_columns));
+    g.none = "no nodes";
     json_array_foreach(nodes, i, node) add_node(&g, node);
     return finish(&g, t, wide);
 }
@@ -306,6 +307,7 @@ int show_roles(const json_t *roles, const struct term *t, bool wide)
     size_t i;
 
     grid_init(&g, role_columns, RM_COUNT(role_columns));
+    g.none = "no roles";
     json_array_foreach(roles, i, role) add_role(&g, role);
     return finish(&g, t, wide);
 }
@@ -394,6 +396,7 @@ int show_hosts(const json_t *hosts, const struct term *t, bool wide)
     size_t i;
 
     grid_init(&g, host_columns, RM_COUNT(host_columns));
+    g.none = "no hosts";
     json_array_foreach(hosts, i, host) add_host(&g, host);
     return finish(&g, t, wide);
 }

@@ -43,7 +43,7 @@ static void print_gateway(const struct api *api, const json_t *status, const str
     fputs("gateway  ", t->to);
     ask_print_line(api->url, t->to);
     fprintf(t->to, "  %s%s%s\n", term_on(t, color), state, term_off(t, color));
-    fprintf(t->to, "         rolemesh %s, up %s, map %.12s, %" PRIu64 " request%s\n",
+    fprintf(t->to, "         rolemesh %s, up %s, map %.12s, %" PRIu64 " request%s in flight\n",
             api_text(status, "version", version), show_ms(status, "uptime_ms", uptime),
             api_text(status, "revision", revision), api_u64(status, "requests"),
             api_u64(status, "requests") == 1 ? "" : "s");
@@ -108,6 +108,6 @@ const struct cli_command cli_status = {
     .about = "With --json: an object with status, nodes and roles, as the API tells each.",
     .examples = "rolemesh status --watch\n"
                 "rolemesh status --json | jq '.status.alarms'\n",
-    .common = CLI_ASKS | CLI_JSON | CLI_TABLE | CLI_WATCH,
+    .common = CLI_ASKS | CLI_JSON | CLI_TABLE | CLI_WATCH | CLI_SCREEN,
     .run = status_run,
 };

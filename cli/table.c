@@ -59,8 +59,9 @@ bool cli_is_family(const struct cli_command *command)
 
 /* ---- options in common ---- */
 
-static const char *const with_json[] = {"table", "wide", "json", NULL};
-static const char *const without_json[] = {"table", "wide", NULL};
+static const char *const with_csv[] = {"table", "wide", "csv", "json", NULL};
+static const char *const without_csv[] = {"table", "wide", "json", NULL};
+static const char *const without_json[] = {"table", "wide", "csv", NULL};
 
 static const struct {
     unsigned all, none; /* bits of cli_command.common that must be there, and must not */
@@ -76,12 +77,17 @@ static const struct {
      0,
      {"json", 0, CLI_FLAG, NULL, "print JSON for programs", 0, 0, NULL, CLI_COMPLETE_NONE}},
     {CLI_TABLE | CLI_JSON,
+     CLI_SCREEN,
+     {"output", 'o', CLI_WORD, "wide|csv|table|json",
+      "wide: more columns; csv: all of them, for spreadsheets", 0, 0, with_csv, CLI_COMPLETE_NONE}},
+    {CLI_TABLE | CLI_JSON | CLI_SCREEN,
      0,
-     {"output", 'o', CLI_WORD, "wide|table|json", "wide: more columns", 0, 0, with_json,
+     {"output", 'o', CLI_WORD, "wide|table|json", "wide: more columns", 0, 0, without_csv,
       CLI_COMPLETE_NONE}},
     {CLI_TABLE,
      CLI_JSON,
-     {"output", 'o', CLI_WORD, "wide|table", "wide: more columns", 0, 0, without_json,
+     {"output", 'o', CLI_WORD, "wide|csv|table",
+      "wide: more columns; csv: all of them, for spreadsheets", 0, 0, without_json,
       CLI_COMPLETE_NONE}},
     {CLI_WATCH,
      0,

@@ -33,7 +33,7 @@ void term_look(const struct cli_args *args, struct term *out)
     bool terminal = isatty(STDOUT_FILENO);
     struct winsize size = {.ws_col = 0};
 
-    *out = (struct term){.to = stdout, .terminal = terminal};
+    *out = (struct term){.to = stdout, .terminal = terminal, .csv = cli_wants_csv(args)};
     if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) {
         out->width = size.ws_col;
         out->height = size.ws_row;
@@ -191,6 +191,8 @@ int term_watch(const struct cli_args *args,
     term_look(args, &t);
     if (!cli_has(args, "watch"))
         return draw(args, &t, arg);
+    if (t.csv)
+        return cli_usage(args->command->name, "-o csv goes without --watch");
     term_end_on_signals();
     if (t.terminal) {
         hides_cursor = 1;

@@ -12,6 +12,7 @@ struct term {
     FILE *to;
     bool terminal;
     bool color;
+    bool csv;        /* -o csv */
     bool compact;    /* JSON in one line: the output is a list of them */
     unsigned width;  /* cells of a line; 0: as many as there are (no terminal) */
     unsigned height; /* lines; 0: unknown */

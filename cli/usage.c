@@ -24,13 +24,14 @@ static void add_mean(struct grid *g, const json_t *row, const char *key)
     grid_add(g, TERM_PLAIN, "%s", n > 0 ? human_ms(api_u64(row, key) / n, cell) : "-");
 }
 
-static void add_row(struct grid *g, const json_t *row)
+static void add_row(struct grid *g, const json_t *row, bool csv)
 {
     uint64_t errors = api_u64(row, "errors"), prompt = api_u64(row, "prompt_tokens");
     char text[ASK_TEXT_MAX], cell[HUMAN_MAX];
 
     grid_add(g, TERM_PLAIN, "%s",
-             human_time(json_string_value(json_object_get(row, "at")), time(NULL), cell));
+             csv ? api_text(row, "at", text)
+                 : human_time(json_string_value(json_object_get(row, "at")), time(NULL), cell));
     grid_add(g, TERM_PLAIN, "%s", api_text(row, "name", text));
     grid_add(g, TERM_PLAIN, "%" PRIu64, api_u64(row, "requests"));
     grid_add(g, errors > 0 ? TERM_BAD : TERM_PLAIN, "%" PRIu64, errors);
@@ -62,7 +63,8 @@ static int usage_draw(const struct cli_args *args, const struct term *t, void *a
         api_print(usage, t->to, t->compact);
     } else {
         grid_init(&g, columns, RM_COUNT(columns));
-        json_array_foreach(json_object_get(usage, "usage"), i, row) add_row(&g, row);
+        g.none = "no requests in that time";
+        json_array_foreach(json_object_get(usage, "usage"), i, row) add_row(&g, row, t->csv);
         err = grid_print(&g, t, cli_wants_wide(args));
         grid_clear(&g);
     }
@@ -104,9 +106,10 @@ const struct cli_command cli_usage_sums = {
     .name = "usage",
     .group = CLI_LOOK,
     .summary = "requests, errors, tokens and times, added up from the history",
-    .about = "CACHED is the share of prompt tokens that caches gave; QUEUED, TTFT and DURATION are "
-             "means of one request.",
-    .examples = "rolemesh usage --by key --per day --since 7d\\n",
+    .about =
+        "CACHED is the share of prompt tokens that caches gave; QUEUED, TTFT and DURATION are "
+        "means of one request. Keys are named by their ids, as `rolemesh keys list` tells them.",
+    .examples = "rolemesh usage --by key --per day --since 7d\n",
     .common = CLI_ASKS | CLI_JSON | CLI_TABLE | CLI_WATCH,
     .options = usage_options,
     .run = usage_run,

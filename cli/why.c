@@ -88,6 +88,16 @@ static const struct grid_column columns[] = {
     {"SERVICE", true, true, 0},      {"REMARK", false, false, 0},
 };
 
+/* As CSV: all decisions in one table. */
+static const struct grid_column csv_columns[] = {
+    {"DECISION", true, false, 0}, {"AT", false, false, 0},     {"ROLE", false, false, 0},
+    {"CHOSEN", false, false, 0},  {"NODE", false, false, 0},   {"TOTAL", true, false, 0},
+    {"LOAD", true, false, 0},     {"WAIT", true, false, 0},    {"PREFILL", true, false, 0},
+    {"PATH", true, false, 0},     {"PENALTY", true, false, 0}, {"PREFIX", true, false, 0},
+    {"SLOTS", true, false, 0},    {"QUEUED", true, false, 0},  {"PREFILL/S", true, false, 0},
+    {"SERVICE", true, false, 0},  {"REMARK", false, false, 0},
+};
+
 static void add_seconds(struct grid *g, const json_t *seconds, enum term_color color)
 {
     static const char *const terms[] = {"total", "load", "wait", "prefill", "rtt", "penalty"};
@@ -122,14 +132,14 @@ static void add_facts(struct grid *g, const json_t *facts, uint64_t prompt)
                                               : "-");
 }
 
-static void add_candidate(struct grid *g, const json_t *candidate, uint64_t prompt)
+static void add_candidate(struct grid *g, const json_t *candidate, uint64_t prompt, bool csv)
 {
     const json_t *facts = json_object_get(candidate, "facts");
     const char *reject = json_string_value(json_object_get(candidate, "reject"));
     bool chosen = api_true(candidate, "chosen");
     char node[ASK_TEXT_MAX];
 
-    grid_add(g, TERM_GOOD, "%s", chosen ? "->" : " ");
+    grid_add(g, TERM_GOOD, "%s", csv ? (chosen ? "yes" : "no") : chosen ? "->" : " ");
     grid_add(g, chosen ? TERM_GOOD : TERM_PLAIN, "%s", api_text(candidate, "node", node));
     add_seconds(g, json_object_get(candidate, "seconds"), chosen ? TERM_GOOD : TERM_PLAIN);
     add_facts(g, facts, prompt);
@@ -163,11 +173,33 @@ static int print_decision(const json_t *decision, size_t number, const struct te
         fprintf(t->to, "%s\n", passes[pass]);
     grid_init(&g, columns, RM_COUNT(columns));
     json_array_foreach(json_object_get(decision, "candidates"), i, candidate)
-        add_candidate(&g, candidate, prompt);
+        add_candidate(&g, candidate, prompt, false);
     r = grid_print(&g, t, wide);
     grid_clear(&g);
     if (api_true(decision, "cut"))
         fputs("and more hosts, that were not written down\n", t->to);
+    return r;
+}
+
+static int print_csv(const json_t *decisions, const struct term *t)
+{
+    const json_t *decision, *candidate;
+    char text[ASK_TEXT_MAX];
+    struct grid g;
+    size_t i, k;
+    int r;
+
+    grid_init(&g, csv_columns, RM_COUNT(csv_columns));
+    json_array_foreach(decisions, i, decision)
+        json_array_foreach(json_object_get(decision, "candidates"), k, candidate)
+    {
+        grid_add(&g, TERM_PLAIN, "%zu", i + 1);
+        grid_add(&g, TERM_PLAIN, "%s", api_text(decision, "at", text));
+        grid_add(&g, TERM_PLAIN, "%s", api_text(decision, "role", text));
+        add_candidate(&g, candidate, api_u64(decision, "prompt"), true);
+    }
+    r = grid_print(&g, t, true);
+    grid_clear(&g);
     return r;
 }
 
@@ -211,6 +243,8 @@ static int why_draw(const struct cli_args *args, const struct term *t, void *arg
         return r;
     if (cli_wants_json(args))
         api_print(why, t->to, t->compact);
+    else if (t->csv)
+        err = print_csv(json_object_get(why, "decisions"), t);
     else
         err = print_why(why, t, cli_wants_wide(args));
     json_decref(why);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Every command of `rolemesh`, as its own table tells them: mistakes are one line that says what to do, whatever stands in it;
 help, man pages and completion tell the same options; and nothing that a gateway says breaks a line or reaches a terminal raw."""
+import csv
+import io
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import shutil
 import subprocess
 import unicodedata
 
+import cli_rig
 import pytest
 from cli_rig import Echo, Terminal, commands, environment, one_line, options_of, rolemesh, words_of
 from rig import BIN, TOP, free_port, wait_for
@@ -327,6 +330,63 @@ def test_hostile_text_breaks_no_line(table, echo):
             got = lines_of(argv)  # the decoder of ledgers refuses such names, in one line
             nameless = len(text.encode()) > 60 or text == "\x00"  # no node is called so
             assert got == want or argv[0] == "ledger" or (nameless and argv[0] in {"load", "unload", "evict", "drain", "undrain", "logs"}), (argv, text)
+
+
+SAMPLE = cli_rig.sample
+
+
+def empty(answer):
+    """The same with no rows in its lists."""
+    return {k: [] if isinstance(v, list) else v for k, v in answer.items()} if isinstance(answer, dict) else answer
+
+
+FORMULAS = ["=1+1", "=HYPERLINK(\"http://x\",\"y\")", "+1+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", ";=1", ",=1", "\"=1", "a,b", "a;b", "a\"b", "\"\"",
+            "'=1", "\uff1d1+1", "\uff0b1", "\uff0d1x", "\uff201", "=", "+", "--", "-", "- a", "a\r\nb,c", " a ", "1,5", "-1.5e", "+", "=cmd|' /C calc'!A0"]
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?%?")
+
+
+def test_csv_is_for_spreadsheets(table, echo):
+    """Whatever stands in a cell: as many fields in each row as titles, and nothing that is computed."""
+    plain = {name: words for name, words in asking(table).items() if "wide|csv|" in dict(options_of(table[name])).get("--output", "")}
+    assert set(plain) == {"nodes", "roles", "models", "ps", "usage", "why", "pulls", "keys list"}
+    runs = [["nodes", "speed"], ["roles", "code"], ["ps", "--all"], *([*name.split(), *words] for name, words in plain.items())]
+    titles, texts = {}, HOSTILE + FORMULAS
+    assert len(FORMULAS) + len(HOSTILE) > 60
+    for number, text in enumerate(["plain", *texts]):
+        echo.text = text
+        for argv in runs if number < 2 or text in FORMULAS else runs[-3:]:
+            where = ["--gateway", f"http://127.0.0.1:{echo.port}"] if argv[0] == "keys" else []
+            done = rolemesh(*argv, "-o", "csv", *where, gateway=echo.port, COLUMNS="30")
+            assert done.returncode == 0 and is_quiet(done.stdout) and done.stdout.endswith("\n"), (argv, text, done.stderr)
+            rows = list(csv.reader(io.StringIO(done.stdout, newline=""), strict=True))
+            assert titles.setdefault(tuple(argv), rows[0]) == rows[0] and len(rows) > 1 and len(rows) == done.stdout.count("\n")
+            assert {len(row) for row in rows} == {len(rows[0])}, (argv, text)
+            for cell in (cell for row in rows for cell in row):
+                first = cell.lstrip(" ")[:1]
+                assert first not in tuple("=+@-\t\r\uff1d\uff0b\uff0d\uff20") or not first or NUMBER.fullmatch(cell), (argv, text, cell)
+
+
+def test_csv_is_whole_and_other_ways_are_refused(echo):
+    echo.text = "a, \"b\" " + "c" * 100
+    wide = rolemesh("nodes", "-o", "wide", gateway=echo.port).stdout.splitlines()[0]
+    rows = list(csv.DictReader(io.StringIO(rolemesh("nodes", "-o", "csv", gateway=echo.port, COLUMNS="20").stdout)))
+    assert rows[0]["NODE"] == echo.text and wide.split()[0] == "NODE" and re.split(r" {2,}", wide.strip()) == list(rows[0])
+    assert "-o csv goes without --watch" in one_line(rolemesh("nodes", "-o", "csv", "--watch", gateway=echo.port), 2)
+    assert "--output takes table, wide or json" in one_line(rolemesh("status", "-o", "csv", gateway=echo.port), 2)
+
+
+def test_a_list_without_rows_says_so(table, echo, monkeypatch):
+    """No titles over nothing; as CSV the titles alone, and JSON as it came."""
+    says = {"nodes": "no nodes", "roles": "no roles", "models": "no models", "ps": "no requests in flight", "usage": "no requests in that time", "pulls": "no pulls",
+            "events": "no events", "keys list": "no keys"}
+    monkeypatch.setattr(cli_rig, "sample", lambda schema, text, depth=0: empty(SAMPLE(schema, text, depth)))
+    for name, words in says.items():
+        where = ["--gateway", f"http://127.0.0.1:{echo.port}"] if name == "keys list" else []
+        done = rolemesh(*name.split(), *where, gateway=echo.port)
+        assert (done.returncode, done.stderr) == (0, "") and done.stdout.splitlines()[0] == words, name
+        if "csv" in dict(options_of(table[name])).get("--output", ""):
+            assert len(rolemesh(*name.split(), "-o", "csv", *where, gateway=echo.port).stdout.splitlines()) == 1
+    assert rolemesh("ps", "--all", gateway=echo.port).stdout == "no such requests\n"
 
 
 def test_a_problem_that_is_hostile_is_one_line(echo):

@@ -278,7 +278,7 @@ def test_command_and_metrics(worker, middling, tmp_path):
     assert done.returncode == 0, done
     line = next(x for x in done.stdout.splitlines() if x.startswith("code "))
     error = row["predicted"] / total(row["peak"]) - 1
-    assert f"{error * 100:+.1f}%" in line and f"{total(row['peak']) / MIB:.1f}MiB*" in line
+    assert f"{error * 100:+.1f}%" in line and f"{total(row['peak']) / MIB:.1f} MiB*" in line
     assert "tokens/s at 0:" in done.stdout or row["speed"][0]["decode_tokens"] == 0
     assert "forecast errors over 1 rows" in done.stdout
     said = json.loads(ledger_command("--role-map", here, "--json").stdout)
