@@ -2,6 +2,7 @@
 /* The node protocol's endpoints (proto/PROTOCOL.md): which path is which, bodies of bounded size,
  * answers from memory. Only the inventory reads the disk (in the thread pool) and only a forecast
  * asks a child. */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -581,6 +582,30 @@ static bool is_from_a_page(const struct http_head *head)
            (http_head_find(head, "Origin") != NULL || (site.n > 0 && !rm_slice_eq(site, "none")));
 }
 
+/* A page that bound its own name to this machine, where only this machine asks. An address, or a
+ * name without a dot ("localhost"), cannot be rebound; and Accept-Encoding, which no script can
+ * take away (Fetch, section 2.2.2), is sent by browsers and not by gateways, which may come through
+ * a tunnel. */
+static bool is_rebound(const struct worker *w, const struct http_head *head)
+{
+    struct rm_slice path = head->path, host = head->host;
+    const char *colon = host.n > 0 ? memchr(host.p, ':', host.n) : NULL;
+    char name[16] = "";
+    unsigned char ip[4];
+
+    if (!eat(&path, "/node/v1/") || http_head_find(head, "Accept-Encoding") == NULL)
+        return false;
+    for (size_t i = 0; i < w->opt.n_listen; i++)
+        if (!http_address_is_loopback(&w->opt.listen[i]))
+            return false;
+    host.n = colon != NULL ? (size_t)(colon - host.p) : host.n;
+    if (host.n == 0 || memchr(host.p, '.', host.n) == NULL)
+        return false;
+    if (host.n < sizeof(name)) /* as long as an address may be */
+        memcpy(name, host.p, host.n);
+    return inet_pton(AF_INET, name, ip) != 1;
+}
+
 void api_on_request(void *arg, struct http_req *q)
 {
     const struct http_head *head = http_req_head(q);
@@ -589,6 +614,8 @@ void api_on_request(void *arg, struct http_req *q)
 
     if (is_from_a_page(head)) {
         api_refuse(q, RM_ERR_FORBIDDEN, NULL);
+    } else if (is_rebound(w, head)) {
+        api_refuse(q, RM_ERR_MISDIRECTED, NULL);
     } else if (rm_slice_eq(path, "/node/v1/watch")) {
         if (head->method == HTTP_GET)
             watch_add(w->watch, q);

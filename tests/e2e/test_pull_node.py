@@ -283,6 +283,23 @@ def test_a_page_under_a_name_of_its_own_is_refused(server, worker, method, path,
     assert worker.call("GET", "/node/v1/pulls", headers=fields).json() == {"pulls": []} and not server.served.asked
 
 
+@pytest.mark.parametrize("host, status", [("rebound.test:1", 421), ("127.0.0.1.rebound.test", 421), ("a" * 60 + ".rebound.test", 421),
+                                          ("127.0.0.1:1", 200), ("localhost:1", 200), ("[::1]:1", 200), ("box", 200)])
+@pytest.mark.parametrize("path", ["/node/v1/state", "/node/v1/logs", "/node/v1/files/m.gguf"])
+def test_a_page_under_a_name_of_its_own_reads_nothing(worker, path, host, status):
+    """Of a worker that listens on the loopback only: a GET has no Origin, but it has the page's name as Host."""
+    (worker.models / "m.gguf").write_bytes(content(10))
+    assert worker.call("GET", path, headers={"Host": host, "Accept-Encoding": "gzip, deflate"}).status == status
+
+
+def test_a_gateway_may_come_through_a_tunnel_under_any_name(worker):
+    with contextlib.closing(worker.connect()) as connection:
+        connection.putrequest("GET", "/node/v1/state", skip_host=True, skip_accept_encoding=True)
+        connection.putheader("Host", "reasoning.mesh.example.net:7070")
+        connection.endheaders()
+        assert connection.getresponse().status == 200
+
+
 @pytest.mark.parametrize(
     "body, words",
     [
