@@ -442,7 +442,8 @@ const char *cli_word(const struct cli_args *args, size_t i)
 
 static bool output_is(const struct cli_args *args, const char *word)
 {
-    const char *said = args->command->common & CLI_TABLE ? cli_text(args, "output") : NULL;
+    const char *said =
+        args->command->common & (CLI_TABLE | CLI_CSV) ? cli_text(args, "output") : NULL;
 
     return said != NULL && strcmp(said, word) == 0;
 }

@@ -84,6 +84,7 @@ enum cli_common {
     CLI_HIDDEN = 16, /* not an option: the command is not listed */
     CLI_RAW = 32,    /* nor this: arguments are left as they are, in words */
     CLI_SCREEN = 64, /* nor this: several tables at once, so no -o csv */
+    CLI_CSV = 128,   /* -o csv|table|json, where nothing is wider */
 };
 
 enum cli_group { CLI_LOOK, CLI_ACT, CLI_PREPARE, CLI_OTHER, CLI_GROUPS };

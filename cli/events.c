@@ -3,6 +3,7 @@
  * on over a gateway's restart: it connects again and asks for what came meanwhile (follow.h). */
 #include "cli/api.h"
 #include "cli/follow.h"
+#include "cli/grid.h"
 #include "cli/show.h"
 
 #include <inttypes.h>
@@ -70,21 +71,46 @@ static uint64_t print_events(const json_t *events, const struct term *t, bool js
     return last;
 }
 
+static const struct grid_column columns[] = {
+    {"AT", false, false, 0},      {"SEVERITY", false, false, 0}, {"KIND", false, false, 0},
+    {"SUBJECT", false, false, 0}, {"TEXT", false, false, 0},     {"NEXT", false, false, 0}};
+
+/* The oldest first, too. */
+static int print_csv(const json_t *events, const struct term *t)
+{
+    static const char *const names[] = {"at", "severity", "kind", "subject", "text", "next"};
+    struct grid g;
+    int r;
+
+    grid_init(&g, columns, RM_COUNT(columns));
+    for (size_t i = json_array_size(events); i-- > 0;)
+        for (size_t k = 0; k < RM_COUNT(names); k++) {
+            const json_t *cell = json_object_get(json_array_get(events, i), names[k]);
+
+            grid_add(&g, TERM_PLAIN, "%s", json_is_string(cell) ? json_string_value(cell) : "-");
+        }
+    r = grid_print(&g, t, true);
+    grid_clear(&g);
+    return r;
+}
+
 static int events_draw(const struct cli_args *args, const struct term *t, void *arg)
 {
     json_t *all;
-    int r = events_ask(args, arg, &all);
+    int err = 0, r = events_ask(args, arg, &all);
 
     if (r != CLI_OK)
         return r;
     if (cli_wants_json(args))
         api_print(all, t->to, t->compact);
+    else if (t->csv)
+        err = print_csv(json_object_get(all, "events"), t);
     else if (json_array_size(json_object_get(all, "events")) == 0)
         fputs("no events\n", t->to);
     else
         print_events(json_object_get(all, "events"), t, false);
     json_decref(all);
-    return CLI_OK;
+    return err == 0 ? CLI_OK : cli_failed("events", "%s", rm_strerror(err));
 }
 
 /* ---- what happens ---- */
@@ -193,6 +219,8 @@ static int events_run(const struct cli_args *args)
 
     if (follow && (cli_has(args, "watch") || cli_has(args, "until")))
         return cli_usage("events", "--follow goes without --watch and --until");
+    if (follow && cli_wants_csv(args))
+        return cli_usage("events", "-o csv goes without --follow");
     if ((r = api_open(args, &e.api)) != CLI_OK)
         return r;
     if (!follow)
@@ -243,7 +271,7 @@ const struct cli_command cli_events = {
              "has. With --json it prints one event a line.",
     .examples = "rolemesh events -f\n"
                 "rolemesh events --severity error --since 1d\n",
-    .common = CLI_ASKS | CLI_JSON | CLI_WATCH,
+    .common = CLI_ASKS | CLI_JSON | CLI_CSV | CLI_WATCH,
     .options = events_options,
     .run = events_run,
 };

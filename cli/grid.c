@@ -120,16 +120,18 @@ static void narrow(const struct grid *g, unsigned room, unsigned width[GRID_COLU
     for (size_t c = g->n_columns; c-- > 0 && row_cells(g, width) > room;)
         if (g->columns[c].wide == GRID_SPARE)
             width[c] = 0;
-    for (all = row_cells(g, width); all > room; all--) {
-        size_t most = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (all = row_cells(g, width); all > room; all--) {
+            size_t most = g->n_columns;
 
-        for (size_t c = 1; c < g->n_columns; c++)
-            if (width[c] > width[most])
-                most = c;
-        if (width[most] <= NARROWEST)
-            break;
-        width[most]--;
-    }
+            for (size_t c = 0; c < g->n_columns; c++)
+                if ((pass > 0 || g->columns[c].wide != GRID_WHOLE) &&
+                    (most == g->n_columns || width[c] > width[most]))
+                    most = c;
+            if (most == g->n_columns || width[most] <= NARROWEST)
+                break;
+            width[most]--;
+        }
     for (size_t c = g->n_columns; c-- > 1 && row_cells(g, width) > room;) /* there is no room */
         width[c] = 0;
 }

@@ -9,12 +9,13 @@
 #include "cli/term.h"
 #include "proto/base/buf.h"
 
-enum { GRID_COLUMNS_MAX = 24, GRID_CELL_MAX = 1024, GRID_SPARE = 2 };
+enum { GRID_COLUMNS_MAX = 24, GRID_CELL_MAX = 1024, GRID_SPARE = 2, GRID_WHOLE = 3 };
 
 struct grid_column {
     const char *title;
     bool right;    /* numbers */
-    uint8_t wide;  /* true: with -o wide only; GRID_SPARE: left out when the room is short */
+    uint8_t wide;  /* true: with -o wide only; GRID_SPARE: left out when the room is short;
+                    * GRID_WHOLE: cut after all others, for it is to be copied */
     unsigned most; /* cells, without -o wide; 0: any */
 };
 

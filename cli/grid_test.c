@@ -201,6 +201,37 @@ static void spare_columns(void **state)
     }
 }
 
+/* What is to be copied is whole as long as others can give. */
+static void whole_columns(void **state)
+{
+    static const struct grid_column both[] = {{"ID", false, GRID_WHOLE, 0},
+                                              {"TEXT", false, false, 0}};
+    static const struct {
+        unsigned width;
+        const char *says;
+    } all[] = {{28, "ID             TEXT\nan-id-to-copy  a long text\n"},
+               {22, "ID             TEXT\nan-id-to-copy  a long…\n"},
+               {18, "ID          TEXT\nan-id-to-…  a lon…\n"}};
+
+    (void)state;
+    for (size_t i = 0; i < RM_COUNT(all); i++) {
+        char *said = NULL;
+        size_t n;
+        struct term t = {.width = all[i].width};
+        struct grid g;
+
+        t.to = open_memstream(&said, &n);
+        grid_init(&g, both, RM_COUNT(both));
+        grid_add(&g, TERM_PLAIN, "an-id-to-copy");
+        grid_add(&g, TERM_PLAIN, "a long text");
+        assert_int_equal(grid_print(&g, &t, false), 0);
+        fclose(t.to);
+        assert_string_equal(said, all[i].says);
+        grid_clear(&g);
+        free(said);
+    }
+}
+
 static void colors(void **state)
 {
     struct term t = {.color = true};
@@ -308,7 +339,7 @@ static void a_long_text_is_cut_between_characters(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[RM_COUNT(rows) + 7];
+    struct CMUnitTest tests[RM_COUNT(rows) + 8];
     size_t n = 0;
 
     setenv("TZ", "UTC", 1);
@@ -316,6 +347,7 @@ int main(void)
     for (; n < RM_COUNT(rows); n++)
         tests[n] = (struct CMUnitTest){rows[n].name, run_row, NULL, NULL, (void *)&rows[n]};
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(spare_columns);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(whole_columns);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(colors);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(bytes);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(times);

@@ -16,7 +16,7 @@ enum { LEDGER_DEADLINE_MS = 10000, LEDGER_PAGES_MAX = 100, LEDGER_WHY_MAX = 256 
 
 struct ledger_args {
     const char *map, *node;
-    bool json;
+    bool json, csv;
 };
 
 struct ledgers {
@@ -28,7 +28,8 @@ static int ledger_read_args(const struct cli_args *said, struct ledger_args *arg
 {
     *args = (struct ledger_args){.map = cli_text(said, "role-map"),
                                  .node = cli_text(said, "node"),
-                                 .json = cli_wants_json(said)};
+                                 .json = cli_wants_json(said),
+                                 .csv = cli_wants_csv(said)};
     if (args->map != NULL && cli_has(said, "gateway"))
         return cli_usage("ledger", "either --role-map or --gateway");
     return CLI_OK;
@@ -226,7 +227,9 @@ static int ledger_run(const struct cli_args *said)
         r = cli_failed("ledger", "%s", rm_strerror(UV_ENOMEM));
     else if (r == CLI_OK)
         r = args.map != NULL ? ask_workers(&args, &l) : ask_gateway(said, &l);
-    if (l.n > 0 && (args.json ? ledger_show_json(l.v, l.n) : ledger_show_text(l.v, l.n)) < 0)
+    if (l.n > 0 && (args.json  ? ledger_show_json(l.v, l.n)
+                    : args.csv ? ledger_show_csv(l.v, l.n)
+                               : ledger_show_text(l.v, l.n)) < 0)
         r = CLI_FAILED;
     for (size_t i = 0; i < l.n; i++)
         node_ledger_clear(&l.v[i]);
@@ -254,7 +257,7 @@ const struct cli_command cli_ledger = {
     .summary = "what the nodes forecast for models, and what they then measured",
     .about = "One row for each model, context, number of slots, KV type and engine that was ever "
              "loaded. The gateway asks its workers; with --role-map they are asked from here.",
-    .common = CLI_ASKS | CLI_JSON,
+    .common = CLI_ASKS | CLI_JSON | CLI_CSV,
     .options = ledger_options,
     .run = ledger_run,
 };

@@ -2,6 +2,8 @@
 #include "cli/ledger_show.h"
 
 #include "cli/ask.h"
+#include "cli/grid.h"
+#include "cli/human.h"
 #include "proto/base/json_write.h"
 
 #include <jansson.h>
@@ -95,16 +97,16 @@ static void print_speeds(const struct node_ledger_row *r)
 
     for (int i = 0; i < LEDGER_DEPTHS; i++) {
         const struct ledger_speed *s = &r->speed[i];
-        char depth[CELL];
+        char depth[CELL], per_s[HUMAN_MAX];
 
         if (s->prefill_tokens + s->decode_tokens == 0)
             continue;
         printf("%s at %s:", before, i == 0 ? "0" : tokens_cell(ledger_depths[i], depth));
         if (s->prefill_tokens > 0)
-            printf(" prefill %.4g", rate(s->prefill_tokens, s->prefill_us));
+            printf(" prefill %s", human_rate(rate(s->prefill_tokens, s->prefill_us), per_s));
         if (s->decode_tokens > 0)
-            printf("%s decode %.4g", s->prefill_tokens > 0 ? "," : "",
-                   rate(s->decode_tokens, s->decode_us));
+            printf("%s decode %s", s->prefill_tokens > 0 ? "," : "",
+                   human_rate(rate(s->decode_tokens, s->decode_us), per_s));
         before = ";";
     }
     if (before[0] == ';')
@@ -130,9 +132,10 @@ static void print_errors(const struct node_ledger_errors *e)
     if (e->count == 0)
         puts("forecast errors: none measured yet (a slot must have been full once)");
     else
-        printf("forecast errors over %u rows: half within %.1f %%, nine tenths within %.1f %%, "
+        printf("forecast errors over %u row%s: half within %.1f %%, nine tenths within %.1f %%, "
                "worst %.1f %%; %u too low\n",
-               e->count, 100 * e->p50, 100 * e->p90, 100 * e->worst, e->low);
+               e->count, e->count == 1 ? "" : "s", 100 * e->p50, 100 * e->p90, 100 * e->worst,
+               e->low);
 }
 
 int ledger_show_text(const struct node_ledger *all, size_t n)
@@ -157,6 +160,49 @@ int ledger_show_text(const struct node_ledger *all, size_t n)
     puts("* measured: what the next forecast of the same model, flags and engine says");
     print_errors(&errors);
     return 0;
+}
+
+static const struct grid_column columns[] = {
+    {"NODE", false, false, 0},  {"MODEL", false, false, 0},   {"CONTEXT", true, false, 0},
+    {"SLOTS", true, false, 0},  {"KV", false, false, 0},      {"PREDICTED", true, false, 0},
+    {"LOADED", true, false, 0}, {"FULL", true, false, 0},     {"PEAK", true, false, 0},
+    {"ERROR", true, false, 0},  {"EXPECTED", true, false, 0}, {"MEASURED", false, false, 0},
+    {"LOADS", true, false, 0},  {"COLD", true, false, 0},     {"WARM", true, false, 0}};
+
+static void add_csv(struct grid *g, const char *node, const struct node_ledger_row *r)
+{
+    const uint64_t sizes[] = {r->predicted, ledger_bytes_sum(&r->loaded),
+                              ledger_bytes_sum(&r->full), ledger_bytes_sum(&r->peak)};
+    char cell[CELL];
+
+    grid_add(g, TERM_PLAIN, "%s", node);
+    grid_add(g, TERM_PLAIN, "%s", r->model);
+    grid_add(g, TERM_PLAIN, "%s", tokens_cell(r->key.context, cell));
+    grid_add(g, TERM_PLAIN, "%u", r->key.slots);
+    grid_add(g, TERM_PLAIN, "%s", r->key.kv);
+    for (size_t i = 0; i < RM_COUNT(sizes); i++)
+        grid_add(g, TERM_PLAIN, "%s", size_cell(sizes[i], cell));
+    grid_add(g, TERM_PLAIN, "%s", error_cell(r, cell));
+    grid_add(g, TERM_PLAIN, "%s", size_cell(r->expected, cell));
+    grid_add(g, TERM_PLAIN, "%s", r->measured ? "yes" : "no");
+    grid_add(g, TERM_PLAIN, "%u", r->loads);
+    grid_add(g, TERM_PLAIN, "%s", ms_cell(r->cold_ms, cell));
+    grid_add(g, TERM_PLAIN, "%s", ms_cell(r->warm_ms, cell));
+}
+
+int ledger_show_csv(const struct node_ledger *all, size_t n)
+{
+    struct term t = {.to = stdout, .csv = true};
+    struct grid g;
+    int r;
+
+    grid_init(&g, columns, RM_COUNT(columns));
+    for (size_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < all[i].n; k++)
+            add_csv(&g, all[i].node, &all[i].rows[k]);
+    r = grid_print(&g, &t, true);
+    grid_clear(&g);
+    return r < 0 ? no_memory() : 0;
 }
 
 /* The nodes as the protocol has them, and the errors over all. */

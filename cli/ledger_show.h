@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cli/ledger_show.h - the ledgers of some nodes on stdout: a table for people, or one object. */
+/* cli/ledger_show.h - the ledgers of some nodes on stdout: a table for people, CSV, or one object.
+ */
 #ifndef RM_CLI_LEDGER_SHOW_H
 #define RM_CLI_LEDGER_SHOW_H
 
@@ -9,6 +10,7 @@
 
 /* Return 0 or UV_ENOMEM (told on stderr). */
 int ledger_show_text(const struct node_ledger *all, size_t n);
+int ledger_show_csv(const struct node_ledger *all, size_t n);
 int ledger_show_json(const struct node_ledger *all, size_t n);
 
 #endif

@@ -11,13 +11,26 @@
 enum { RECENT = 50 };
 
 static const struct grid_column columns[] = {
-    {"REQUEST", false, false, 0},    {"STATE", false, false, 0},    {"ROLE", false, false, 32},
-    {"NODE", false, false, 32},      {"KEY", false, false, 24},     {"AGE", true, false, 0},
-    {"QUEUED", true, GRID_SPARE, 0}, {"TTFT", true, GRID_SPARE, 0}, {"PROMPT", true, false, 0},
-    {"CACHED", true, GRID_SPARE, 0}, {"ANSWER", true, false, 0},    {"T/S", true, false, 0},
-    {"STATUS", true, true, 0},       {"MODE", false, true, 0},      {"DIALECT", false, true, 0},
-    {"SERVED BY", false, true, 0},   {"TRIES", true, true, 0},      {"IN", true, true, 0},
-    {"OUT", true, true, 0},          {"ERROR", false, false, 0},
+    {"REQUEST", false, GRID_WHOLE, 0},
+    {"STATE", false, false, 0},
+    {"ROLE", false, false, 32},
+    {"NODE", false, false, 32},
+    {"KEY", false, false, 24},
+    {"AGE", true, false, 0},
+    {"QUEUED", true, GRID_SPARE, 0},
+    {"TTFT", true, GRID_SPARE, 0},
+    {"PROMPT", true, GRID_SPARE, 0},
+    {"CACHED", true, GRID_SPARE, 0},
+    {"ANSWER", true, GRID_SPARE, 0},
+    {"T/S", true, GRID_SPARE, 0},
+    {"STATUS", true, true, 0},
+    {"MODE", false, true, 0},
+    {"DIALECT", false, true, 0},
+    {"SERVED BY", false, true, 0},
+    {"TRIES", true, true, 0},
+    {"IN", true, true, 0},
+    {"OUT", true, true, 0},
+    {"ERROR", false, false, 0},
 };
 
 /* Tokens a second of its answer, after the first one. */

@@ -342,7 +342,7 @@ const struct cli_command cli_copy = {
 /* ---- rolemesh pulls ---- */
 
 static const struct grid_column columns[] = {
-    {"ID", false, false, 0},      {"NODE", false, false, 24}, {"STATE", false, false, 0},
+    {"ID", false, GRID_WHOLE, 0}, {"NODE", false, false, 24}, {"STATE", false, false, 0},
     {"DONE", true, false, 0},     {"BYTES", true, true, 0},   {"TOTAL", true, false, 0},
     {"RATE", true, false, 0},     {"LEFT", true, false, 0},   {"FILES", true, true, 0},
     {"FETCHED", true, true, 0},   {"TRIES", true, true, 0},   {"BEGAN", false, true, 0},

@@ -61,6 +61,7 @@ bool cli_is_family(const struct cli_command *command)
 
 static const char *const with_csv[] = {"table", "wide", "csv", "json", NULL};
 static const char *const without_csv[] = {"table", "wide", "json", NULL};
+static const char *const not_wide[] = {"table", "csv", "json", NULL};
 static const char *const without_json[] = {"table", "wide", "csv", NULL};
 
 static const struct {
@@ -88,6 +89,10 @@ static const struct {
      CLI_JSON,
      {"output", 'o', CLI_WORD, "wide|csv|table",
       "wide: more columns; csv: all of them, for spreadsheets", 0, 0, without_json,
+      CLI_COMPLETE_NONE}},
+    {CLI_CSV | CLI_JSON,
+     0,
+     {"output", 'o', CLI_WORD, "csv|table|json", "csv: for spreadsheets", 0, 0, not_wide,
       CLI_COMPLETE_NONE}},
     {CLI_WATCH,
      0,

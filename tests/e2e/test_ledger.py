@@ -2,6 +2,8 @@
 """What a worker measures of its engines, what it keeps over restarts, and what becomes of its history file when things
 go wrong: the real core on small models, the kernel's own figures read beside the worker."""
 import contextlib
+import csv
+import io
 import json
 import os
 import pathlib
@@ -280,7 +282,9 @@ def test_command_and_metrics(worker, middling, tmp_path):
     error = row["predicted"] / total(row["peak"]) - 1
     assert f"{error * 100:+.1f}%" in line and f"{total(row['peak']) / MIB:.1f} MiB*" in line
     assert "tokens/s at 0:" in done.stdout or row["speed"][0]["decode_tokens"] == 0
-    assert "forecast errors over 1 rows" in done.stdout
+    assert "forecast errors over 1 row:" in done.stdout
+    rows = list(csv.DictReader(io.StringIO(ledger_command("--role-map", here, "-o", "csv").stdout)))
+    assert len(rows) == 1 and rows[0]["NODE"] and rows[0]["ERROR"] == f"{error * 100:+.1f}%" and rows[0]["MEASURED"] == "yes"
     said = json.loads(ledger_command("--role-map", here, "--json").stdout)
     assert said["nodes"][0]["rows"][0]["peak"] == row["peak"] and said["errors"]["count"] == 1
     assert abs(said["errors"]["worst"] - abs(error)) < 1e-6
