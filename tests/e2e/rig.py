@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -113,11 +114,26 @@ class Process:
 # ---- the net ----
 
 
+def _ports():
+    """Ports below those that the kernel gives to connections: none of these takes one that a program is about to listen on."""
+    lowest = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = range(min(10100, lowest // 2), lowest)  # browsers refuse 10080 and some below
+    at = random.randrange(len(ports))  # runs side by side begin elsewhere
+    while True:
+        at = (at + 1) % len(ports)
+        yield ports[at]
+
+
+_next_port = _ports()
+
+
 def free_port():
-    """For programs that have to know their port before they start; all others bind port 0."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """For programs that have to know their port before they start; all others bind port 0. The same port comes again only after
+    thousands of others."""
+    for port in _next_port:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 class UnixConnection(http.client.HTTPConnection):
