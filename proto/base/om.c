@@ -83,6 +83,16 @@ void rm_om_family(struct rm_om *m, const char *name, enum rm_om_type type, const
 
 /* ---- labels ---- */
 
+/* How much of it is written as it is, whatever the format. */
+static size_t plain_run(const char *text)
+{
+    size_t n = 0;
+
+    while (text[n] >= 0x20 && text[n] < 0x7f && text[n] != '"' && text[n] != '\\')
+        n++;
+    return n;
+}
+
 /* Values: backslash, quote and line feed are escaped as both formats say; the rest of what breaks a
  * line for somebody becomes U+FFFD. */
 static void put_value(struct rm_om *m, const char *text)
@@ -93,6 +103,10 @@ static void put_value(struct rm_om *m, const char *text)
     for (size_t i = 0; i < n; i += len) {
         unsigned char c = (unsigned char)text[i];
 
+        if ((len = plain_run(text + i)) > 0) { /* nearly always all of it */
+            keep(m, rm_buf_put(&m->labels, text + i, len));
+            continue;
+        }
         len = c < 0x80 ? 1 : rm_utf8_len(text + i, n - i);
         if (c == '"' || c == '\\')
             keep(m, rm_buf_put(&m->labels, "\\", 1));
