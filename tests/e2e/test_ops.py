@@ -402,3 +402,61 @@ def test_a_listener_that_does_not_read_disturbs_nobody(ops):
     feed.until(lambda name, *_: name == "snapshot")
     feed.close()
     wait_for("both are gone", lambda: "rolemesh_event_listeners 0" in ops.ask("GET", "/metrics")[1].decode())
+
+
+class Slow(FakeWorker):
+    """Says nothing for a while when it is asked something."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.asked = set()
+
+    def _answer(self, c):
+        path = c.path.split("?")[0]
+        if path in ("/node/v1/ledger", "/node/v1/models", "/node/v1/logs", "/node/v1/pulls"):
+            self.asked.add(path)
+            for _ in range(20):
+                if self.closing:
+                    return
+                time.sleep(0.1)
+        super()._answer(c)
+
+
+def send(port, method, path, body=b"", kind="application/yaml"):
+    """A request whose answer nobody reads yet."""
+    s = socket.create_connection(("127.0.0.1", port))
+    s.sendall(f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    return s
+
+
+@pytest.mark.parametrize("stay", [True, False], ids=["stays", "goes"])
+def test_the_end_comes_amid_questions(tmp_path, stay):
+    """What threads of the pool, the history and workers were asked has no gateway to come back to, whether who asked is still there
+    or not: an end all the same, and an orderly one."""
+    with contextlib.ExitStack() as stack:
+        c = Ops(tmp_path)
+        stack.callback(c.stop)
+        for f in c.fakes.values():
+            f.close()
+        c.fakes = {name: Slow(name) for name in c.fakes}
+        c.ports = {name: f.port for name, f in c.fakes.items()}
+        c.write_map()
+        c.start()
+        text = c.map.read_bytes()
+        sockets = [send(c.port, "GET", f"/api/v1/{path}") for path in ("ledger", "models", "logs?node=speed", "logs")]
+        wait_for("workers are asked", lambda: all("/node/v1/ledger" in f.asked for f in c.fakes.values()))
+        for _ in range(4):
+            sockets += [send(c.port, "GET", f"/api/v1/{path}") for path in (
+                "plan", "history?metric=requests&range=30d", "usage", "decisions", "requests?limit=500", "events", "map/text", "nodes", "ledger")]
+            sockets += [send(c.port, "POST", f"/api/v1/{path}", text) for path in ("plan", "map?dry_run=1", "map", "reload")]
+            sockets += [send(c.port, "POST", f"/api/v1/hosts/ask/speed/{word}") for word in ("drain", "undrain")]
+            sockets.append(send(c.port, "POST", "/api/v1/keys", b'{"name":"k"}', "application/json"))
+        if not stay:
+            for s in sockets:
+                s.close()
+        c.gateway.signal(signal.SIGTERM)
+        assert c.gateway.wait(20) == 0, c.gateway.log()
+        for s in sockets:
+            s.close()
+        for bad in ("Sanitizer", "runtime error", "left open"):
+            assert bad not in c.gateway.log(), c.gateway.log()
