@@ -445,7 +445,7 @@ def test_sigkill_of_the_worker_leaves_nothing(tmp_path, tiny):
         assert not any(p.exists() for p in old), "stale sockets"
         worker.host_ready("code")
         assert text_in(worker.chat("code")) == ANSWER
-    assert not list(worker.state_dir.glob("run-*"))
+    assert not list(worker.state_dir.glob("run-*/*")) and not list(worker.state_dir.glob("run-*")), [*worker.state_dir.rglob("*")]
 
 
 # ---- engines that hang ----
