@@ -154,14 +154,18 @@ def test_secrets_are_seen_nowhere(tmp_path):
 
 
 def page_texts(c):
-    """The page's document and what it asked for, as its user signs in and looks around; [] where there is no browser."""
+    """The page's document and what it asked for, after its user has signed in and looked around; [] where there is no browser."""
+    url = f"http://127.0.0.1:{c.port}"
     try:
-        with browser() as b, page_of(b, f"http://127.0.0.1:{c.port}/dashboard/") as page:
-            page.wait_for_selector("body")
-            page.evaluate("key => fetch('/api/v1/session', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({key})})", c.boss)
-            page.reload()
-            page.wait_for_function("document.body.innerText.includes('speed')")
-            wait_for("requests in the page", lambda: "editor" in page.content())
-            return [page.content().encode(), "\n".join(page.asked).encode(), json.dumps(page.context.storage_state()["origins"]).encode()]
+        with browser() as b, page_of(b, f"{url}/healthz") as page:
+            assert page.request.post(f"{url}/api/v1/session", data={"key": c.boss}).ok  # its cookie is the page's as well
+            texts = []
+            for view in ("", "#requests", "#plan", "#history", "#events"):
+                page.goto(f"{url}/dashboard/{view}")
+                wait_for("the live stream", lambda: "2/2" in page.inner_text("body"))  # nodes that are up
+                if view == "#requests":
+                    wait_for("the key's name", lambda: "editor" in page.inner_text("main"))
+                texts.append(page.content().encode())
+            return [*texts, "\n".join(page.asked).encode(), json.dumps(page.context.storage_state()["origins"]).encode()]
     except pytest.skip.Exception:
         return []
