@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* gateway/keys/keys.h - the keys of a running gateway: the ring in memory, what each has used of
  * its limits, and the file behind them. The folder answers for who may use the gateway at all:
- * auth.h decides, quota.h counts, this keeps the ring that runs. It is read at start, when its file
+ * auth.h finds and judges the key, quota.h counts, session.h lets a cookie stand for a key, this
+ * keeps the ring that runs. It is read at start, when its file
  * is another one (looked at once a second, so that `rolemesh keys` on the same directory needs no
  * signal), on SIGHUP, and after each edit through the API. A damaged file is told in one line and
  * changes nothing. Reading and writing are jobs of the thread pool. Requests that run keep the ring

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* gateway/ops/ops.h - what operators and their tools ask the gateway: health, metrics, nodes,
- * roles, requests, events and the role map. One table (routes.c) maps path and method to a policy,
- * a handler and the query parameters; a test holds it against proto/openapi.yaml. Answers are made
- * from what route, front, drive and the map's keeper hold in memory, so that none waits for a
- * worker or a disk. The ops routes never carry CORS headers; those that do something are for this
- * machine's operators only (trust.h). Errors are RFC 9457's. Only gateway.c includes this folder.
- * Loop thread only. */
+/* gateway/ops/ops.h - what operators and their tools ask the gateway: all of /api/v1, health,
+ * metrics and the page (pages.h). One table (routes.c) maps path and method to a policy, a handler
+ * and the query parameters; a test holds it against proto/openapi.yaml. trust.h says who may read
+ * and who may act. Most answers are made at once from what route, front, drive and the map's keeper
+ * hold in memory. Those that need a worker, the history, a file or a plan come later (late.h,
+ * asking.h) and hold up nothing else. The ops routes never carry CORS headers; errors are RFC
+ * 9457's. Only gateway.c includes this folder. Loop thread, but for what is said to run in a
+ * thread. */
 #ifndef RM_OPS_OPS_H
 #define RM_OPS_OPS_H
 
