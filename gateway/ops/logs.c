@@ -93,11 +93,10 @@ static int read_wish(struct ops_call *c, struct logs_page *p)
     static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
     const char *engine = query_get(&c->query, "engine");
     uint64_t limit;
-    int level, r;
+    int level = query_word(&c->query, "level", levels), r;
 
     if ((r = query_number(&c->query, "limit", 1, LIST_LIMIT_MAX, LIST_LIMIT, &limit)) < 0 ||
-        (r = query_number(&c->query, "after", 0, ID_MAX, 0, &p->wish.after)) < 0 ||
-        (r = query_word(&c->query, "level", levels, &level)) < 0)
+        (r = query_number(&c->query, "after", 0, ID_MAX, 0, &p->wish.after)) < 0)
         return r;
     if (query_number(&c->query, "cursor", 1, ID_MAX, 0, &p->wish.before) < 0) {
         snprintf(c->query.why, sizeof c->query.why,

@@ -46,12 +46,11 @@ static int read_name(struct ops_call *c, const char *param, char out[PAST_ASKED_
 static int read_question(struct ops_call *c, struct past_question *q)
 {
     static const char *const by_words[] = {"none", "node", "role", NULL};
-    int by, r;
+    int by = query_word(&c->query, "by", by_words), r;
 
-    if ((r = query_word(&c->query, "metric", past_metrics, &q->metric)) < 0 ||
-        (r = query_word(&c->query, "range", past_ranges, &q->range)) < 0 ||
-        (r = query_word(&c->query, "by", by_words, &by)) < 0 ||
-        (r = read_name(c, "node", q->node)) < 0 || (r = read_name(c, "role", q->role)) < 0)
+    q->metric = query_word(&c->query, "metric", past_metrics);
+    q->range = query_word(&c->query, "range", past_ranges);
+    if ((r = read_name(c, "node", q->node)) < 0 || (r = read_name(c, "role", q->role)) < 0)
         return r;
     if (q->metric < 0) {
         snprintf(c->query.why, sizeof c->query.why, "metric: say which, such as metric=requests");

@@ -160,25 +160,12 @@ int query_number(struct query *q, const char *name, uint64_t min, uint64_t max, 
     return 0;
 }
 
-int query_word(struct query *q, const char *name, const char *const *words, int *out)
+int query_word(const struct query *q, const char *name, const char *const *words)
 {
     const char *text = query_get(q, name);
-    int n;
 
-    *out = -1;
-    if (text == NULL)
-        return 0;
-    for (int i = 0; words[i] != NULL; i++)
-        if (strcmp(words[i], text) == 0) {
-            *out = i;
-            return 0;
-        }
-    n = snprintf(q->why, sizeof q->why, "%s: '%s' is not", name, text);
-    for (int i = 0; words[i] != NULL && n > 0 && (size_t)n < sizeof q->why; i++)
-        n += snprintf(q->why + n, sizeof q->why - (size_t)n, "%s%s",
-                      i == 0                 ? " "
-                      : words[i + 1] != NULL ? ", "
-                                             : " or ",
-                      words[i]);
-    return RM_ERR_FIELD;
+    for (int i = 0; text != NULL && words[i] != NULL; i++)
+        if (strcmp(words[i], text) == 0)
+            return i;
+    return -1;
 }

@@ -29,8 +29,9 @@ const char *query_get(const struct query *q, const char *name);
 int query_number(struct query *q, const char *name, uint64_t min, uint64_t max, uint64_t none,
                  uint64_t *out);
 
-/* One of the words, by index; -1: not given. Returns as query_read. */
-int query_word(struct query *q, const char *name, const char *const *words, int *out);
+/* Which of `words`, those that query_read let through for the name, NULL-terminated: the index. -1:
+ * not given. */
+int query_word(const struct query *q, const char *name, const char *const *words);
 
 /* Percent-decodes a path segment or value into out (NUL-terminated). False: damaged, too long, or a
  * control byte in it. plus: '+' is a blank. */

@@ -48,11 +48,10 @@ static int read_question(struct ops_call *c, struct history_question *out)
 {
     static const char *const by_words[] = {"role", "key", "node", "mode", NULL};
     static const char *const per_words[] = {"hour", "day", NULL};
-    int by, per, r;
+    int by = query_word(&c->query, "by", by_words);
+    int per = query_word(&c->query, "per", per_words), r;
 
-    if ((r = query_word(&c->query, "by", by_words, &by)) < 0 ||
-        (r = query_word(&c->query, "per", per_words, &per)) < 0 ||
-        (r = time_of(c, "since", &out->since_ms)) < 0 ||
+    if ((r = time_of(c, "since", &out->since_ms)) < 0 ||
         (r = time_of(c, "until", &out->until_ms)) < 0)
         return r;
     out->by = by >= 0 ? by_words[by] : "role";

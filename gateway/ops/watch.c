@@ -258,16 +258,14 @@ static bool wants_stream(const struct http_head *head)
 int ops_get_events(struct ops_call *c, int *status)
 {
     struct list_page page = {.name = "events", .key = {"id"}, .by_number = true, .time = "at"};
-    static const char *const switches[] = {"0", "1", NULL};
-    int live, r = query_word(&c->query, "live", switches, &live);
+    int r;
 
     (void)status;
-    if (r == 0 && wants_stream(http_req_head(c->q))) {
+    if (wants_stream(http_req_head(c->q))) {
         snprintf(c->query.why, sizeof c->query.why, "%d listeners are there already", FEED_MAX);
         return RM_ERR_OVERLOAD;
     }
-    if (r == 0)
-        r = rm_buf_puts(&c->out, "{");
+    r = rm_buf_puts(&c->out, "{");
     if (r == 0)
         r = ops_write_page(c, &page, source_events, ops_watch_of(c->ops));
     return r == 0 ? rm_buf_puts(&c->out, "}\n") : r;
@@ -306,8 +304,6 @@ bool ops_follow_events(struct ops_call *c)
     const struct http_head *head = http_req_head(c->q);
     const char *live = query_get(&c->query, "live");
 
-    if (live != NULL && strcmp(live, "0") != 0 && strcmp(live, "1") != 0)
-        return false;
     if (!wants_stream(head))
         return list_events(c);
     return feed_add(ops_watch_of(c->ops)->feed, c->q, live != NULL && strcmp(live, "1") == 0,
